@@ -1,0 +1,1 @@
+//! A procedural video scene with known truth, rendered as I420.

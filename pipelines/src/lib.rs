@@ -1,0 +1,1 @@
+//! Everything GStreamer: launch templates, bus, frame mapping, teardown.

@@ -1,0 +1,1 @@
+//! A real RTSP camera on loopback that can be told to misbehave.

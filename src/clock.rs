@@ -1,0 +1,18 @@
+//! The only caller of `Instant::now` and `SystemTime::now`.
+//!
+//! Everything that decides takes time as an argument, so that tests run on virtual time. Only threads
+//! that really wait ask this clock.
+
+use std::time::{Instant, SystemTime};
+
+/// The monotonic time that deadlines are made of; a wall-clock step cannot move it.
+#[allow(clippy::disallowed_methods, reason = "this is the one place")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// The wall-clock time that records carry. Never used for a deadline.
+#[allow(clippy::disallowed_methods, reason = "this is the one place")]
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}

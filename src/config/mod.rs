@@ -1,0 +1,7 @@
+//! Raw TOML to a validated [`Config`].
+
+mod options;
+mod secret;
+
+pub use options::*;
+pub use secret::Secret;

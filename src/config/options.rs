@@ -1,0 +1,231 @@
+//! What a validated configuration says. Every room takes its own part of it; nobody parses text again.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::secret::Secret;
+
+/// A setting that is either left to us or fixed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auto<T> {
+    /// Sized to the box.
+    Auto,
+    /// As the user said.
+    Fixed(T),
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The one detector all cameras share.
+    pub detector: DetectorOptions,
+    /// Sorted by name. May be empty only for sub-commands that bring their own.
+    pub cameras: Vec<CameraOptions>,
+    /// Sorted by name.
+    pub outputs: Vec<OutputOptions>,
+    /// When to shed load and when to leave.
+    pub memory: MemoryOptions,
+    /// Deadlines and limits of the supervisor.
+    pub supervisor: SupervisorOptions,
+    /// The Unix socket that `watchpost debug` asks; `None` turns it off.
+    pub debug_socket: Option<PathBuf>,
+}
+
+/// `backend = …`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// The best this box has.
+    Auto,
+    /// NVIDIA TensorRT.
+    Tensorrt,
+    /// Intel OpenVINO.
+    Openvino,
+    /// ONNX Runtime.
+    Onnxruntime,
+    /// The engine compiled in.
+    Builtin,
+}
+
+/// `precision = …`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// FP16 on TensorRT, what loses nothing elsewhere.
+    Auto,
+    /// 32-bit float.
+    Fp32,
+    /// 16-bit float.
+    Fp16,
+    /// bfloat16.
+    Bf16,
+    /// 8-bit integer.
+    Int8,
+}
+
+/// `[detector]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct DetectorOptions {
+    /// A manifest's name, or the path of an .onnx file.
+    pub model: String,
+    /// Which engine.
+    pub backend: Backend,
+    /// Which arithmetic.
+    pub precision: Precision,
+    /// Frames in one inference, 1..=64.
+    pub max_batch_size: Auto<usize>,
+    /// How long the first frame of a batch waits for company.
+    pub max_batch_delay: Duration,
+    /// Objects below this are dropped, 0..=1.
+    pub score_threshold: f32,
+    /// IoU above which two boxes of one class are one object, 0..=1.
+    pub iou_threshold: f32,
+    /// Most objects in one frame, 1..=10000.
+    pub max_objects: usize,
+    /// Threads of one inference.
+    pub threads: Auto<usize>,
+}
+
+/// What a camera's URL names. Credentials have been taken out of it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Locator {
+    /// `rtsp://`, `rtsps://`: the URL without user and password.
+    Rtsp {
+        /// Without credentials.
+        url: String,
+    },
+    /// `v4l2:///dev/video0`, `v4l2:///dev/v4l/by-id/…`
+    V4l2 {
+        /// The device node.
+        device: PathBuf,
+    },
+    /// `csi://0`
+    Csi {
+        /// Index of the sensor.
+        sensor_index: u32,
+    },
+    /// `file:///…`
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+    /// `test://scene?seed=1&fps=15&width=640&height=360`
+    Scene {
+        /// Which scene.
+        seed: u64,
+        /// Pictures a second.
+        fps: u32,
+        /// Pixels.
+        width: u32,
+        /// Pixels.
+        height: u32,
+    },
+}
+
+/// RTSP lower transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Interleaved in the RTSP connection.
+    Tcp,
+    /// RTP over UDP.
+    Udp,
+}
+
+/// `[camera.NAME]` with `[defaults]` beneath it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CameraOptions {
+    /// 1..=32 of `a-z A-Z 0-9 _ -`, beginning with a letter or digit.
+    pub name: String,
+    /// Where the pictures come from.
+    pub locator: Locator,
+    /// RTSP user.
+    pub username: Option<String>,
+    /// RTSP password, from password_credential, password_env, password_file, or the URL.
+    pub password: Option<Secret>,
+    /// RTSP lower transport; TCP by default.
+    pub transport: Transport,
+    /// Check the certificate of `rtsps://`; true by default.
+    pub tls_verify: bool,
+    /// PEM file with the authority to trust for `rtsps://`.
+    pub tls_ca_file: Option<PathBuf>,
+    /// Jitter buffer of the RTSP session.
+    pub latency: Duration,
+    /// First decoded frame after at most this; 10 s by default.
+    pub open_timeout: Duration,
+    /// No decoded frame with a new timestamp for this long is a stall; 5 s by default.
+    pub stall_timeout: Duration,
+    /// A frame older than this at preprocessing is not worth inferring; 1 s by default.
+    pub max_frame_age: Duration,
+    /// At most this many detections a second; `None`: every frame the engine has time for.
+    pub detect_fps: Option<f64>,
+    /// Only these labels are published; `None`: all.
+    pub classes: Option<Vec<String>>,
+    /// Overrides the detector's threshold.
+    pub score_threshold: Option<f32>,
+    /// Frame slots, 1..=16; 2 by default.
+    pub slots: usize,
+    /// Threads of the software decoder, 1..=16; 1 by default.
+    pub decode_threads: usize,
+    /// Higher is shed later; 0 by default.
+    pub priority: i32,
+    /// Replaces the launch template of this source kind.
+    pub template: Option<String>,
+    /// `file://` begins again at its end; false by default: EOS ends the camera in order.
+    pub repeat: bool,
+    /// Read the frame number that the test camera draws into its pictures.
+    pub read_stamp: bool,
+}
+
+/// Where records go.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OutputKind {
+    /// JSON Lines on standard output.
+    Stdout,
+    /// A Unix stream socket that many readers may connect to.
+    Unix {
+        /// Path of the socket.
+        path: PathBuf,
+        /// Permissions of the socket file; 0o660 by default.
+        mode: u32,
+    },
+    /// A TCP socket that many readers may connect to.
+    Tcp {
+        /// `127.0.0.1:port` unless the user says otherwise.
+        listen: std::net::SocketAddr,
+    },
+}
+
+/// `[output.NAME]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutputOptions {
+    /// Same alphabet as a camera's name.
+    pub name: String,
+    /// Kind and address.
+    pub kind: OutputKind,
+    /// Lines are kept in a ring of this size until readers have them; 1 MiB by default.
+    pub buffer_bytes: usize,
+    /// Readers at one time (sockets); 64 by default.
+    pub max_readers: usize,
+}
+
+/// `[memory]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryOptions {
+    /// Shed load above this.
+    pub soft_limit_bytes: Option<u64>,
+    /// Leave with 75 above this.
+    pub hard_limit_bytes: Option<u64>,
+}
+
+/// `[supervisor]`
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SupervisorOptions {
+    /// A pipeline that has not reached NULL after this is wedged; 3 s by default.
+    pub teardown_timeout: Duration,
+    /// More wedged cameras than this end the process with 75; 2 by default.
+    pub max_wedged: usize,
+    /// First wait after a failure; 0.5 s by default.
+    pub backoff_min: Duration,
+    /// Longest wait after failures; 30 s by default.
+    pub backoff_max: Duration,
+    /// Healthy streaming that makes failures forgotten; 30 s by default.
+    pub healthy_after: Duration,
+}

@@ -1,0 +1,63 @@
+//! One engine, loaded once, shared by all cameras.
+
+/// An output tensor, borrowed from the engine for the duration of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct TensorView<'a> {
+    /// The tensor's name in the model.
+    pub name: &'a str,
+    /// Row-major shape of ONE frame's share, with its batch dimension as 1.
+    pub shape: &'a [usize],
+    /// `shape.product()` values.
+    pub data: &'a [f32],
+}
+
+/// Why an inference, or the loading of an engine, failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The backend is not on this box.
+    #[error("backend {backend} is unavailable: {reason}")]
+    Unavailable {
+        /// Which one.
+        backend: &'static str,
+        /// What is missing and what to do.
+        reason: String,
+    },
+    /// The model cannot be loaded or does not fit its manifest.
+    #[error("model {path}: {reason}")]
+    Model {
+        /// The file.
+        path: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// An inference failed.
+    #[error("inference failed on {backend}: {reason}")]
+    Inference {
+        /// Which one.
+        backend: &'static str,
+        /// The library's words.
+        reason: String,
+    },
+}
+
+/// What the engine worker needs of a backend, and no more.
+pub trait Engine: Send {
+    /// `"builtin"`, `"tensorrt"`, …
+    fn backend(&self) -> &'static str;
+
+    /// `"fp32"`, `"fp16"`, …: the arithmetic really used.
+    fn precision(&self) -> &'static str;
+
+    /// Frames that one call takes at most, at least 1.
+    fn max_batch(&self) -> usize;
+
+    /// Infers `inputs` (each one slot's planar tensor) and hands each frame's outputs to `each`, in order.
+    ///
+    /// # Errors
+    /// [`EngineError::Inference`]; the engine stays usable unless the backend says otherwise.
+    fn infer(
+        &mut self,
+        inputs: &[&[f32]],
+        each: &mut dyn FnMut(usize, &[TensorView<'_>]),
+    ) -> Result<(), EngineError>;
+}

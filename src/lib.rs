@@ -1,0 +1,8 @@
+//! watchpost: cameras in, detections out, memory that cannot grow. Modules in reading order.
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod config;
+pub mod decode;
+pub mod engine;
+pub mod frame;

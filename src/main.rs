@@ -1,0 +1,4 @@
+//! Arguments to exit code.
+#![forbid(unsafe_code)]
+
+fn main() {}
