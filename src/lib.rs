@@ -3,6 +3,10 @@
 
 pub mod clock;
 pub mod config;
+pub mod model;
+
 pub mod decode;
 pub mod engine;
 pub mod frame;
+
+pub mod cli;
