@@ -5,6 +5,8 @@ pub mod clock;
 pub mod config;
 pub mod model;
 
+pub mod camera;
+
 pub mod decode;
 pub mod engine;
 pub mod frame;
