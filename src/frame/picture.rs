@@ -72,3 +72,105 @@ pub struct Picture<'a> {
     /// Code range, from the caps.
     pub range: Range,
 }
+
+/// Why a picture cannot be read: its planes do not hold what its geometry says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PictureError {
+    /// A picture without pixels.
+    #[error("the picture is {width}x{height}: both must be at least 1; the frame's caps are wrong")]
+    Empty {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
+    /// A chroma subsampling that no format has.
+    #[error("chroma subsampled by 2^{sub_x} and 2^{sub_y} is not supported: at most 2^2 each way")]
+    Subsampling {
+        /// log2 of the horizontal subsampling.
+        sub_x: u8,
+        /// log2 of the vertical subsampling.
+        sub_y: u8,
+    },
+    /// Rows would overlap.
+    #[error(
+        "plane {plane} has {row_bytes} bytes a row but a stride of {stride_bytes}: the frame's caps are wrong"
+    )]
+    Stride {
+        /// `"Y"`, `"U"`, `"V"` or `"UV"`.
+        plane: &'static str,
+        /// Bytes of samples in a row.
+        row_bytes: usize,
+        /// Distance between two rows.
+        stride_bytes: usize,
+    },
+    /// The buffer ends before the last row does.
+    #[error(
+        "plane {plane} is truncated: {rows} rows of {row_bytes} bytes, {stride_bytes} apart, do not fit into {got_bytes} bytes"
+    )]
+    Truncated {
+        /// `"Y"`, `"U"`, `"V"` or `"UV"`.
+        plane: &'static str,
+        /// Rows of the plane.
+        rows: usize,
+        /// Bytes of samples in a row.
+        row_bytes: usize,
+        /// Distance between two rows.
+        stride_bytes: usize,
+        /// Length of the plane's data.
+        got_bytes: usize,
+    },
+}
+
+impl Picture<'_> {
+    /// Sees that every plane holds all the rows that the geometry says, in constant time.
+    /// After it nobody who keeps to the geometry reads past the end of a plane.
+    ///
+    /// # Errors
+    /// [`PictureError`], naming the plane.
+    pub fn check(&self) -> Result<(), PictureError> {
+        if self.width == 0 || self.height == 0 {
+            return Err(PictureError::Empty { width: self.width, height: self.height });
+        }
+        let (width, height) = (self.width as usize, self.height as usize);
+        match self.layout {
+            Layout::Planar { y, u, v, sub_x, sub_y } => {
+                if sub_x > 2 || sub_y > 2 {
+                    return Err(PictureError::Subsampling { sub_x, sub_y });
+                }
+                let (columns, rows) = (width.div_ceil(1 << sub_x), height.div_ceil(1 << sub_y));
+                y.check("Y", width, height)?;
+                u.check("U", columns, rows)?;
+                v.check("V", columns, rows)
+            }
+            Layout::Nv12 { y, uv } => {
+                y.check("Y", width, height)?;
+                uv.check("UV", width.div_ceil(2).saturating_mul(2), height.div_ceil(2))
+            }
+            Layout::Gray { y } => y.check("Y", width, height),
+        }
+    }
+}
+
+impl<'a> Plane<'a> {
+    /// The first `row_bytes` of row `row`.
+    ///
+    /// # Panics
+    /// Where [`Picture::check`] would have failed.
+    pub fn row(&self, row: usize, row_bytes: usize) -> &'a [u8] {
+        let start = row * self.stride_bytes;
+        &self.data[start..start + row_bytes]
+    }
+
+    fn check(&self, plane: &'static str, row_bytes: usize, rows: usize) -> Result<(), PictureError> {
+        let (stride_bytes, got_bytes) = (self.stride_bytes, self.data.len());
+        if rows > 1 && stride_bytes < row_bytes {
+            return Err(PictureError::Stride { plane, row_bytes, stride_bytes });
+        }
+        let end = (rows - 1).checked_mul(stride_bytes).and_then(|start| start.checked_add(row_bytes));
+        match end {
+            Some(end) if end <= got_bytes => Ok(()),
+            _ => Err(PictureError::Truncated { plane, rows, row_bytes, stride_bytes, got_bytes }),
+        }
+    }
+}
