@@ -1,1 +1,67 @@
 //! Everything GStreamer: launch templates, bus, frame mapping, teardown.
+//!
+//! The daemon says what to open with a [`Spec`] and gets decoded pictures in system memory back, either as
+//! they happen ([`Pipeline`]: newest wins, for cameras) or one by one without loss ([`PullPipeline`]: for
+//! files). Nothing of GStreamer's own types is visible outside this crate.
+//!
+//! In reading order: [`mod@spec`] says what to open, `table` which launch template and which decoder that
+//! takes, `launch` fills the template in, `build` makes the pipeline out of it and `core` takes it down
+//! again. `outlet` carries samples and bus messages to whoever asked; `frame` is what a picture looks like;
+//! `failure` turns GStreamer's words into ours and `scrub` keeps passwords out of them.
+//!
+//! Four rules hold everywhere:
+//! - no GLib main loop and no thread of our own: callbacks come from GStreamer's streaming threads;
+//! - a callback never runs after `stop()` has returned;
+//! - a pipeline is owned by one value whose drop takes everything down, also when building failed half way;
+//! - every text that leaves the crate went through [`scrub()`].
+
+mod build;
+mod census;
+mod core;
+mod devices;
+mod failure;
+mod frame;
+mod launch;
+mod log;
+mod outlet;
+mod pipeline;
+mod probe;
+mod rtp_clock;
+mod scrub;
+pub mod spec;
+mod table;
+
+pub use census::{live_objects, open_pipelines};
+pub use devices::{Camera, DecoderEntry, DeviceReport, MissingEntry, devices};
+pub use failure::{Failure, FailureClass, InitError, StartError};
+pub use frame::{Frame, Matrix, PixelFormat, Plane, Planes, Range};
+pub use outlet::{Event, Pull, Receiver, SourceInfo};
+pub use pipeline::{Pipeline, PullPipeline};
+pub use probe::{ProbeReport, probe};
+pub use scrub::scrub;
+pub use spec::{Credentials, SourceKind, Spec, Transport};
+
+use std::sync::OnceLock;
+
+/// Starts GStreamer and routes its log into `tracing`. Calling it again costs nothing.
+///
+/// # Errors
+/// When the GStreamer libraries cannot be initialised; every later call repeats the same answer.
+pub fn init() -> Result<(), InitError> {
+    static DONE: OnceLock<Result<(), InitError>> = OnceLock::new();
+    DONE.get_or_init(|| {
+        // The default log function would print debug strings, passwords and all, to stderr.
+        gstreamer::log::remove_default_log_function();
+        gstreamer::init().map_err(|error| InitError { reason: scrub(error.message()) })?;
+        log::route();
+        Ok(())
+    })
+    .clone()
+}
+
+/// The version of the GStreamer libraries in use, for example `"1.22.0"`.
+#[must_use]
+pub fn version() -> String {
+    let (major, minor, micro, _) = gstreamer::version();
+    format!("{major}.{minor}.{micro}")
+}

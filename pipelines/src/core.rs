@@ -1,0 +1,67 @@
+//! Owner of one GStreamer pipeline: what is built is taken down here, whatever happened in between.
+
+use std::fmt;
+use std::sync::Arc;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+
+use crate::census::Ticket;
+use crate::failure::{FirstFailure, StartError};
+use crate::outlet::Outlet;
+use crate::scrub::SecretGuard;
+
+/// A pipeline and everything that hangs on it. Dropping it brings it to NULL on the calling thread.
+pub(crate) struct Core {
+    pub(crate) pipeline: gst::Pipeline,
+    pub(crate) sink: gst_app::AppSink,
+    pub(crate) outlet: Arc<dyn Outlet>,
+    pub(crate) first_failure: Arc<FirstFailure>,
+    pub(crate) name: String,
+    /// The password stays known to the scrubber until the pipeline has said its last word.
+    pub(crate) _secret: Option<SecretGuard>,
+    pub(crate) _ticket: Ticket,
+}
+
+impl Core {
+    pub(crate) fn play(&self) -> Result<(), StartError> {
+        if self.pipeline.set_state(gst::State::Playing).is_ok() {
+            return Ok(());
+        }
+        Err(StartError::Failed(self.first_failure.get_or_unexplained()))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn sink(&self) -> &gst_app::AppSink {
+        &self.sink
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // First the way out, so that no callback can follow; then the sink, whose full queue may hold the
+        // streaming thread; then the state change, which joins every thread.
+        self.outlet.close();
+        if let Some(bus) = self.pipeline.bus() {
+            bus.set_sync_handler(|_, _| gst::BusSyncReply::Drop);
+            bus.set_flushing(true);
+        }
+        if self.pipeline.set_state(gst::State::Null).is_err() {
+            tracing::warn!(pipeline = %self.name, "the pipeline refused to go to NULL");
+        }
+        self.sink.set_callbacks(gst_app::AppSinkCallbacks::builder().build());
+        if let Some(bus) = self.pipeline.bus() {
+            bus.unset_sync_handler();
+        }
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,205 @@
+//! The way out of a pipeline: who gets its samples and its messages.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+
+use crate::failure::{Failure, FailureClass};
+use crate::frame::Frame;
+
+/// What gets a live pipeline's frames and events.
+///
+/// Both are called from GStreamer's streaming threads and must return at once: a receiver that waits stops
+/// its camera. Neither may stop the pipeline it is called from. Neither is called after
+/// [`Pipeline::stop`](crate::Pipeline::stop) has returned.
+pub trait Receiver: Send + Sync {
+    /// A decoded picture.
+    fn frame(&self, frame: Frame);
+    /// Something else happened.
+    fn event(&self, event: Event);
+}
+
+/// What a pipeline says besides its frames.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The source ended: the file is over, or the camera said goodbye. Nothing follows.
+    Eos,
+    /// The pipeline failed. Nothing follows; it has to be stopped and built again.
+    Error(Failure),
+    /// Something is wrong that the pipeline survives.
+    Warning(Failure),
+    /// What the source turned out to be; comes just before the first frame.
+    SourceInfo(SourceInfo),
+}
+
+/// What a source turned out to be.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SourceInfo {
+    /// `"H.264"`, `"H.265"`, `"JPEG"`, …; `None` for a camera that sends raw pictures.
+    pub codec: Option<String>,
+    /// The GStreamer element that decodes, for example `"avdec_h264"`.
+    pub decoder: Option<String>,
+    /// Frames a second as the stream declares them; `None` where it does not.
+    pub declared_fps: Option<f64>,
+    /// The stream's colorimetry in GStreamer's notation, for example `"bt709"`.
+    pub colorimetry: Option<String>,
+}
+
+/// What [`PullPipeline::pull`](crate::PullPipeline::pull) came back with.
+#[derive(Debug)]
+pub enum Pull {
+    /// The next picture.
+    Frame(Frame),
+    /// There are no more.
+    Eos,
+    /// The pipeline failed and will give no more.
+    Error(Failure),
+    /// Nothing within the timeout; ask again.
+    TimedOut,
+}
+
+/// Where samples and messages of one pipeline go.
+pub(crate) trait Outlet: Send + Sync {
+    /// A decoded sample waits in `sink`. Runs on the streaming thread.
+    fn sample(&self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError>;
+    /// A message. The first [`Event::Eos`] or [`Event::Error`] is the last event.
+    fn event(&self, event: Event);
+    /// From now on nothing gets out; returns when the last callback has.
+    fn close(&self);
+}
+
+/// Pushes to a [`Receiver`].
+pub(crate) struct Push {
+    /// `None` once closed. A callback holds the lock for reading, so closing waits for it.
+    receiver: RwLock<Option<Arc<dyn Receiver>>>,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Default)]
+struct Progress {
+    described: bool,
+    finished: bool,
+}
+
+impl Push {
+    pub(crate) fn new(receiver: Arc<dyn Receiver>) -> Self {
+        Self { receiver: RwLock::new(Some(receiver)), progress: Mutex::default() }
+    }
+
+    fn with_receiver(&self, call: impl FnOnce(&dyn Receiver)) {
+        let receiver = self.receiver.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(receiver) = receiver.as_deref() {
+            call(receiver);
+        }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outlet for Push {
+    fn sample(&self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
+        // A missing sample means that the sink is being shut down or that a newer one took its place.
+        let Some(sample) = sink.try_pull_sample(gst::ClockTime::ZERO) else {
+            return Ok(gst::FlowSuccess::Ok);
+        };
+        let describe = !std::mem::replace(&mut self.progress().described, true);
+        let frame = Frame::new(&sample, sink);
+        self.with_receiver(|receiver| {
+            if describe {
+                receiver.event(Event::SourceInfo(crate::build::describe(sink, &sample)));
+            }
+            match frame {
+                Ok(frame) => receiver.frame(frame),
+                Err(reason) => receiver.event(Event::Warning(Failure::new(FailureClass::Decode, reason))),
+            }
+        });
+        Ok(gst::FlowSuccess::Ok)
+    }
+
+    fn event(&self, event: Event) {
+        {
+            let mut progress = self.progress();
+            if progress.finished {
+                return;
+            }
+            progress.finished = matches!(event, Event::Eos | Event::Error(_));
+        }
+        self.with_receiver(|receiver| receiver.event(event));
+    }
+
+    fn close(&self) {
+        *self.receiver.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Keeps samples in the sink, which holds back the pipeline when it is full, until somebody pulls.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    state: Mutex<InboxState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct InboxState {
+    /// Samples that the sink announced and nobody pulled.
+    ready_count: usize,
+    end: Option<Event>,
+    closed: bool,
+}
+
+impl Inbox {
+    fn state(&self) -> MutexGuard<'_, InboxState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn pull(&self, sink: &gst_app::AppSink, timeout: Duration) -> Pull {
+        let (mut state, _) = self
+            .changed
+            .wait_timeout_while(self.state(), timeout, |state| {
+                state.ready_count == 0 && state.end.is_none() && !state.closed
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        if state.ready_count > 0 {
+            state.ready_count -= 1;
+            drop(state);
+            return match sink.try_pull_sample(gst::ClockTime::ZERO) {
+                Some(sample) => match Frame::new(&sample, sink) {
+                    Ok(frame) => Pull::Frame(frame),
+                    Err(reason) => Pull::Error(Failure::new(FailureClass::Decode, reason)),
+                },
+                None => Pull::TimedOut,
+            };
+        }
+        match &state.end {
+            Some(Event::Error(failure)) => Pull::Error(failure.clone()),
+            Some(_) => Pull::Eos,
+            None => Pull::TimedOut,
+        }
+    }
+}
+
+impl Outlet for Inbox {
+    fn sample(&self, _sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
+        self.state().ready_count += 1;
+        self.changed.notify_all();
+        Ok(gst::FlowSuccess::Ok)
+    }
+
+    fn event(&self, event: Event) {
+        let mut state = self.state();
+        if state.end.is_none() && matches!(event, Event::Eos | Event::Error(_)) {
+            state.end = Some(event);
+            drop(state);
+            self.changed.notify_all();
+        }
+    }
+
+    fn close(&self) {
+        self.state().closed = true;
+        self.changed.notify_all();
+    }
+}

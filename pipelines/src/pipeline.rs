@@ -1,0 +1,83 @@
+//! A running pipeline, and the two ways to have its frames.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::build::{Delivery, build};
+use crate::core::Core;
+use crate::failure::StartError;
+use crate::outlet::{Inbox, Pull, Push, Receiver};
+use crate::spec::Spec;
+
+/// A source that pushes: frames arrive as they are decoded, and a newer one replaces an older one that its
+/// receiver had no time for. Dropping it is [`Pipeline::stop`].
+#[derive(Debug)]
+pub struct Pipeline {
+    core: Core,
+}
+
+impl Pipeline {
+    /// Builds and starts. Connecting goes on in the background: what becomes of it is told by events, and
+    /// the caller keeps its own deadline for the first frame.
+    ///
+    /// `name` is used for GStreamer's objects, which are seen in its log.
+    ///
+    /// # Errors
+    /// When the pipeline cannot be built or its source refuses at once (no such device, a file that cannot
+    /// be opened); the receiver may have got the same failure as an event.
+    pub fn start(spec: &Spec, name: &str, receiver: Arc<dyn Receiver>) -> Result<Self, StartError> {
+        let core = build(spec, name, Delivery::NewestWins, Arc::new(Push::new(receiver)))?;
+        core.play()?;
+        Ok(Self { core })
+    }
+
+    /// Takes everything down on the calling thread: connection, device, threads, buffers. No callback runs
+    /// after it has returned. Never call it from a callback.
+    pub fn stop(self) {
+        drop(self);
+    }
+
+    /// The name it was started with.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.core.name()
+    }
+
+    /// Builds and starts for offline work: no frame is dropped, and the source waits for whoever pulls.
+    /// At most two decoded frames wait in between.
+    ///
+    /// # Errors
+    /// As for [`Pipeline::start`].
+    pub fn start_pull(spec: &Spec, name: &str) -> Result<PullPipeline, StartError> {
+        let inbox = Arc::new(Inbox::default());
+        let core = build(spec, name, Delivery::Lossless, inbox.clone())?;
+        core.play()?;
+        Ok(PullPipeline { core, inbox })
+    }
+}
+
+/// A source that is pulled. Dropping it is [`PullPipeline::stop`].
+pub struct PullPipeline {
+    core: Core,
+    inbox: Arc<Inbox>,
+}
+
+impl PullPipeline {
+    /// The next frame, waiting for it for at most `timeout`. Frames that were decoded before the end or
+    /// before a failure come first; after that the answer stays [`Pull::Eos`] or [`Pull::Error`].
+    #[must_use]
+    pub fn pull(&self, timeout: Duration) -> Pull {
+        self.inbox.pull(self.core.sink(), timeout)
+    }
+
+    /// Takes everything down on the calling thread.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl std::fmt::Debug for PullPipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PullPipeline").field("core", &self.core).finish_non_exhaustive()
+    }
+}

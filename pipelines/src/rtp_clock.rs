@@ -1,0 +1,1 @@
+//! When a frame was captured, by the camera's own clock.

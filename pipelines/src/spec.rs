@@ -1,0 +1,109 @@
+//! What to open.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What to open and how. [`Spec::new`] fills in what a camera wants.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spec {
+    /// Which source.
+    pub kind: SourceKind,
+    /// RTSP user and password; set as properties, never part of a URL.
+    pub credentials: Option<Credentials>,
+    /// RTSP lower transport. There is no silent fallback to the other one.
+    pub transport: Transport,
+    /// Check the certificate of `rtsps://`.
+    pub tls_verify: bool,
+    /// PEM file with the authorities to trust for `rtsps://` instead of the system's.
+    pub tls_ca_file: Option<PathBuf>,
+    /// RTSP jitter buffer; every frame is late by about this much.
+    pub latency: Duration,
+    /// Threads of the software decoder, at least 1.
+    pub decode_threads: usize,
+    /// Replaces the launch template of this source kind; see `launch/README.md`.
+    pub template: Option<String>,
+    /// A file plays at its own pace instead of as fast as it decodes. Live sources always do.
+    pub realtime: bool,
+}
+
+impl Spec {
+    /// TCP, certificates checked, 200 ms of jitter buffer, one decoder thread, in real time.
+    #[must_use]
+    pub fn new(kind: SourceKind) -> Self {
+        Self {
+            kind,
+            credentials: None,
+            transport: Transport::Tcp,
+            tls_verify: true,
+            tls_ca_file: None,
+            latency: Duration::from_millis(200),
+            decode_threads: 1,
+            template: None,
+            realtime: true,
+        }
+    }
+}
+
+/// Where pictures come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A network camera.
+    Rtsp {
+        /// `rtsp://…` or `rtsps://…`, without user and password.
+        url: String,
+    },
+    /// A USB camera or capture card.
+    V4l2 {
+        /// `/dev/video0` or a link to it, such as those in `/dev/v4l/by-id`.
+        device: PathBuf,
+    },
+    /// A camera on the board's own connector.
+    Csi {
+        /// Index of the sensor, from 0.
+        sensor_index: u32,
+    },
+    /// A video file.
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A single picture: one frame, then the end.
+    Image {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// RTSP user and password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name.
+    pub username: String,
+    /// Password; never printed.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).field("password", &"***").finish()
+    }
+}
+
+/// RTSP lower transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Interleaved in the RTSP connection.
+    Tcp,
+    /// RTP over UDP.
+    Udp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
