@@ -11,4 +11,7 @@ pub mod decode;
 pub mod engine;
 pub mod frame;
 
+pub mod metrics;
+pub mod publish;
+
 pub mod cli;

@@ -1,0 +1,2 @@
+//! Cost of publishing one record.
+fn main() {}

@@ -1,0 +1,639 @@
+//! A fixed set of atomics: what the process has done and how long it took. No map, no lock, no growth.
+//!
+//! Each camera and each output has one block, allocated when it is configured; threads hold their block
+//! by `Arc` and count with relaxed atomics. [`Registry::snapshot`] reads all of it for `watchpost debug`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+/// An enum whose variants have one name each, everywhere: in metrics, in records, in reports.
+macro_rules! named {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_meta])* $variant,)+ }
+
+        impl $name {
+            /// All of them, in order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The name used in metrics, records and reports.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+named! {
+    /// What became of a frame that arrived. Every frame has exactly one outcome.
+    Outcome {
+        /// Inferred and published.
+        Detected = "detected",
+        /// A newer frame took its place before a slot was free.
+        Superseded = "superseded",
+        /// Not wanted: `detect_fps` was reached.
+        RateLimited = "rate_limited",
+        /// Older than `max_frame_age` when its turn came.
+        TooOld = "too_old",
+        /// Came from an opening of the camera that is over.
+        StaleGeneration = "stale_generation",
+        /// Could not be decoded or mapped.
+        DecodeError = "decode_error",
+        /// The inference failed.
+        EngineError = "engine_error",
+        /// Given up to stay below the memory limit.
+        Shed = "shed",
+        /// The process was ending.
+        Shutdown = "shutdown",
+    }
+}
+
+named! {
+    /// Why a camera was taken down. The same names are the `reason` of `camera_state` records.
+    RestartReason {
+        /// No connection.
+        ConnectFailed = "connect_failed",
+        /// Wrong or missing credentials.
+        Unauthorized = "unauthorized",
+        /// The other side does not know this path.
+        NotFound = "not_found",
+        /// Frames stopped.
+        Stalled = "stalled",
+        /// Frames arrive, but their time or picture stands still.
+        FrozenPicture = "frozen_picture",
+        /// End of stream.
+        Eos = "eos",
+        /// The source reported an error.
+        SourceError = "source_error",
+        /// No first frame in time.
+        OpenTimeout = "open_timeout",
+        /// The process was ending.
+        Shutdown = "shutdown",
+        /// The configuration changed, or cannot work.
+        Config = "config",
+        /// None of these.
+        Other = "other",
+    }
+}
+
+impl RestartReason {
+    /// The reason with this name; [`RestartReason::Other`] for a name that is none.
+    pub fn from_name(name: &str) -> Self {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == name).unwrap_or(Self::Other)
+    }
+}
+
+/// Sub-buckets of each octave, as a power of two.
+const SUB_BITS: u32 = 4;
+/// Buckets reach 2^27 µs, about 134 s.
+const TOP_BIT: u32 = 27;
+const BUCKETS: usize = ((TOP_BIT - SUB_BITS + 1) << SUB_BITS) as usize;
+
+/// Durations in fixed buckets: exact below 16 µs, then 16 buckets an octave up to 134 s, longer ones in
+/// the last. A quantile is given as the middle of its bucket: at most 3.2 % beside the true value.
+pub struct Histogram {
+    buckets: [AtomicU64; BUCKETS],
+    sum_us: AtomicU64,
+    max_us: AtomicU64,
+}
+
+fn bucket_index(us: u64) -> usize {
+    let us = us.min((1 << TOP_BIT) - 1);
+    // Which octave, counted from the first that is wider than its sub-buckets.
+    let octave = (63 - us.max(1).leading_zeros()).saturating_sub(SUB_BITS);
+    ((octave << SUB_BITS) as u64 + (us >> octave)) as usize
+}
+
+/// Lower end and width of a bucket in µs. Inverse of [`bucket_index`].
+fn bucket_range(index: usize) -> (u64, u64) {
+    let octave = ((index >> SUB_BITS) as u32).saturating_sub(1);
+    let low = (index as u64 - (u64::from(octave) << SUB_BITS)) << octave;
+    (low, 1 << octave)
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self {
+            buckets: std::array::from_fn(|_| AtomicU64::new(0)),
+            sum_us: AtomicU64::new(0),
+            max_us: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Histogram {
+    /// Counts one duration.
+    pub fn observe(&self, duration: Duration) {
+        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.buckets[bucket_index(us)].fetch_add(1, Relaxed);
+        self.sum_us.fetch_add(us, Relaxed);
+        self.max_us.fetch_max(us, Relaxed);
+    }
+
+    /// Count, sum, maximum and the usual quantiles. Concurrent observations may be half in it.
+    pub fn summary(&self) -> HistogramSummary {
+        let counts: [u64; BUCKETS] = std::array::from_fn(|i| self.buckets[i].load(Relaxed));
+        let count = counts.iter().sum();
+        let max_us = self.max_us.load(Relaxed);
+        let quantile = |q: f64| quantile_us(&counts, count, q).min(max_us as f64) / 1e6;
+        HistogramSummary {
+            count,
+            sum_seconds: self.sum_us.load(Relaxed) as f64 / 1e6,
+            max_seconds: max_us as f64 / 1e6,
+            p50_seconds: quantile(0.50),
+            p95_seconds: quantile(0.95),
+            p99_seconds: quantile(0.99),
+        }
+    }
+}
+
+/// Nearest rank: the middle of the bucket that holds the `ceil(q * count)`-th smallest value; 0 if none.
+fn quantile_us(counts: &[u64; BUCKETS], count: u64, q: f64) -> f64 {
+    let rank = ((q * count as f64).ceil() as u64).max(1);
+    let mut seen = 0;
+    for (index, bucket) in counts.iter().enumerate() {
+        seen += bucket;
+        if seen >= rank {
+            let (low, width) = bucket_range(index);
+            return low as f64 + (width - 1) as f64 / 2.0;
+        }
+    }
+    0.0
+}
+
+/// A [`Histogram`] at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct HistogramSummary {
+    /// Observations.
+    pub count: u64,
+    /// Their sum.
+    pub sum_seconds: f64,
+    /// The longest.
+    pub max_seconds: f64,
+    /// Median.
+    pub p50_seconds: f64,
+    /// 95th percentile.
+    pub p95_seconds: f64,
+    /// 99th percentile.
+    pub p99_seconds: f64,
+}
+
+/// Largest batch that is counted by itself.
+const MAX_BATCH_SIZE: usize = 64;
+
+/// What one camera has done. One block, allocated when the camera is configured.
+pub struct CameraMetrics {
+    name: String,
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+    restarts: [AtomicU64; RestartReason::ALL.len()],
+    frames_in: AtomicU64,
+    up: AtomicBool,
+    generation: AtomicU64,
+    /// Milliseconds from the registry's start to the last frame, plus one; 0: none yet.
+    last_frame_ms: AtomicU64,
+    started: Instant,
+    /// Age of a frame when its detections are published.
+    pub frame_age: Histogram,
+}
+
+fn zeros<const N: usize>() -> [AtomicU64; N] {
+    std::array::from_fn(|_| AtomicU64::new(0))
+}
+
+impl CameraMetrics {
+    fn new(name: &str, started: Instant) -> Self {
+        Self {
+            name: name.to_owned(),
+            outcomes: zeros(),
+            restarts: zeros(),
+            frames_in: AtomicU64::new(0),
+            up: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+            last_frame_ms: AtomicU64::new(0),
+            started,
+            frame_age: Histogram::default(),
+        }
+    }
+
+    /// The camera's configured name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A decoded frame has arrived. It is owed exactly one [`CameraMetrics::outcome`].
+    pub fn frame_in(&self, now: Instant) {
+        self.frames_in.fetch_add(1, Relaxed);
+        let ms =
+            u64::try_from(now.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX - 1);
+        self.last_frame_ms.store(ms + 1, Relaxed);
+    }
+
+    /// A frame has met its end.
+    pub fn outcome(&self, outcome: Outcome) {
+        self.outcomes_add(outcome, 1);
+    }
+
+    /// So many frames have met the same end.
+    pub fn outcomes_add(&self, outcome: Outcome, frames: u64) {
+        self.outcomes[outcome as usize].fetch_add(frames, Relaxed);
+    }
+
+    /// Frames with this outcome.
+    pub fn outcome_count(&self, outcome: Outcome) -> u64 {
+        self.outcomes[outcome as usize].load(Relaxed)
+    }
+
+    /// Frames that have arrived.
+    pub fn frames_in(&self) -> u64 {
+        self.frames_in.load(Relaxed)
+    }
+
+    /// The camera is being taken down to be opened again.
+    pub fn restart(&self, reason: RestartReason) {
+        self.restarts[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Restarts for this reason.
+    pub fn restart_count(&self, reason: RestartReason) -> u64 {
+        self.restarts[reason as usize].load(Relaxed)
+    }
+
+    /// Restarts for all reasons.
+    pub fn restarts(&self) -> u64 {
+        self.restarts.iter().map(|count| count.load(Relaxed)).sum()
+    }
+
+    /// Whether frames arrive.
+    pub fn set_up(&self, up: bool) {
+        self.up.store(up, Relaxed);
+    }
+
+    /// Which opening this is.
+    pub fn set_generation(&self, generation: u64) {
+        self.generation.store(generation, Relaxed);
+    }
+
+    /// How long ago the last frame arrived; `None`: none yet.
+    pub fn last_frame_age(&self, now: Instant) -> Option<Duration> {
+        let at_ms = self.last_frame_ms.load(Relaxed).checked_sub(1)?;
+        Some(now.saturating_duration_since(self.started).saturating_sub(Duration::from_millis(at_ms)))
+    }
+
+    /// All of it at one moment.
+    pub fn snapshot(&self, now: Instant) -> CameraSnapshot {
+        let age_ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        CameraSnapshot {
+            name: self.name.clone(),
+            up: self.up.load(Relaxed),
+            generation: self.generation.load(Relaxed),
+            last_frame_age_ms: self.last_frame_age(now).map(age_ms),
+            frames_in: self.frames_in(),
+            outcomes: Named(Outcome::ALL.iter().map(|o| (o.as_str(), self.outcome_count(*o))).collect()),
+            restarts: Named(
+                RestartReason::ALL.iter().map(|r| (r.as_str(), self.restart_count(*r))).collect(),
+            ),
+            frame_age: self.frame_age.summary(),
+        }
+    }
+}
+
+/// What one output has done. One block, allocated when the output is configured.
+#[derive(Debug, Default)]
+pub struct OutputMetrics {
+    name: String,
+    published: AtomicU64,
+    lost: AtomicU64,
+    too_long: AtomicU64,
+    readers: AtomicU64,
+    refused_readers: AtomicU64,
+}
+
+impl OutputMetrics {
+    /// A block for an output of this name.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// The output's configured name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// One record was put into the output's ring, or was longer than the ring.
+    pub fn record(&self, kept: bool) {
+        let counter = if kept { &self.published } else { &self.too_long };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    /// A reader was told that it lost so many records.
+    pub fn lost(&self, records: u64) {
+        self.lost.fetch_add(records, Relaxed);
+    }
+
+    /// Readers connected now.
+    pub fn set_readers(&self, readers: usize) {
+        self.readers.store(readers as u64, Relaxed);
+    }
+
+    /// A reader over `max_readers` was turned away.
+    pub fn refused(&self) {
+        self.refused_readers.fetch_add(1, Relaxed);
+    }
+
+    /// All of it at one moment.
+    pub fn snapshot(&self) -> OutputSnapshot {
+        OutputSnapshot {
+            name: self.name.clone(),
+            published: self.published.load(Relaxed),
+            lost: self.lost.load(Relaxed),
+            too_long: self.too_long.load(Relaxed),
+            readers: self.readers.load(Relaxed),
+            refused_readers: self.refused_readers.load(Relaxed),
+        }
+    }
+}
+
+/// What the engine has done.
+pub struct EngineMetrics {
+    /// One inference, whatever its batch.
+    pub inference: Histogram,
+    /// Batches by size, 0 unused; the last also takes what is larger.
+    batch_sizes: [AtomicU64; MAX_BATCH_SIZE + 1],
+}
+
+impl EngineMetrics {
+    /// One inference of `batch_size` frames has taken `duration`.
+    pub fn batch(&self, batch_size: usize, duration: Duration) {
+        self.inference.observe(duration);
+        self.batch_sizes[batch_size.min(MAX_BATCH_SIZE)].fetch_add(1, Relaxed);
+    }
+
+    fn snapshot(&self, backend: &str) -> EngineSnapshot {
+        let counts = self.batch_sizes.iter().map(|count| count.load(Relaxed)).enumerate();
+        let batch_sizes: Vec<_> = counts.filter(|(_, batches)| *batches > 0).collect();
+        EngineSnapshot { backend: backend.to_owned(), inference: self.inference.summary(), batch_sizes }
+    }
+}
+
+/// Things that this process holds open and that `/proc` cannot count. Whoever opens and closes sets them.
+#[derive(Debug, Default)]
+pub struct HandleGauges {
+    /// GStreamer pipelines.
+    pub pipelines: AtomicU64,
+    /// Frame slots in flight.
+    pub slots_in_flight: AtomicU64,
+    /// Bytes of the frame pool.
+    pub pool_bytes: AtomicU64,
+    /// Bytes on GPUs.
+    pub gpu_bytes: AtomicU64,
+}
+
+/// Everything that is counted. Built once from the configuration and passed around by `Arc`.
+pub struct Registry {
+    backend: String,
+    /// In the order of the configuration.
+    pub cameras: Vec<Arc<CameraMetrics>>,
+    /// In the order of the configuration.
+    pub outputs: Vec<Arc<OutputMetrics>>,
+    /// The one engine.
+    pub engine: EngineMetrics,
+    /// Open handles and memory.
+    pub handles: HandleGauges,
+}
+
+impl Registry {
+    /// One block for each name. `backend` labels the inference histogram.
+    pub fn new<'a>(
+        cameras: impl IntoIterator<Item = &'a str>,
+        outputs: impl IntoIterator<Item = &'a str>,
+        backend: &str,
+        now: Instant,
+    ) -> Self {
+        Self {
+            backend: backend.to_owned(),
+            cameras: cameras.into_iter().map(|name| Arc::new(CameraMetrics::new(name, now))).collect(),
+            outputs: outputs.into_iter().map(|name| Arc::new(OutputMetrics::new(name))).collect(),
+            engine: EngineMetrics { inference: Histogram::default(), batch_sizes: zeros() },
+            handles: HandleGauges::default(),
+        }
+    }
+
+    /// The block of this camera.
+    pub fn camera(&self, name: &str) -> Option<&Arc<CameraMetrics>> {
+        self.cameras.iter().find(|camera| camera.name == name)
+    }
+
+    /// The block of this output.
+    pub fn output(&self, name: &str) -> Option<&Arc<OutputMetrics>> {
+        self.outputs.iter().find(|output| output.name == name)
+    }
+
+    /// All of it at one moment, with the process's own memory, descriptors and threads.
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let process = process_usage();
+        let gauges = &self.handles;
+        Snapshot {
+            cameras: self.cameras.iter().map(|camera| camera.snapshot(now)).collect(),
+            outputs: self.outputs.iter().map(|output| output.snapshot()).collect(),
+            engine: self.engine.snapshot(&self.backend),
+            memory_bytes: MemoryBytes {
+                rss: process.rss_bytes,
+                pool: gauges.pool_bytes.load(Relaxed),
+                gpu: gauges.gpu_bytes.load(Relaxed),
+            },
+            handles: OpenHandles {
+                fd: process.fd_count,
+                thread: process.thread_count,
+                pipeline: gauges.pipelines.load(Relaxed),
+                slot: gauges.slots_in_flight.load(Relaxed),
+            },
+        }
+    }
+}
+
+/// What the kernel says about this process; 0 where it does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ProcessUsage {
+    /// Resident memory.
+    pub rss_bytes: u64,
+    /// Open file descriptors.
+    pub fd_count: u64,
+    /// Threads.
+    pub thread_count: u64,
+}
+
+/// Reads `/proc/self`.
+pub fn process_usage() -> ProcessUsage {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    };
+    // One of them is the descriptor that reads the directory.
+    let fds = std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(1));
+    ProcessUsage { rss_bytes: field("VmRSS:") * 1024, fd_count: fds as u64, thread_count: field("Threads:") }
+}
+
+/// Names and numbers that serialise as one object, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Named(pub Vec<(&'static str, u64)>);
+
+impl Serialize for Named {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+/// A [`CameraMetrics`] at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "the fields are those of CameraMetrics")]
+pub struct CameraSnapshot {
+    pub name: String,
+    pub up: bool,
+    pub generation: u64,
+    pub last_frame_age_ms: Option<u64>,
+    pub frames_in: u64,
+    pub outcomes: Named,
+    pub restarts: Named,
+    pub frame_age: HistogramSummary,
+}
+
+impl CameraSnapshot {
+    /// Frames that arrived and have no outcome yet. Negative would be a frame counted twice.
+    pub fn unaccounted(&self) -> i64 {
+        let settled: u64 = self.outcomes.0.iter().map(|(_, count)| count).sum();
+        self.frames_in as i64 - settled as i64
+    }
+}
+
+/// An [`OutputMetrics`] at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the fields are those of OutputMetrics")]
+pub struct OutputSnapshot {
+    pub name: String,
+    pub published: u64,
+    pub lost: u64,
+    pub too_long: u64,
+    pub readers: u64,
+    pub refused_readers: u64,
+}
+
+/// [`EngineMetrics`] at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EngineSnapshot {
+    /// Which one.
+    pub backend: String,
+    /// One inference, whatever its batch.
+    pub inference: HistogramSummary,
+    /// `(frames, batches)`, only sizes that happened.
+    pub batch_sizes: Vec<(usize, u64)>,
+}
+
+/// Memory of the process by owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the label values of watchpost_memory_bytes")]
+pub struct MemoryBytes {
+    pub rss: u64,
+    pub pool: u64,
+    pub gpu: u64,
+}
+
+/// What the process holds open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the label values of watchpost_open_handles")]
+pub struct OpenHandles {
+    pub fd: u64,
+    pub thread: u64,
+    pub pipeline: u64,
+    pub slot: u64,
+}
+
+/// A [`Registry`] at one moment. [`Snapshot::counters`] is the `"counters"` of `watchpost debug --json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Snapshot {
+    /// In the order of the configuration.
+    pub cameras: Vec<CameraSnapshot>,
+    /// In the order of the configuration.
+    pub outputs: Vec<OutputSnapshot>,
+    /// The one engine.
+    pub engine: EngineSnapshot,
+    /// By owner.
+    pub memory_bytes: MemoryBytes,
+    /// By kind.
+    pub handles: OpenHandles,
+}
+
+impl Snapshot {
+    /// All counters under their Prometheus names, as one flat JSON object.
+    pub fn counters(&self) -> Counters<'_> {
+        Counters(self)
+    }
+}
+
+/// Serialises as `{"watchpost_frames_total{camera=\"gate\",outcome=\"detected\"}": 12, …}`. Camera and
+/// output names have an alphabet that needs no escaping.
+#[derive(Debug, Clone, Copy)]
+pub struct Counters<'a>(&'a Snapshot);
+
+impl Serialize for Counters<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for camera in &self.0.cameras {
+            camera_counters(&mut map, camera)?;
+        }
+        let engine = &self.0.engine;
+        let label = format!("backend=\"{}\"", engine.backend);
+        histogram(&mut map, "watchpost_inference_seconds", &label, &engine.inference)?;
+        let batches: u64 = engine.batch_sizes.iter().map(|(_, batches)| batches).sum();
+        let frames: u64 = engine.batch_sizes.iter().map(|(size, batches)| *size as u64 * batches).sum();
+        map.serialize_entry("watchpost_batch_size_count", &batches)?;
+        map.serialize_entry("watchpost_batch_size_sum", &frames)?;
+        for output in &self.0.outputs {
+            let outcomes =
+                [("published", output.published), ("lost", output.lost), ("too_long", output.too_long)];
+            for (outcome, value) in outcomes {
+                let key =
+                    format!("watchpost_records_total{{output=\"{}\",outcome=\"{outcome}\"}}", output.name);
+                map.serialize_entry(&key, &value)?;
+            }
+        }
+        map.end()
+    }
+}
+
+fn camera_counters<M: SerializeMap>(map: &mut M, camera: &CameraSnapshot) -> Result<(), M::Error> {
+    let name = &camera.name;
+    for (outcome, value) in &camera.outcomes.0 {
+        let key = format!("watchpost_frames_total{{camera=\"{name}\",outcome=\"{outcome}\"}}");
+        map.serialize_entry(&key, value)?;
+    }
+    for (reason, value) in &camera.restarts.0 {
+        let key = format!("watchpost_camera_restarts_total{{camera=\"{name}\",reason=\"{reason}\"}}");
+        map.serialize_entry(&key, value)?;
+    }
+    map.serialize_entry(&format!("watchpost_camera_up{{camera=\"{name}\"}}"), &u8::from(camera.up))?;
+    histogram(map, "watchpost_frame_age_seconds", &format!("camera=\"{name}\""), &camera.frame_age)
+}
+
+fn histogram<M: SerializeMap>(
+    map: &mut M,
+    name: &str,
+    label: &str,
+    summary: &HistogramSummary,
+) -> Result<(), M::Error> {
+    map.serialize_entry(&format!("{name}_count{{{label}}}"), &summary.count)?;
+    map.serialize_entry(&format!("{name}_sum{{{label}}}"), &summary.sum_seconds)?;
+    for (quantile, value) in [("0.5", summary.p50_seconds), ("0.99", summary.p99_seconds)] {
+        map.serialize_entry(&format!("{name}{{{label},quantile=\"{quantile}\"}}"), &value)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

@@ -1,0 +1,269 @@
+//! Records to stdout and to sockets. Publishing never waits for a reader.
+//!
+//! ```text
+//!   detections() ─┐  one line,      ┌─► ring ─► publish-console ─► stdout
+//!                 ├─ written once ──┤
+//!   camera_state()┘                 └─► ring ─► publish-local ──► reader, reader, reader …
+//! ```
+//!
+//! Every output has one ring and one thread. A ring that is full gives up its oldest lines; a reader that
+//! was overtaken is told so by a `lost` record between two whole lines, and the loss is counted.
+
+mod error;
+mod outbox;
+mod record;
+mod ring;
+mod socket;
+mod stdout;
+mod unix;
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+
+use crate::clock;
+use crate::config::{OutputKind, OutputOptions};
+use crate::metrics::{OutputMetrics, Registry};
+
+pub use error::PublishError;
+pub use outbox::STAGING_BYTES;
+pub use record::{
+    CameraState, Detections, FrameSize, Lost, ModelPart, Object, Refused, SCHEMA, State, TsSource,
+};
+pub use ring::{Cursor, ReadOutcome, Ring};
+
+/// Room for a line of some forty objects before the shared buffer grows the first time.
+const LINE_BYTES: usize = 4096;
+
+/// How long a shutdown whose deadline has passed still waits for threads that are about to end.
+const JOIN_GRACE: Duration = Duration::from_millis(100);
+
+/// Linux cuts thread names at this length.
+const THREAD_NAME_BYTES: usize = 15;
+
+/// Called from an output's thread with the output's name and a sentence saying why it is closed.
+type OnClosed = Box<dyn Fn(&str, &str) + Send + Sync>;
+
+/// What the publishing side and the thread of one output share.
+struct Output {
+    name: String,
+    ring: Ring,
+    metrics: Arc<OutputMetrics>,
+    /// Set when nothing can be written any more: lines are no longer put into the ring.
+    closed: AtomicBool,
+    /// Set once: when the output's thread has to end, written out or not.
+    stop_by: OnceLock<Instant>,
+    is_stdout: bool,
+}
+
+impl Output {
+    /// Marks the output closed; says so once.
+    fn close(&self, reason: &str, on_closed: &OnClosed) {
+        if !self.closed.swap(true, Ordering::AcqRel) {
+            tracing::info!(output = %self.name, "output {} is closed: {reason}; the others go on", self.name);
+            on_closed(&self.name, reason);
+        }
+    }
+}
+
+struct OutputThread {
+    output: Arc<Output>,
+    local_addr: Option<SocketAddr>,
+    /// Disconnects when the thread ends.
+    ended: Receiver<()>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// All outputs. Methods take `&self` and may be called from several threads; records of all threads have
+/// one order, the same on every output.
+pub struct Publisher {
+    /// The line being written, kept so that a record allocates nothing.
+    line: Mutex<Vec<u8>>,
+    outputs: Vec<OutputThread>,
+}
+
+/// An output that is open and has no thread yet.
+enum Opened {
+    Stdout(stdout::Writer),
+    Socket(socket::Server),
+}
+
+impl Publisher {
+    /// Opens all outputs, then starts one thread for each. Nothing is left behind if one cannot be opened.
+    ///
+    /// `on_closed(output, reason)` is called at most once for each output, from its own thread, when it
+    /// ends by itself (nobody reads stdout any more). It must not call [`Publisher::shutdown`].
+    ///
+    /// # Errors
+    /// [`PublishError`], one sentence that says what the user can do.
+    pub fn start(
+        outputs: &[OutputOptions],
+        metrics: &Registry,
+        on_closed: impl Fn(&str, &str) + Send + Sync + 'static,
+    ) -> Result<Self, PublishError> {
+        Self::start_on(stdout::duplicate, outputs, metrics, on_closed)
+    }
+
+    /// [`Publisher::start`] with something else for stdout: called once for each output of kind stdout.
+    ///
+    /// # Errors
+    /// As [`Publisher::start`].
+    pub fn start_on(
+        stdout: impl Fn() -> std::io::Result<OwnedFd>,
+        outputs: &[OutputOptions],
+        metrics: &Registry,
+        on_closed: impl Fn(&str, &str) + Send + Sync + 'static,
+    ) -> Result<Self, PublishError> {
+        let on_closed: Arc<OnClosed> = Arc::new(Box::new(on_closed));
+        let mut opened = Vec::with_capacity(outputs.len());
+        for options in outputs {
+            opened.push(open(options, metrics, &stdout)?);
+        }
+        let mut publisher = Self { line: Mutex::new(Vec::with_capacity(LINE_BYTES)), outputs: Vec::new() };
+        for (output, local_addr, opened) in opened {
+            // On an error the outputs already started are ended by `Drop`.
+            publisher.outputs.push(spawn(output, local_addr, opened, Arc::clone(&on_closed))?);
+        }
+        Ok(publisher)
+    }
+
+    /// Publishes one frame's detections. Never waits for a reader.
+    pub fn detections(&self, record: &Detections<'_>) {
+        self.publish(|line| record.write_line(line));
+    }
+
+    /// Publishes that a camera has entered a state. Never waits for a reader.
+    pub fn camera_state(&self, record: &CameraState<'_>) {
+        self.publish(|line| record.write_line(line));
+    }
+
+    /// Whether there were outputs on stdout and all of them are closed.
+    pub fn closed_stdout(&self) -> bool {
+        let mut stdouts = self.outputs.iter().filter(|o| o.output.is_stdout).peekable();
+        stdouts.peek().is_some() && stdouts.all(|o| o.output.closed.load(Ordering::Acquire))
+    }
+
+    /// Whether every output is closed: nobody can get a record any more. `false` without outputs.
+    pub fn closed_all(&self) -> bool {
+        !self.outputs.is_empty() && self.outputs.iter().all(|o| o.output.closed.load(Ordering::Acquire))
+    }
+
+    /// Where a TCP output really listens (its port may have been configured as 0).
+    pub fn local_addr(&self, output: &str) -> Option<SocketAddr> {
+        self.outputs.iter().find(|o| o.output.name == output)?.local_addr
+    }
+
+    /// What readers have not got yet is written out until `deadline`; then everything is closed, socket
+    /// files are removed and the threads have ended. Returns soon after `deadline` whatever the readers
+    /// do: `false` if a thread had to be left behind in a write that does not return.
+    pub fn shutdown(&self, deadline: Instant) -> bool {
+        for thread in &self.outputs {
+            // A second shutdown cannot move the first one's deadline: `Drop` follows `shutdown`.
+            let _ = thread.output.stop_by.set(deadline);
+            thread.output.ring.wake();
+        }
+        let last_call = deadline.max(clock::now()) + JOIN_GRACE;
+        self.outputs.iter().fold(true, |all_ended, thread| thread.join(last_call) && all_ended)
+    }
+
+    fn publish(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        line.clear();
+        write(&mut line);
+        for OutputThread { output, .. } in &self.outputs {
+            if !output.closed.load(Ordering::Acquire) {
+                output.metrics.record(output.ring.push(&line));
+            }
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.shutdown(clock::now());
+    }
+}
+
+impl OutputThread {
+    fn join(&self, deadline: Instant) -> bool {
+        // Nothing is ever sent: this waits until the thread has dropped its end.
+        if self.ended.recv_deadline(deadline) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+            tracing::warn!(output = %self.output.name, "output {} is blocked in a write and is left behind", self.output.name);
+            return false;
+        }
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A panic there has been reported by the panic hook; the others end in order all the same.
+        thread.is_none_or(|thread| thread.join().is_ok())
+    }
+}
+
+type OpenedOutput = (Arc<Output>, Option<SocketAddr>, Opened);
+
+fn open(
+    options: &OutputOptions,
+    metrics: &Registry,
+    stdout: &dyn Fn() -> std::io::Result<OwnedFd>,
+) -> Result<OpenedOutput, PublishError> {
+    let name = options.name.as_str();
+    let shared = |ring, is_stdout| {
+        let metrics = metrics.output(name).cloned();
+        Arc::new(Output {
+            name: name.to_owned(),
+            ring,
+            metrics: metrics.unwrap_or_else(|| Arc::new(OutputMetrics::new(name))),
+            closed: AtomicBool::new(false),
+            stop_by: OnceLock::new(),
+            is_stdout,
+        })
+    };
+    let setup = |source| PublishError::Setup { output: name.to_owned(), source };
+    let listener = match &options.kind {
+        OutputKind::Stdout => {
+            let fd = stdout().map_err(setup)?;
+            let (wake, call) = stdout::bell().map_err(setup)?;
+            let output = shared(Ring::new(options.buffer_bytes, call), true);
+            let writer = stdout::Writer::new(Arc::clone(&output), fd, wake);
+            return Ok((output, None, Opened::Stdout(writer)));
+        }
+        OutputKind::Unix { path, mode } => socket::Listener::unix(name, path, *mode)?,
+        OutputKind::Tcp { listen } => socket::Listener::tcp(name, *listen)?,
+    };
+    let local_addr = listener.local_addr();
+    let (poll, waker) = socket::poll().map_err(setup)?;
+    let call = move || {
+        // The only failure is a full counter, and then the thread is awake anyway.
+        let _ = waker.wake();
+    };
+    let output = shared(Ring::new(options.buffer_bytes, call), false);
+    let server =
+        socket::Server::new(Arc::clone(&output), poll, listener, options.max_readers).map_err(setup)?;
+    Ok((output, local_addr, Opened::Socket(server)))
+}
+
+fn spawn(
+    output: Arc<Output>,
+    local_addr: Option<SocketAddr>,
+    opened: Opened,
+    on_closed: Arc<OnClosed>,
+) -> Result<OutputThread, PublishError> {
+    let (alive, ended) = crossbeam_channel::bounded::<()>(1);
+    let mut thread_name = format!("publish-{}", output.name);
+    // Names are ASCII; a longer one is cut at the front of a character in any case.
+    thread_name.truncate(thread_name.floor_char_boundary(THREAD_NAME_BYTES));
+    let thread = std::thread::Builder::new()
+        .name(thread_name)
+        .spawn(move || {
+            let _alive = alive;
+            match opened {
+                Opened::Stdout(writer) => writer.run(&on_closed),
+                Opened::Socket(server) => server.run(&on_closed),
+            }
+        })
+        .map_err(|source| PublishError::Setup { output: output.name.clone(), source })?;
+    Ok(OutputThread { output, local_addr, ended, thread: Mutex::new(Some(thread)) })
+}
