@@ -3,15 +3,20 @@
 
 pub mod clock;
 pub mod config;
+pub mod metrics;
 pub mod model;
 
 pub mod camera;
+pub mod source;
 
-pub mod decode;
-pub mod engine;
 pub mod frame;
 
-pub mod metrics;
+pub mod batch;
+pub mod engine;
+
+pub mod decode;
+pub mod filter;
+
 pub mod publish;
 
 pub mod cli;

@@ -96,6 +96,7 @@ const BUCKETS: usize = ((TOP_BIT - SUB_BITS + 1) << SUB_BITS) as usize;
 
 /// Durations in fixed buckets: exact below 16 µs, then 16 buckets an octave up to 134 s, longer ones in
 /// the last. A quantile is given as the middle of its bucket: at most 3.2 % beside the true value.
+#[derive(Debug)]
 pub struct Histogram {
     buckets: [AtomicU64; BUCKETS],
     sum_us: AtomicU64,
@@ -187,6 +188,7 @@ pub struct HistogramSummary {
 const MAX_BATCH_SIZE: usize = 64;
 
 /// What one camera has done. One block, allocated when the camera is configured.
+#[derive(Debug)]
 pub struct CameraMetrics {
     name: String,
     outcomes: [AtomicU64; Outcome::ALL.len()],
@@ -359,6 +361,7 @@ impl OutputMetrics {
 }
 
 /// What the engine has done.
+#[derive(Debug)]
 pub struct EngineMetrics {
     /// One inference, whatever its batch.
     pub inference: Histogram,
@@ -394,6 +397,7 @@ pub struct HandleGauges {
 }
 
 /// Everything that is counted. Built once from the configuration and passed around by `Arc`.
+#[derive(Debug)]
 pub struct Registry {
     backend: String,
     /// In the order of the configuration.

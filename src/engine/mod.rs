@@ -1,5 +1,9 @@
 //! One engine, loaded once, shared by all cameras.
 
+mod worker;
+
+pub use worker::{BATCH_MAX, Pulse, Worker};
+
 /// An output tensor, borrowed from the engine for the duration of a call.
 #[derive(Debug, Clone, Copy)]
 pub struct TensorView<'a> {

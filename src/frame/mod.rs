@@ -1,11 +1,27 @@
 //! Frames: pictures, slots as credits, the newest-wins mailbox, the letterbox.
 
+mod feed;
+mod freeze;
 mod letterbox;
 mod letterbox_geometry;
 mod letterbox_reference;
+mod mailbox;
+mod pacer;
 mod picture;
+mod pool;
+mod pump;
+mod turnstile;
+mod wake;
 
+pub use feed::Feed;
+pub use freeze::FreezeWatch;
 pub use letterbox::*;
 pub use letterbox_geometry::*;
 pub use letterbox_reference::*;
 pub use picture::*;
+pub use mailbox::{Mailbox, Numbered};
+pub use pacer::Pacer;
+pub use pool::{Pool, Slot, SlotMemory};
+pub use pump::{Bench, End, Pump, Work};
+pub use turnstile::{Answer, Line, Ticket, Turnstile};
+pub use wake::{Bell, Wake, doorbell};

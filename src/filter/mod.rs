@@ -1,0 +1,77 @@
+//! PURE: which detections of a camera are published.
+
+use crate::decode::Detection;
+
+/// One camera's filter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Filter {
+    /// By class id; `None` lets every class through.
+    allowed: Option<Vec<bool>>,
+    score_threshold: f32,
+}
+
+impl Filter {
+    /// `classes` are labels of the model, `None` for all; scores below `score_threshold` do not pass.
+    ///
+    /// # Errors
+    /// The labels that the model does not have.
+    pub fn new(
+        classes: Option<&[String]>,
+        labels: &[String],
+        score_threshold: f32,
+    ) -> Result<Self, Vec<String>> {
+        let Some(classes) = classes else {
+            return Ok(Self { allowed: None, score_threshold });
+        };
+        let unknown: Vec<String> = classes.iter().filter(|class| !labels.contains(class)).cloned().collect();
+        if !unknown.is_empty() {
+            return Err(unknown);
+        }
+        let allowed = labels.iter().map(|label| classes.contains(label)).collect();
+        Ok(Self { allowed: Some(allowed), score_threshold })
+    }
+
+    /// Whether this detection is published.
+    pub fn passes(&self, detection: &Detection) -> bool {
+        let class_passes = match &self.allowed {
+            Some(allowed) => allowed.get(detection.class_id as usize).copied().unwrap_or(false),
+            None => true,
+        };
+        class_passes && detection.score >= self.score_threshold
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels() -> Vec<String> {
+        ["人", "car", "dog"].map(str::to_owned).to_vec()
+    }
+
+    fn detection(class_id: u32, score: f32) -> Detection {
+        Detection { class_id, score, bbox: [0.0, 0.0, 1.0, 1.0] }
+    }
+
+    #[test]
+    fn only_the_classes_asked_for_pass() {
+        let filter = Filter::new(Some(&["人".to_owned()]), &labels(), 0.3).expect("known");
+        assert!(filter.passes(&detection(0, 0.5)));
+        assert!(!filter.passes(&detection(1, 0.9)));
+        assert!(!filter.passes(&detection(99, 0.9)));
+    }
+
+    #[test]
+    fn scores_below_the_threshold_do_not_pass() {
+        let filter = Filter::new(None, &labels(), 0.3).expect("all");
+        assert!(filter.passes(&detection(2, 0.3)));
+        assert!(!filter.passes(&detection(2, 0.299)));
+        assert!(!filter.passes(&detection(2, f32::NAN)));
+    }
+
+    #[test]
+    fn labels_the_model_does_not_have_are_named() {
+        let unknown = Filter::new(Some(&["cat".to_owned(), "car".to_owned()]), &labels(), 0.3);
+        assert_eq!(unknown, Err(vec!["cat".to_owned()]));
+    }
+}

@@ -1,0 +1,116 @@
+//! What one camera owns for as long as it is configured: its slots, its doorbell, its counters.
+//!
+//! Openings come and go; the feed stays. So no restart allocates frame memory, and no opening, however it
+//! ends, can take any along.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::pool::Pool;
+use super::wake::{Bell, Wake, doorbell};
+use crate::metrics::{CameraMetrics, Outcome};
+
+/// A camera's permanent part.
+#[derive(Debug)]
+pub struct Feed {
+    /// Position among the configured cameras; its place in the turnstile.
+    pub index: usize,
+    /// Its slots.
+    pub pool: Pool,
+    /// Counters.
+    pub metrics: Arc<CameraMetrics>,
+    /// Rings the camera's thread.
+    pub wake: Wake,
+    bell: Bell,
+    /// The opening whose frames count; 0 before the first.
+    live_generation: AtomicU64,
+    epoch: Instant,
+    /// Nanoseconds since `epoch` plus one of the newest frame with a new timestamp; 0: none in this opening.
+    progress_ns: AtomicU64,
+    /// Number of the newest frame; frames are counted from 1 over all openings.
+    seq: AtomicU64,
+    /// Number of the frame published last.
+    published_seq: AtomicU64,
+}
+
+impl Feed {
+    /// Allocates everything the camera will ever hold. `epoch` is any time not after the first frame.
+    pub fn new(
+        index: usize,
+        slots: usize,
+        slot_elements: usize,
+        metrics: Arc<CameraMetrics>,
+        epoch: Instant,
+    ) -> Self {
+        let (wake, bell) = doorbell();
+        Self {
+            index,
+            pool: Pool::new(slots, slot_elements, wake.clone()),
+            metrics,
+            wake,
+            bell,
+            live_generation: AtomicU64::new(0),
+            epoch,
+            progress_ns: AtomicU64::new(0),
+            seq: AtomicU64::new(0),
+            published_seq: AtomicU64::new(0),
+        }
+    }
+
+    /// The camera's name.
+    pub fn name(&self) -> &str {
+        self.metrics.name()
+    }
+
+    /// What the camera's thread waits on.
+    pub fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    /// A new opening begins: frames of all others are stale from now on.
+    pub fn begin_generation(&self, generation: u64) {
+        self.progress_ns.store(0, Ordering::Relaxed);
+        self.live_generation.store(generation, Ordering::Release);
+    }
+
+    /// No opening is live: every frame still on its way is stale.
+    pub fn end_generation(&self) {
+        self.live_generation.store(0, Ordering::Release);
+    }
+
+    /// Whether frames of this opening still count.
+    pub fn is_live(&self, generation: u64) -> bool {
+        self.live_generation.load(Ordering::Acquire) == generation
+    }
+
+    /// A frame with a new timestamp arrived.
+    pub fn progressed(&self, at: Instant) {
+        let ns = at.saturating_duration_since(self.epoch).as_nanos();
+        self.progress_ns.store(u64::try_from(ns).unwrap_or(u64::MAX - 1) + 1, Ordering::Relaxed);
+    }
+
+    /// When the newest frame of this opening with a new timestamp arrived.
+    pub fn last_progress(&self) -> Option<Instant> {
+        let ns = self.progress_ns.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.epoch + Duration::from_nanos(ns))
+    }
+
+    /// Counts an arriving frame and gives it its number.
+    pub fn number(&self, at: Instant) -> u64 {
+        self.metrics.frame_in(at);
+        self.seq.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A frame met another end than detection.
+    pub fn dropped(&self, outcome: Outcome) {
+        self.metrics.outcome(outcome);
+    }
+
+    /// Frame `seq` is being published: how many before it were not.
+    pub fn published(&self, seq: u64) -> u64 {
+        self.metrics.outcome(Outcome::Detected);
+        let last = self.published_seq.swap(seq, Ordering::Relaxed);
+        seq.saturating_sub(last).saturating_sub(1)
+    }
+}

@@ -1,0 +1,115 @@
+//! PURE: has the picture stood still, although timestamps run?
+//!
+//! A grid of 64 x 64 luma samples is compared with the grid at the last change. An encoder that repeats a
+//! picture still re-quantises it at every keyframe, so single steps up to [`STEP`] do not count as a change,
+//! nor do up to [`STRAYS`] samples beyond it. A person of 30 x 80 pixels in 640 x 360 covers about 40 samples.
+
+use std::time::{Duration, Instant};
+
+use super::{Layout, Picture};
+
+const GRID: usize = 64;
+/// Largest difference of a sample that re-encoding explains, in code values.
+const STEP: u8 = 16;
+/// Samples that may differ by more.
+const STRAYS: usize = 4;
+
+/// Watches one camera's pictures.
+#[derive(Debug)]
+pub struct FreezeWatch {
+    timeout: Duration,
+    reference: Box<[u8]>,
+    changed_at: Option<Instant>,
+}
+
+impl FreezeWatch {
+    /// A picture that does not change for `timeout` is frozen.
+    pub fn new(timeout: Duration) -> Self {
+        Self { timeout, reference: vec![0; GRID * GRID].into_boxed_slice(), changed_at: None }
+    }
+
+    /// Looks at a picture that arrived at `at`; true if it has been the same for the timeout.
+    pub fn is_frozen(&mut self, picture: &Picture<'_>, at: Instant) -> bool {
+        let differing = self.compare(picture);
+        match self.changed_at {
+            Some(changed_at) if differing <= STRAYS => at.saturating_duration_since(changed_at) >= self.timeout,
+            _ => {
+                self.adopt(picture);
+                self.changed_at = Some(at);
+                false
+            }
+        }
+    }
+
+    /// Forgets what it saw: another opening begins.
+    pub fn reset(&mut self) {
+        self.changed_at = None;
+    }
+
+    fn compare(&self, picture: &Picture<'_>) -> usize {
+        samples(picture).zip(self.reference.iter()).filter(|&(now, &then)| now.abs_diff(then) > STEP).count()
+    }
+
+    fn adopt(&mut self, picture: &Picture<'_>) {
+        for (then, now) in self.reference.iter_mut().zip(samples(picture)) {
+            *then = now;
+        }
+    }
+}
+
+/// The luma at the centres of a 64 x 64 grid, row by row.
+fn samples<'a>(picture: &Picture<'a>) -> impl Iterator<Item = u8> + use<'a> {
+    let (Layout::Planar { y, .. } | Layout::Nv12 { y, .. } | Layout::Gray { y }) = picture.layout;
+    let (width, height) = (picture.width as usize, picture.height as usize);
+    let centre = |index: usize, size: usize| (2 * index + 1) * size / (2 * GRID);
+    (0..GRID * GRID).map(move |i| {
+        let (row, column) = (centre(i / GRID, height), centre(i % GRID, width));
+        y.data.get(row * y.stride_bytes + column).copied().unwrap_or(0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::source::{MemoryFrame, MemoryPicture};
+
+    fn frame(draw: impl Fn(usize) -> u8) -> MemoryFrame {
+        let mut picture = MemoryPicture::new(640, 360);
+        for (i, sample) in picture.i420_mut().iter_mut().enumerate() {
+            *sample = draw(i);
+        }
+        MemoryFrame::new(Arc::new(picture), 0)
+    }
+
+    fn texture(i: usize) -> u8 {
+        (i * 31 % 97) as u8 + 60
+    }
+
+    #[test]
+    fn the_same_picture_is_frozen_after_the_timeout_and_not_before() {
+        let start = crate::clock::now();
+        let mut watch = FreezeWatch::new(Duration::from_secs(5));
+        let still = frame(texture);
+        assert!(!watch.is_frozen(&still.picture(), start));
+        assert!(!watch.is_frozen(&still.picture(), start + Duration::from_millis(4999)));
+        assert!(watch.is_frozen(&still.picture(), start + Duration::from_secs(5)));
+        watch.reset();
+        assert!(!watch.is_frozen(&still.picture(), start + Duration::from_secs(6)));
+    }
+
+    #[test]
+    fn requantising_is_not_a_change_but_a_person_is() {
+        let start = crate::clock::now();
+        let mut watch = FreezeWatch::new(Duration::from_secs(5));
+        assert!(!watch.is_frozen(&frame(texture).picture(), start));
+        let requantised = frame(|i| texture(i) + (i % 7) as u8);
+        assert!(watch.is_frozen(&requantised.picture(), start + Duration::from_secs(6)));
+        let person = frame(|i| {
+            let (x, y) = (i % 640, i / 640);
+            if (300..330).contains(&x) && (100..180).contains(&y) { 235 } else { texture(i) }
+        });
+        assert!(!watch.is_frozen(&person.picture(), start + Duration::from_secs(7)));
+    }
+}

@@ -1,0 +1,200 @@
+//! The loop of a camera's thread while its opening lives: newest frame, free slot, admission, letterbox, send.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Sender, TrySendError};
+
+use super::feed::Feed;
+use super::freeze::FreezeWatch;
+use super::mailbox::{Mailbox, Numbered};
+use super::pool::Slot;
+use super::turnstile::Turnstile;
+use super::{Geometry, Layout, Letterbox, Picture};
+use crate::camera::Reason;
+use crate::clock;
+use crate::metrics::Outcome;
+use crate::source::{Fault, TsSource};
+
+/// Without a ring the thread looks around this often; nothing depends on it.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// A filled slot on its way to the engine, with what its record will say.
+#[derive(Debug)]
+pub struct Work {
+    /// The input tensor.
+    pub slot: Slot,
+    /// Whose frame it is.
+    pub feed: Arc<Feed>,
+    /// Which opening it came from.
+    pub generation: u64,
+    /// The frame's number in its camera.
+    pub seq: u64,
+    /// When it arrived, monotonic.
+    pub arrived_at: Instant,
+    /// When it was taken or arrived, wall clock.
+    pub wall: SystemTime,
+    /// Which of the two `wall` is.
+    pub ts_source: TsSource,
+    /// Presentation time.
+    pub pts_ns: Option<u64>,
+    /// From tensor pixels back to the frame's.
+    pub geometry: Geometry,
+    /// Frame width in pixels.
+    pub width: u32,
+    /// Frame height in pixels.
+    pub height: u32,
+    /// The frame number that the test camera drew, where asked for.
+    pub stamp: Option<u32>,
+}
+
+/// What stays with a camera from opening to opening, used by one opening at a time.
+#[derive(Debug)]
+pub struct Bench {
+    /// Tables and row buffers.
+    pub letterbox: Letterbox,
+    /// Present where `freeze_timeout` is set.
+    pub freeze: Option<FreezeWatch>,
+}
+
+/// How a pump ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to.
+    Stopped,
+    /// The stream is over or broken.
+    Fault(Fault),
+}
+
+/// One opening's loop.
+#[derive(Debug)]
+pub struct Pump<'a> {
+    /// The camera.
+    pub feed: &'a Arc<Feed>,
+    /// The opening's mailbox.
+    pub mailbox: &'a Mailbox,
+    /// The opening.
+    pub generation: u64,
+    /// The camera's tools.
+    pub bench: &'a mut Bench,
+    /// Who may send.
+    pub turnstile: &'a Arc<Turnstile>,
+    /// To the engine. Has room for every slot there is.
+    pub work: &'a Sender<Work>,
+    /// Frames older than this are not worth an inference.
+    pub max_frame_age: Duration,
+    /// Look for the test camera's frame number.
+    pub read_stamp: bool,
+    /// Set to end the loop; ring the feed's bell afterwards.
+    pub stop: &'a AtomicBool,
+}
+
+/// What a step left to do.
+enum Next {
+    Again,
+    WaitUntil(Instant),
+}
+
+impl Pump<'_> {
+    /// Runs until stopped or until the stream is over. `first_frame` is called once, at the first sign of life.
+    pub fn run(&mut self, first_frame: &dyn Fn()) -> End {
+        let mut alive = false;
+        let end = loop {
+            if self.stop.load(Ordering::Acquire) {
+                break End::Stopped;
+            }
+            if !alive && self.feed.last_progress().is_some() {
+                alive = true;
+                first_frame();
+            }
+            match self.step(clock::now()) {
+                Ok(Next::Again) => {}
+                Ok(Next::WaitUntil(deadline)) => {
+                    // A fault is looked at only when no frame waits: the last frames of a file are frames.
+                    if let Some(fault) = self.mailbox.take_fault() {
+                        break End::Fault(fault);
+                    }
+                    self.feed.bell().wait_until(deadline);
+                }
+                Err(end) => break end,
+            }
+        };
+        self.turnstile.leave(self.feed.index);
+        end
+    }
+
+    fn step(&mut self, now: Instant) -> Result<Next, End> {
+        let Some(newest_at) = self.mailbox.newest_at() else {
+            return Ok(Next::WaitUntil(now + IDLE));
+        };
+        if now.saturating_duration_since(newest_at) > self.max_frame_age {
+            if self.mailbox.take().is_some() {
+                self.feed.dropped(Outcome::TooOld);
+            }
+            return Ok(Next::Again);
+        }
+        // Its return rings the bell.
+        let Some(mut slot) = self.feed.pool.take() else {
+            return Ok(Next::WaitUntil(now + IDLE));
+        };
+        match self.turnstile.ask(self.feed.index, now) {
+            Ok(ticket) => slot.admit(ticket),
+            Err(until) => {
+                slot.put_back();
+                return Ok(Next::WaitUntil(until.unwrap_or(now + IDLE)));
+            }
+        }
+        match self.mailbox.take() {
+            Some(numbered) => self.send(numbered, slot),
+            None => Ok(Next::Again),
+        }
+    }
+
+    fn send(&mut self, numbered: Numbered, mut slot: Slot) -> Result<Next, End> {
+        let Numbered { seq, arrived } = numbered;
+        let picture = arrived.frame.picture();
+        if let Some(freeze) = &mut self.bench.freeze
+            && freeze.is_frozen(&picture, arrived.at)
+        {
+            self.feed.dropped(Outcome::StaleGeneration);
+            let detail = "timestamps run, but the picture has not changed".to_owned();
+            return Err(End::Fault(Fault { reason: Reason::FrozenPicture, detail }));
+        }
+        let geometry = match self.bench.letterbox.run(&picture, slot.tensor_mut()) {
+            Ok(geometry) => geometry,
+            Err(error) => {
+                self.feed.dropped(Outcome::DecodeError);
+                tracing::debug!(camera = self.feed.name(), %error, "a frame could not be read");
+                return Ok(Next::Again);
+            }
+        };
+        let work = Work {
+            slot,
+            feed: Arc::clone(self.feed),
+            generation: self.generation,
+            seq,
+            arrived_at: arrived.at,
+            wall: arrived.wall,
+            ts_source: arrived.ts_source,
+            pts_ns: arrived.frame.pts_ns(),
+            geometry,
+            width: picture.width,
+            height: picture.height,
+            stamp: if self.read_stamp { read_stamp(&picture) } else { None },
+        };
+        match self.work.try_send(work) {
+            Ok(()) => Ok(Next::Again),
+            // The channel has room for all slots, so only an engine that is gone ends here.
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.feed.dropped(Outcome::Shutdown);
+                Err(End::Stopped)
+            }
+        }
+    }
+}
+
+fn read_stamp(picture: &Picture<'_>) -> Option<u32> {
+    let (Layout::Planar { y, .. } | Layout::Nv12 { y, .. } | Layout::Gray { y }) = picture.layout;
+    watchpost_scene::stamp::read(y.data, y.stride_bytes, picture.width as usize, picture.height as usize)
+}

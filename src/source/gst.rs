@@ -1,0 +1,168 @@
+//! Cameras behind GStreamer: the adapter between the daemon's words and `watchpost-pipelines`.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use watchpost_pipelines as pipelines;
+
+use super::{Arrived, Decoded, Fault, Opening, Receiver, Source, TsSource};
+use crate::camera::Reason;
+use crate::clock;
+use crate::config::{CameraOptions, Locator, Transport};
+use crate::frame::{Layout, Matrix, Picture, Plane, Range};
+
+/// A pipeline that says a frame is older than this has confused its clocks; the frame counts as new.
+const PLAUSIBLE_AGE: Duration = Duration::from_secs(30);
+
+/// A camera that GStreamer opens.
+#[derive(Debug)]
+pub struct GstSource {
+    name: String,
+    spec: pipelines::Spec,
+    ts_source: TsSource,
+    /// A live source never ends in order: its EOS is a fault. A file's is not.
+    live: bool,
+}
+
+impl GstSource {
+    /// The source of a camera; `None` for one that is not GStreamer's (`test://`).
+    pub fn new(camera: &CameraOptions) -> Option<Self> {
+        let mut spec = pipelines::Spec::new(kind(&camera.locator)?);
+        spec.credentials = camera.username.as_ref().map(|username| pipelines::Credentials {
+            username: username.clone(),
+            password: camera.password.as_ref().map(|p| p.expose().to_owned()).unwrap_or_default(),
+        });
+        spec.transport = match camera.transport {
+            Transport::Tcp => pipelines::Transport::Tcp,
+            Transport::Udp => pipelines::Transport::Udp,
+        };
+        spec.tls_verify = camera.tls_verify;
+        spec.tls_ca_file = camera.tls_ca_file.clone();
+        spec.latency = camera.latency;
+        spec.decode_threads = camera.decode_threads;
+        spec.template = camera.template.clone();
+        let ts_source = match camera.locator {
+            Locator::V4l2 { .. } => TsSource::V4l2,
+            Locator::File { .. } => TsSource::File,
+            _ => TsSource::Arrival,
+        };
+        let live = !matches!(camera.locator, Locator::File { .. });
+        Some(Self { name: camera.name.clone(), spec, ts_source, live })
+    }
+
+    /// What is opened, for `probe` and `detect`.
+    pub fn spec(&self) -> &pipelines::Spec {
+        &self.spec
+    }
+}
+
+fn kind(locator: &Locator) -> Option<pipelines::SourceKind> {
+    Some(match locator {
+        Locator::Rtsp { url } => pipelines::SourceKind::Rtsp { url: url.clone() },
+        Locator::V4l2 { device } => pipelines::SourceKind::V4l2 { device: device.clone() },
+        Locator::Csi { sensor_index } => pipelines::SourceKind::Csi { sensor_index: *sensor_index },
+        Locator::File { path } => pipelines::SourceKind::File { path: path.clone() },
+        Locator::Scene { .. } => return None,
+    })
+}
+
+impl Source for GstSource {
+    fn open(&self, generation: u64, receiver: Arc<dyn Receiver>) -> Result<Box<dyn Opening>, Fault> {
+        let name = format!("{}-{generation}", self.name);
+        let inlet = Inlet { receiver, camera: self.name.clone(), ts_source: self.ts_source, live: self.live };
+        match pipelines::Pipeline::start(&self.spec, &name, Arc::new(inlet)) {
+            Ok(pipeline) => Ok(Box::new(Running { _pipeline: pipeline })),
+            Err(error) => Err(fault(error.into_failure())),
+        }
+    }
+}
+
+/// Dropping the pipeline stops it.
+struct Running {
+    _pipeline: pipelines::Pipeline,
+}
+
+impl Opening for Running {}
+
+/// Translates what a pipeline says; decides nothing.
+struct Inlet {
+    receiver: Arc<dyn Receiver>,
+    camera: String,
+    ts_source: TsSource,
+    live: bool,
+}
+
+impl pipelines::Receiver for Inlet {
+    fn frame(&self, frame: pipelines::Frame) {
+        let now = clock::now();
+        let wall = clock::wall();
+        let age = frame.age().filter(|&age| age < PLAUSIBLE_AGE && self.live).unwrap_or_default();
+        let at = now.checked_sub(age).unwrap_or(now);
+        let (wall, ts_source) = match frame.capture_unix_ns().and_then(|ns| u64::try_from(ns).ok()) {
+            Some(ns) => (SystemTime::UNIX_EPOCH + Duration::from_nanos(ns), TsSource::RtcpSr),
+            None => (wall.checked_sub(age).unwrap_or(wall), self.ts_source),
+        };
+        self.receiver.frame(Arrived { frame: Decoded::Gst(frame), at, wall, ts_source });
+    }
+
+    fn event(&self, event: pipelines::Event) {
+        match event {
+            pipelines::Event::Eos if self.live => {
+                let detail = "the camera ended the stream".to_owned();
+                self.receiver.fault(Fault { reason: Reason::Eos, detail });
+            }
+            pipelines::Event::Eos => {
+                let detail = "the file was read to its end".to_owned();
+                self.receiver.fault(Fault { reason: Reason::Ended, detail });
+            }
+            pipelines::Event::Error(failure) => self.receiver.fault(fault(failure)),
+            pipelines::Event::Warning(failure) => {
+                tracing::debug!(camera = self.camera, "{failure}");
+            }
+            pipelines::Event::SourceInfo(info) => tracing::info!(
+                camera = self.camera,
+                codec = info.codec.as_deref().unwrap_or("raw"),
+                decoder = info.decoder.as_deref().unwrap_or("none"),
+                "stream found"
+            ),
+        }
+    }
+}
+
+/// A failure in the daemon's words.
+pub(crate) fn fault(failure: pipelines::Failure) -> Fault {
+    use pipelines::FailureClass as Class;
+    let reason = match failure.class {
+        Class::Unreachable | Class::Refused | Class::Certificate | Class::Timeout => Reason::ConnectFailed,
+        Class::Unauthorized | Class::Permission => Reason::Unauthorized,
+        Class::NotFound => Reason::NotFound,
+        Class::UnsupportedCodec | Class::NoVideo | Class::MissingElement { .. } => Reason::Unsupported,
+        Class::Closed => Reason::Eos,
+        Class::Busy | Class::Decode | Class::Other => Reason::SourceError,
+    };
+    Fault { reason, detail: failure.message }
+}
+
+/// The frame's planes in the letterbox's words.
+pub(super) fn picture(frame: &pipelines::Frame) -> Picture<'_> {
+    let layout = match frame.planes() {
+        pipelines::Planes::Planar { y, u, v, sub_x, sub_y } => {
+            Layout::Planar { y: borrow(y), u: borrow(u), v: borrow(v), sub_x, sub_y }
+        }
+        pipelines::Planes::Nv12 { y, uv } => Layout::Nv12 { y: borrow(y), uv: borrow(uv) },
+        pipelines::Planes::Gray { y } => Layout::Gray { y: borrow(y) },
+    };
+    let matrix = match frame.matrix() {
+        pipelines::Matrix::Bt601 => Matrix::Bt601,
+        pipelines::Matrix::Bt709 => Matrix::Bt709,
+    };
+    let range = match frame.range() {
+        pipelines::Range::Limited => Range::Limited,
+        pipelines::Range::Full => Range::Full,
+    };
+    Picture { width: frame.width(), height: frame.height(), layout, matrix, range }
+}
+
+fn borrow(plane: pipelines::Plane<'_>) -> Plane<'_> {
+    Plane { data: plane.data, stride_bytes: plane.stride_bytes }
+}

@@ -1,0 +1,102 @@
+//! Where pictures come from: the `Source` seam and its adapters.
+//!
+//! A [`Source`] is what a camera's configuration names. Opening it gives an [`Opening`], which delivers
+//! into a [`Receiver`] from threads of its own until it is dropped. An opening never waits for its
+//! receiver; a receiver returns at once.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use crate::camera::Reason;
+use crate::frame::Picture;
+
+mod gst;
+mod memory;
+mod scene;
+
+pub use gst::GstSource;
+pub(crate) use gst::fault;
+pub use memory::{MemoryFrame, MemoryPicture};
+pub use scene::SceneSource;
+
+/// Which clock a frame's wall time comes from. The names are those of the records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TsSource {
+    /// The camera's own clock, from RTCP sender reports.
+    RtcpSr,
+    /// Our clock when the decoded frame arrived.
+    Arrival,
+    /// The driver's capture time.
+    V4l2,
+    /// Position in a file.
+    File,
+}
+
+/// A decoded frame, still in the memory of whoever decoded it. Dropping it gives that memory back.
+#[derive(Debug)]
+pub enum Decoded {
+    /// From a GStreamer pipeline.
+    Gst(watchpost_pipelines::Frame),
+    /// From this process's own memory: scenes, replays, tests.
+    Memory(MemoryFrame),
+}
+
+impl Decoded {
+    /// The picture, borrowed.
+    pub fn picture(&self) -> Picture<'_> {
+        match self {
+            Self::Gst(frame) => gst::picture(frame),
+            Self::Memory(frame) => frame.picture(),
+        }
+    }
+
+    /// Presentation time in the stream, in nanoseconds.
+    pub fn pts_ns(&self) -> Option<u64> {
+        match self {
+            Self::Gst(frame) => frame.pts_ns(),
+            Self::Memory(frame) => Some(frame.pts_ns()),
+        }
+    }
+}
+
+/// A frame and when it came.
+#[derive(Debug)]
+pub struct Arrived {
+    /// The frame.
+    pub frame: Decoded,
+    /// When it arrived in this process, on the monotonic clock.
+    pub at: Instant,
+    /// When it was taken, or arrived, on the wall clock.
+    pub wall: SystemTime,
+    /// Which of the two `wall` is.
+    pub ts_source: TsSource,
+}
+
+/// Why an opening failed or a stream broke, in words that carry no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The kind, as records and metrics name it.
+    pub reason: Reason,
+    /// One sentence: what happened and, where there is something to do, what.
+    pub detail: String,
+}
+
+/// What an opening delivers into. Every call returns at once.
+pub trait Receiver: Send + Sync {
+    /// A decoded frame.
+    fn frame(&self, arrived: Arrived);
+    /// The stream is over or broken; nothing more will come. [`Reason::Ended`] is an end in order.
+    fn fault(&self, fault: Fault);
+}
+
+/// A running opening. Dropping it tears it down, on the dropping thread, and may take a while.
+pub trait Opening: Send {}
+
+/// What a camera's configuration names.
+pub trait Source: Send + Sync {
+    /// Opens it. Returns as soon as the opening is under way: the first frame comes later.
+    ///
+    /// # Errors
+    /// What can be said at once: a missing element, a broken template, a device that is not there.
+    fn open(&self, generation: u64, receiver: Arc<dyn Receiver>) -> Result<Box<dyn Opening>, Fault>;
+}
