@@ -19,4 +19,6 @@ pub mod filter;
 
 pub mod publish;
 
+pub mod supervisor;
+
 pub mod cli;

@@ -3,8 +3,8 @@
 //! Openings come and go; the feed stays. So no restart allocates frame memory, and no opening, however it
 //! ends, can take any along.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::pool::Pool;
@@ -25,6 +25,8 @@ pub struct Feed {
     bell: Bell,
     /// The opening whose frames count; 0 before the first.
     live_generation: AtomicU64,
+    /// Held while a record is published, so that none can slip out after the end of its opening.
+    publishing: Mutex<()>,
     epoch: Instant,
     /// Nanoseconds since `epoch` plus one of the newest frame with a new timestamp; 0: none in this opening.
     progress_ns: AtomicU64,
@@ -51,6 +53,7 @@ impl Feed {
             wake,
             bell,
             live_generation: AtomicU64::new(0),
+            publishing: Mutex::new(()),
             epoch,
             progress_ns: AtomicU64::new(0),
             seq: AtomicU64::new(0),
@@ -74,9 +77,17 @@ impl Feed {
         self.live_generation.store(generation, Ordering::Release);
     }
 
-    /// No opening is live: every frame still on its way is stale.
+    /// No opening is live: every frame still on its way is stale. When this returns, nothing that
+    /// [`Self::while_live`] runs is under way or will be.
     pub fn end_generation(&self) {
+        let _publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         self.live_generation.store(0, Ordering::Release);
+    }
+
+    /// Does something if this opening still counts, and keeps it counting meanwhile.
+    pub fn while_live<T>(&self, generation: u64, act: impl FnOnce() -> T) -> Option<T> {
+        let _publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_live(generation).then(act)
     }
 
     /// Whether frames of this opening still count.

@@ -1,0 +1,315 @@
+//! One thread that never blocks on what it supervises.
+//!
+//! ```text
+//!   cam-gate  ─┐ first frame, failed, closed                ┌─► open / close openings
+//!   cam-yard  ─┤                                            │
+//!   engine-0  ─┼─► inbox (bounded) ─► Supervisor ──────────┼─► camera_state records
+//!   signals   ─┤                        │ one Machine each   │
+//!   debug     ─┘                        └ watchdog, 1 a s    └─► verdict: how the process ends
+//! ```
+//!
+//! The supervisor sleeps until a message comes or the nearest deadline of a machine passes. It never joins
+//! a thread that has not said it is done, and never sends to a channel that could be full.
+
+mod debug;
+mod debug_socket;
+mod opening;
+mod results;
+mod start;
+mod watchdog;
+mod watched;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::camera::Input;
+use crate::clock;
+use crate::config::MemoryOptions;
+use crate::engine::{EngineError, Pulse};
+use crate::metrics::{Registry, process_usage};
+use crate::publish::Publisher;
+use crate::source::Fault;
+use watchdog::{Tolerances, Vitals};
+use watched::{House, Watched};
+
+pub use debug::DebugState;
+pub use results::{ModelTag, Results};
+pub use start::{Parts, StartError};
+
+/// The watchdog looks this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// An inference that takes longer than this hangs.
+const INFERENCE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Cameras get this long to come to rest when the process ends.
+const REST_WITHIN: Duration = Duration::from_millis(1200);
+/// Then the engine and the outputs get this long.
+const FLUSH_WITHIN: Duration = Duration::from_millis(400);
+
+/// What the supervisor is told.
+#[derive(Debug)]
+pub enum Message {
+    /// A camera's first frame is there: its machine wants to know now, not at its next deadline.
+    FirstFrame,
+    /// An opening's stream is over or broken.
+    Failed {
+        /// Which camera.
+        index: usize,
+        /// Which opening.
+        generation: u64,
+        /// Why.
+        fault: Fault,
+    },
+    /// An opening's thread is done.
+    Closed {
+        /// Which camera.
+        index: usize,
+        /// Which opening.
+        generation: u64,
+    },
+    /// The engine's thread is done: in order, by its error, or (`Err(None)`) by a panic.
+    EngineEnded(Result<(), Option<EngineError>>),
+    /// An output closed by itself.
+    OutputClosed,
+    /// Come to rest; the text goes to the log.
+    Stop(&'static str),
+    /// Log the state.
+    LogState,
+    /// Somebody asks for the state. The channel has room for the answer.
+    Debug(Sender<DebugState>),
+}
+
+/// How the process ends.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was asked to.
+    Stopped,
+    /// Every camera came to its end in order.
+    Ended,
+    /// Nobody reads any output any more.
+    OutputsClosed,
+    /// It is no longer worth running: 75, systemd starts it clean.
+    TryAgain(String),
+    /// A fault of ours: 70.
+    Internal(String),
+}
+
+/// Talks to a running supervisor.
+#[derive(Debug, Clone)]
+pub struct Control(Sender<Message>);
+
+impl Control {
+    /// Asks it to come to rest.
+    pub fn stop(&self, why: &'static str) {
+        let _already_gone = self.0.send(Message::Stop(why));
+    }
+
+    /// Has it log its state.
+    pub fn log_state(&self) {
+        let _already_gone = self.0.send(Message::LogState);
+    }
+
+    /// Its state, or `None` if it does not answer in time.
+    pub fn state(&self, timeout: Duration) -> Option<DebugState> {
+        let (tx, rx) = crossbeam_channel::bounded(1);
+        self.0.send_timeout(Message::Debug(tx), timeout).ok()?;
+        rx.recv_timeout(timeout).ok()
+    }
+}
+
+/// The supervisor of a running daemon.
+pub struct Supervisor {
+    cameras: Vec<Watched>,
+    house: House,
+    inbox: Receiver<Message>,
+    registry: Arc<Registry>,
+    pulse: Arc<Pulse>,
+    engine: Option<JoinHandle<()>>,
+    debug_socket: Option<debug_socket::DebugSocket>,
+    memory: MemoryOptions,
+    max_wedged: usize,
+    soft_limit_exceeded: bool,
+    verdict: Option<Verdict>,
+    next_look: Instant,
+}
+
+impl Supervisor {
+    /// A handle for signals and for other threads.
+    pub fn control(&self) -> Control {
+        Control(self.house.supervisor.clone())
+    }
+
+    /// Where a TCP output really listens.
+    pub fn local_addr(&self, output: &str) -> Option<std::net::SocketAddr> {
+        self.house.publisher.local_addr(output)
+    }
+
+    /// The counters.
+    pub fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry)
+    }
+
+    /// Runs until the process should end, and brings everything to rest.
+    pub fn run(mut self) -> Verdict {
+        self.all_cameras(Input::Start);
+        while self.verdict.is_none() {
+            self.turn(self.next_deadline());
+        }
+        self.come_to_rest()
+    }
+
+    /// Waits for one message, at most until `deadline`, and does what is due.
+    fn turn(&mut self, deadline: Instant) {
+        if let Ok(message) = self.inbox.recv_deadline(deadline) {
+            self.take(message);
+        }
+        let now = clock::now();
+        for camera in &mut self.cameras {
+            camera.look(now, &self.house);
+        }
+        if now >= self.next_look {
+            self.next_look = now + LOOK_EVERY;
+            self.look_after(now);
+        }
+        if !self.cameras.is_empty() && self.cameras.iter().all(Watched::has_ended) {
+            self.verdict.get_or_insert(Verdict::Ended);
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        let now = clock::now();
+        match message {
+            // The look at all cameras that follows every message sees it.
+            Message::FirstFrame => {}
+            Message::Failed { index, generation, fault } => {
+                self.cameras[index].failed(generation, fault, now, &self.house);
+            }
+            Message::Closed { index, generation } => {
+                self.cameras[index].closed(generation, now, &self.house);
+            }
+            Message::EngineEnded(result) => self.engine_ended(result),
+            Message::OutputClosed => {
+                if self.house.publisher.closed_all() {
+                    tracing::info!("nobody reads any output any more; stopping");
+                    self.verdict.get_or_insert(Verdict::OutputsClosed);
+                }
+            }
+            Message::Stop(why) => {
+                tracing::info!("stopping: {why}");
+                self.verdict.get_or_insert(Verdict::Stopped);
+            }
+            Message::LogState => tracing::info!("{}", self.debug_state(now).summary()),
+            Message::Debug(reply) => {
+                let _asker_gone = reply.try_send(self.debug_state(now));
+            }
+        }
+    }
+
+    fn engine_ended(&mut self, result: Result<(), Option<EngineError>>) {
+        let verdict = match result {
+            Ok(()) => return,
+            Err(Some(error)) => Verdict::TryAgain(format!("the engine failed too often in a row: {error}")),
+            Err(None) => Verdict::Internal("the engine's thread panicked".to_owned()),
+        };
+        self.verdict.get_or_insert(verdict);
+    }
+
+    fn all_cameras(&mut self, input: Input) {
+        let now = clock::now();
+        for camera in &mut self.cameras {
+            camera.handle(input, now, &self.house);
+        }
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let timers = self.cameras.iter().filter_map(|camera| camera.machine.next_timeout());
+        timers.map(|(at, _timer)| at).min().map_or(self.next_look, |at| at.min(self.next_look))
+    }
+
+    /// Once a second: rates, gauges, limits.
+    fn look_after(&mut self, now: Instant) {
+        for camera in &mut self.cameras {
+            camera.rate.measure(camera.feed.metrics.frames_in(), now);
+        }
+        let slots_out: usize =
+            self.cameras.iter().map(|camera| camera.feed.pool.capacity() - camera.feed.pool.free()).sum();
+        self.registry.handles.slots_in_flight.store(slots_out as u64, Ordering::Relaxed);
+        let pipelines = watchpost_pipelines::open_pipelines() as u64;
+        self.registry.handles.pipelines.store(pipelines, Ordering::Relaxed);
+        let vitals = Vitals {
+            inference_running_for: self.pulse.busy_for(now),
+            wedged_count: self.cameras.iter().map(Watched::wedged_count).sum(),
+            rss_bytes: process_usage().rss_bytes,
+        };
+        let tolerances = Tolerances {
+            inference_timeout: INFERENCE_TIMEOUT,
+            max_wedged: self.max_wedged,
+            hard_limit_bytes: self.memory.hard_limit_bytes,
+        };
+        self.watch_soft_limit(vitals.rss_bytes);
+        if let Some(finding) = watchdog::examine(vitals, tolerances) {
+            self.verdict.get_or_insert(Verdict::TryAgain(finding.to_string()));
+        }
+    }
+
+    /// Says once when memory rises above the soft limit, and once when it has fallen below again.
+    fn watch_soft_limit(&mut self, rss_bytes: u64) {
+        let Some(limit) = self.memory.soft_limit_bytes else { return };
+        let exceeded = rss_bytes > limit;
+        if exceeded != self.soft_limit_exceeded {
+            self.soft_limit_exceeded = exceeded;
+            let (rss_mib, limit_mib) = (rss_bytes >> 20, limit >> 20);
+            if exceeded {
+                tracing::warn!(rss_mib, limit_mib, "resident memory is above memory.soft_limit");
+            } else {
+                tracing::info!(rss_mib, limit_mib, "resident memory is below memory.soft_limit again");
+            }
+        }
+    }
+
+    /// Cameras first, then the engine, then the outputs: what is on its way still arrives. Nothing is waited
+    /// for beyond its deadline; the end of the process ends what is left.
+    fn come_to_rest(mut self) -> Verdict {
+        let deadline = clock::now() + REST_WITHIN;
+        self.all_cameras(Input::Stop);
+        while clock::now() < deadline && !self.cameras.iter().all(Watched::is_at_rest) {
+            self.turn(self.next_deadline().min(deadline));
+        }
+        for camera in self.cameras.iter().filter(|camera| !camera.is_at_rest()) {
+            tracing::warn!(camera = camera.feed.name(), "not at rest in time; left behind");
+        }
+        let deadline = clock::now() + FLUSH_WITHIN;
+        self.debug_socket.take();
+        let House { work, publisher, .. } = self.house;
+        // The engine ends when the last sender of work is gone.
+        drop(work);
+        let engine_done = self.engine.take().is_none_or(|engine| join_before(engine, &self.inbox, deadline));
+        if !engine_done {
+            tracing::warn!("the engine did not come to rest in time; left behind");
+        }
+        publisher.shutdown(deadline);
+        self.verdict.unwrap_or(Verdict::Stopped)
+    }
+
+    fn debug_state(&self, now: Instant) -> DebugState {
+        DebugState::new(&self.cameras, self.registry.snapshot(now))
+    }
+}
+
+/// Joins the engine's thread once it has said that it is done; false if it does not in time.
+fn join_before(engine: JoinHandle<()>, inbox: &Receiver<Message>, deadline: Instant) -> bool {
+    while !engine.is_finished() {
+        match inbox.recv_deadline(deadline) {
+            Ok(Message::EngineEnded(_)) => break,
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+    }
+    engine.join().is_ok()
+}
+
+/// Outputs that the supervisor shares with the engine's thread.
+type SharedPublisher = Arc<Publisher>;

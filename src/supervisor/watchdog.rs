@@ -1,0 +1,98 @@
+//! PURE: when is this process no longer worth running? Then it leaves with 75 and systemd starts it clean.
+
+use std::time::Duration;
+
+/// What the watchdog looks at, once a second.
+#[derive(Debug, Clone, Copy)]
+pub struct Vitals {
+    /// How long the running inference has been running; `None`: idle, which is healthy.
+    pub inference_running_for: Option<Duration>,
+    /// Openings whose teardown has not returned.
+    pub wedged_count: usize,
+    /// Resident memory of the process.
+    pub rss_bytes: u64,
+}
+
+/// What the watchdog tolerates.
+#[derive(Debug, Clone, Copy)]
+pub struct Tolerances {
+    /// An inference that takes longer hangs.
+    pub inference_timeout: Duration,
+    /// More wedged openings than this are a broken process.
+    pub max_wedged: usize,
+    /// `hard_limit`.
+    pub hard_limit_bytes: Option<u64>,
+}
+
+/// Why the process has to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Finding {
+    /// The engine hangs.
+    #[error("an inference has not returned for {} s: the engine hangs", .0.as_secs())]
+    EngineHangs(Duration),
+    /// Too many wedged teardowns.
+    #[error("{count} camera teardowns do not return, more than max_wedged = {max} allows")]
+    TooManyWedged {
+        /// So many.
+        count: usize,
+        /// Allowed.
+        max: usize,
+    },
+    /// Memory above the hard limit.
+    #[error("resident memory is {rss_mib} MiB, above memory.hard_limit = {limit_mib} MiB")]
+    HardLimit {
+        /// Measured.
+        rss_mib: u64,
+        /// Allowed.
+        limit_mib: u64,
+    },
+}
+
+/// Looks once.
+pub fn examine(vitals: Vitals, tolerances: Tolerances) -> Option<Finding> {
+    if let Some(time) = vitals.inference_running_for
+        && time > tolerances.inference_timeout
+    {
+        return Some(Finding::EngineHangs(time));
+    }
+    if vitals.wedged_count > tolerances.max_wedged {
+        return Some(Finding::TooManyWedged { count: vitals.wedged_count, max: tolerances.max_wedged });
+    }
+    match tolerances.hard_limit_bytes {
+        Some(limit) if vitals.rss_bytes > limit => {
+            Some(Finding::HardLimit { rss_mib: vitals.rss_bytes >> 20, limit_mib: limit >> 20 })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOLERANCES: Tolerances = Tolerances {
+        inference_timeout: Duration::from_secs(30),
+        max_wedged: 2,
+        hard_limit_bytes: Some(800 << 20),
+    };
+    const HEALTHY: Vitals = Vitals { inference_running_for: None, wedged_count: 0, rss_bytes: 100 << 20 };
+
+    #[test]
+    fn an_idle_engine_and_tolerated_figures_are_healthy() {
+        assert_eq!(examine(HEALTHY, TOLERANCES), None);
+        let busy = Vitals { inference_running_for: Some(Duration::from_secs(30)), wedged_count: 2, ..HEALTHY };
+        assert_eq!(examine(busy, TOLERANCES), None);
+        let unlimited = Tolerances { hard_limit_bytes: None, ..TOLERANCES };
+        assert_eq!(examine(Vitals { rss_bytes: u64::MAX, ..HEALTHY }, unlimited), None);
+    }
+
+    #[test]
+    fn a_hung_engine_too_many_wedged_cameras_and_the_hard_limit_are_found() {
+        let hung = Vitals { inference_running_for: Some(Duration::from_secs(31)), ..HEALTHY };
+        assert!(matches!(examine(hung, TOLERANCES), Some(Finding::EngineHangs(_))));
+        let wedged = Vitals { wedged_count: 3, ..HEALTHY };
+        assert_eq!(examine(wedged, TOLERANCES), Some(Finding::TooManyWedged { count: 3, max: 2 }));
+        let fat = Vitals { rss_bytes: 801 << 20, ..HEALTHY };
+        assert_eq!(examine(fat, TOLERANCES), Some(Finding::HardLimit { rss_mib: 801, limit_mib: 800 }));
+    }
+}

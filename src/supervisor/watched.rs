@@ -1,0 +1,267 @@
+//! One camera under supervision: its state machine, its thread, its story.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+
+use super::Message;
+use super::opening::{Opening, Running};
+use crate::camera::{Action, Announcement, BackoffOptions, Input, Limits, Machine, Reason, State};
+use crate::clock;
+use crate::config::{CameraOptions, SupervisorOptions};
+use crate::frame::{Bench, Feed, FreezeWatch, Letterbox, Turnstile, Work};
+use crate::metrics::RestartReason;
+use crate::model::InputRecipe;
+use crate::publish::{CameraState, Publisher};
+use crate::source::{Fault, Source};
+
+/// What every camera needs of the house.
+pub(super) struct House {
+    pub turnstile: Arc<Turnstile>,
+    pub work: Sender<Work>,
+    pub supervisor: Sender<Message>,
+    pub publisher: Arc<Publisher>,
+}
+
+/// One camera.
+pub(super) struct Watched {
+    pub options: Arc<CameraOptions>,
+    pub feed: Arc<Feed>,
+    pub machine: Machine,
+    source: Arc<dyn Source>,
+    bench: Arc<Mutex<Bench>>,
+    running: Option<Running>,
+    /// Threads of wedged openings, which nobody waits for. At most `max_wedged` + 1 in the process.
+    wedged: Vec<Running>,
+    /// What the last fault said, for the announcement that follows it.
+    detail: Option<String>,
+    /// Why the camera is where it is, for `debug`.
+    pub reason: Option<Reason>,
+    pub rate: Rate,
+}
+
+impl Watched {
+    pub fn new(
+        options: CameraOptions,
+        source: Arc<dyn Source>,
+        feed: Arc<Feed>,
+        input: &InputRecipe,
+        supervisor: &SupervisorOptions,
+    ) -> Self {
+        let limits = Limits {
+            open_timeout: options.open_timeout,
+            stall_timeout: options.stall_timeout,
+            teardown_timeout: supervisor.teardown_timeout,
+            healthy_after: supervisor.healthy_after,
+            backoff: BackoffOptions { min: supervisor.backoff_min, max: supervisor.backoff_max },
+        };
+        // FNV-1a of the name: cameras differ, and one camera's waits can be told from its log again.
+        let seed = options.name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let bench =
+            Bench { letterbox: Letterbox::new(input), freeze: options.freeze_timeout.map(FreezeWatch::new) };
+        Self {
+            options: Arc::new(options),
+            feed,
+            machine: Machine::new(limits, seed),
+            source,
+            bench: Arc::new(Mutex::new(bench)),
+            running: None,
+            wedged: Vec::new(),
+            detail: None,
+            reason: None,
+            rate: Rate::default(),
+        }
+    }
+
+    /// Feeds one input and does what follows from it.
+    pub fn handle(&mut self, input: Input, now: Instant, house: &House) {
+        self.machine.handle(input, now);
+        let mut unopened = None;
+        while let Some(action) = self.machine.next_action() {
+            match action {
+                Action::Open { generation } => {
+                    if let Err(error) = self.open(generation, house) {
+                        unopened = Some((generation, error));
+                    }
+                }
+                Action::Close { generation } => self.close(generation),
+                Action::Announce(announcement) => self.announce(announcement, house),
+            }
+        }
+        if let Some((generation, error)) = unopened {
+            self.detail = Some(format!("no thread could be started for the camera: {error}"));
+            self.handle(Input::Failed { generation, reason: Reason::Internal }, now, house);
+            self.handle(Input::Closed { generation }, now, house);
+        }
+    }
+
+    /// An opening reported that its stream is over or broken.
+    pub fn failed(&mut self, generation: u64, fault: Fault, now: Instant, house: &House) {
+        if generation == self.machine.generation() {
+            self.detail = Some(fault.detail);
+        }
+        self.handle(Input::Failed { generation, reason: fault.reason }, now, house);
+    }
+
+    /// An opening's thread is done.
+    pub fn closed(&mut self, generation: u64, now: Instant, house: &House) {
+        if let Some(running) = self.running.take_if(|running| running.generation == generation) {
+            running.join();
+        }
+        self.wedged.retain(|running| running.generation != generation);
+        self.feed.end_generation();
+        self.handle(Input::Closed { generation }, now, house);
+    }
+
+    /// Tells the machine of new frames and of the time.
+    pub fn look(&mut self, now: Instant, house: &House) {
+        if matches!(self.machine.state(), State::Opening { .. } | State::Streaming { .. })
+            && let Some(at) = self.feed.last_progress()
+        {
+            let generation = self.machine.generation();
+            self.handle(Input::Progress { generation, at }, now, house);
+        }
+        self.handle(Input::Tick, now, house);
+    }
+
+    /// Openings whose teardown has not returned.
+    pub fn wedged_count(&self) -> usize {
+        self.wedged.iter().filter(|running| !running.is_finished()).count()
+    }
+
+    /// Nothing runs and nothing is being torn down that could still end in time.
+    pub fn is_at_rest(&self) -> bool {
+        matches!(self.machine.state(), State::Stopped | State::Wedged { .. })
+    }
+
+    /// It came to its end in order.
+    pub fn has_ended(&self) -> bool {
+        self.machine.state() == State::Stopped && self.reason == Some(Reason::Ended)
+    }
+
+    fn open(&mut self, generation: u64, house: &House) -> std::io::Result<()> {
+        self.feed.begin_generation(generation);
+        self.feed.metrics.set_generation(generation);
+        self.detail = None;
+        let opening = Opening {
+            options: Arc::clone(&self.options),
+            source: Arc::clone(&self.source),
+            feed: Arc::clone(&self.feed),
+            bench: Arc::clone(&self.bench),
+            turnstile: Arc::clone(&house.turnstile),
+            work: house.work.clone(),
+            supervisor: house.supervisor.clone(),
+            generation,
+        };
+        self.running = Some(opening.spawn()?);
+        Ok(())
+    }
+
+    fn close(&mut self, generation: u64) {
+        self.feed.end_generation();
+        if let Some(running) = self.running.as_ref().filter(|running| running.generation == generation) {
+            running.ask_to_close(&self.feed);
+        }
+    }
+
+    fn announce(&mut self, announcement: Announcement, house: &House) {
+        let Announcement { generation, state, reason, retry_in } = announcement;
+        self.reason = reason;
+        self.feed.metrics.set_up(matches!(state, State::Streaming { .. }));
+        if let State::Closing { reason, .. } = state {
+            if !matches!(reason, Reason::Shutdown | Reason::Ended) {
+                self.feed.metrics.restart(RestartReason::from_name(reason.as_str()));
+            }
+            if self.detail.is_none() {
+                self.detail = self.own_words(reason);
+            }
+        }
+        if matches!(state, State::Wedged { .. }) {
+            self.wedged.extend(self.running.take());
+        }
+        let detail = reason.and(self.detail.as_deref());
+        log(self.feed.name(), &announcement, detail);
+        house.publisher.camera_state(&CameraState {
+            camera: self.feed.name(),
+            generation,
+            ts: clock::wall(),
+            state: wire_state(&state),
+            reason: reason.map(Reason::as_str),
+            detail,
+            retry_in_ms: retry_in.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+        });
+    }
+
+    /// What a deadline of ours says about the camera.
+    fn own_words(&self, reason: Reason) -> Option<String> {
+        let seconds = |time: Duration| time.as_secs_f64();
+        match reason {
+            Reason::Stalled => {
+                Some(format!("no new frame for {:.1} s", seconds(self.options.stall_timeout)))
+            }
+            Reason::OpenTimeout => {
+                Some(format!("no first frame within {:.1} s", seconds(self.options.open_timeout)))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn wire_state(state: &State) -> crate::publish::State {
+    match state {
+        State::Stopped => crate::publish::State::Stopped,
+        State::Opening { .. } => crate::publish::State::Opening,
+        State::Streaming { .. } => crate::publish::State::Streaming,
+        State::Closing { .. } => crate::publish::State::Closing,
+        State::BackingOff { .. } => crate::publish::State::BackingOff,
+        State::Wedged { .. } => crate::publish::State::Wedged,
+    }
+}
+
+/// The log tells the story in calm sentences: one when something changes, none while it lasts.
+fn log(camera: &str, announcement: &Announcement, detail: Option<&str>) {
+    let generation = announcement.generation;
+    let reason = announcement.reason.map_or("", Reason::as_str);
+    let detail = detail.unwrap_or(reason);
+    match announcement.state {
+        State::Opening { .. } => tracing::info!(camera, generation, "opening"),
+        State::Streaming { .. } => tracing::info!(camera, generation, "streaming"),
+        State::Closing { reason: Reason::Shutdown | Reason::Ended, .. } => {
+            tracing::info!(camera, generation, "closing: {detail}");
+        }
+        State::Closing { .. } => tracing::warn!(camera, generation, reason, "closing: {detail}"),
+        State::BackingOff { .. } => {
+            let wait = announcement.retry_in.unwrap_or_default().as_secs_f64();
+            tracing::info!(camera, generation, reason, "next try in {wait:.1} s");
+        }
+        State::Wedged { .. } => {
+            tracing::error!(camera, generation, reason, "the teardown does not return; the camera is left alone");
+        }
+        State::Stopped => tracing::info!(camera, generation, "stopped: {detail}"),
+    }
+}
+
+/// Frames a second, measured between two looks.
+#[derive(Debug, Default)]
+pub(super) struct Rate {
+    frames: u64,
+    at: Option<Instant>,
+    pub fps: f64,
+}
+
+impl Rate {
+    /// `frames` have come so far.
+    pub fn measure(&mut self, frames: u64, now: Instant) {
+        if let Some(at) = self.at {
+            let seconds = now.saturating_duration_since(at).as_secs_f64();
+            if seconds > 0.0 {
+                self.fps = frames.saturating_sub(self.frames) as f64 / seconds;
+            }
+        }
+        self.frames = frames;
+        self.at = Some(now);
+    }
+}
