@@ -78,7 +78,12 @@ impl Yolov8 {
             let mut rows = scores.chunks_exact(box_count).map(|row| &row[start..start + len]);
             while let Some(first) = rows.next() {
                 // Past the last label the row itself, which changes nothing.
-                let rows = [first, rows.next().unwrap_or(first), rows.next().unwrap_or(first), rows.next().unwrap_or(first)];
+                let rows = [
+                    first,
+                    rows.next().unwrap_or(first),
+                    rows.next().unwrap_or(first),
+                    rows.next().unwrap_or(first),
+                ];
                 keep_greatest(rows, best);
             }
             for (index, &score) in best.iter().enumerate() {
