@@ -13,15 +13,33 @@ use super::{Detection, Limits};
 /// Boxes that are compared before it is asked whether one of them overlapped.
 const BLOCK: usize = 16;
 
-/// The boxes that stayed so far, one array per coordinate so that comparing them vectorises.
+/// Boxes that stayed, coordinate by coordinate so that comparing them vectorises.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    x1: [f32; BLOCK],
+    y1: [f32; BLOCK],
+    x2: [f32; BLOCK],
+    y2: [f32; BLOCK],
+    area: [f32; BLOCK],
+    class_id: [u32; BLOCK],
+}
+
+impl Block {
+    /// Boxes without area: they overlap nothing.
+    const EMPTY: Self = Self {
+        x1: [0.0; BLOCK],
+        y1: [0.0; BLOCK],
+        x2: [0.0; BLOCK],
+        y2: [0.0; BLOCK],
+        area: [0.0; BLOCK],
+        class_id: [0; BLOCK],
+    };
+}
+
+/// The boxes that stayed so far.
 #[derive(Debug)]
 pub(super) struct Suppressor {
-    x1: Vec<f32>,
-    y1: Vec<f32>,
-    x2: Vec<f32>,
-    y2: Vec<f32>,
-    area: Vec<f32>,
-    class_id: Vec<u32>,
+    blocks: Vec<Block>,
     count: usize,
     max_objects: usize,
     iou_threshold: f32,
@@ -43,17 +61,9 @@ impl Room {
 
 impl Suppressor {
     pub fn new(limits: &Limits) -> Self {
-        // Whole blocks; a box of zeros at the end overlaps nothing.
         let max_objects = limits.max_objects.min(Limits::MOST).min(limits.max_candidates);
-        let len = max_objects.next_multiple_of(BLOCK);
-        let zeros = || vec![0.0; len];
         Self {
-            x1: zeros(),
-            y1: zeros(),
-            x2: zeros(),
-            y2: zeros(),
-            area: zeros(),
-            class_id: vec![0; len],
+            blocks: vec![Block::EMPTY; max_objects.div_ceil(BLOCK)],
             count: 0,
             max_objects,
             // Below 0 boxes that do not touch would suppress each other.
@@ -77,8 +87,7 @@ impl Suppressor {
     }
 
     pub fn buffer_bytes(&self) -> usize {
-        let floats = [&self.x1, &self.y1, &self.x2, &self.y2, &self.area].map(Vec::capacity);
-        floats.iter().sum::<usize>() * size_of::<f32>() + self.class_id.capacity() * size_of::<u32>()
+        self.blocks.capacity() * size_of::<Block>()
     }
 
     fn stays(&self, detection: &Detection) -> bool {
@@ -86,38 +95,36 @@ impl Suppressor {
         if !(area > 0.0 && area.is_finite()) {
             return false;
         }
-        !(0..self.count.div_ceil(BLOCK)).any(|block| self.block_covers(block * BLOCK, detection, area))
+        let used = &self.blocks[..self.count.div_ceil(BLOCK)];
+        !used.iter().any(|block| self.covers(block, detection, area))
     }
 
-    /// Does a box of the block at `start` cover this one by more than the threshold?
-    fn block_covers(&self, start: usize, detection: &Detection, area: f32) -> bool {
-        let block = |values: &[f32]| -> [f32; BLOCK] { std::array::from_fn(|index| values[start + index]) };
-        let (x1, y1, x2, y2) = (block(&self.x1), block(&self.y1), block(&self.x2), block(&self.y2));
-        let (areas, classes) = (block(&self.area), &self.class_id[start..start + BLOCK]);
+    /// Does a box of this block cover the detection by more than the threshold?
+    fn covers(&self, block: &Block, detection: &Detection, area: f32) -> bool {
         let [left, top, right, bottom] = detection.bbox;
-        let mut covered = false;
+        let any_class = u32::from(self.class_agnostic);
+        let mut covered = 0;
         for index in 0..BLOCK {
-            let width = least(x2[index], right) - greatest(x1[index], left);
-            let height = least(y2[index], bottom) - greatest(y1[index], top);
+            let width = least(block.x2[index], right) - greatest(block.x1[index], left);
+            let height = least(block.y2[index], bottom) - greatest(block.y1[index], top);
             let common = greatest(width, 0.0) * greatest(height, 0.0);
             // IoU > threshold, without the division.
-            let above = common > self.iou_threshold * (areas[index] + area - common);
-            covered |= above & (self.class_agnostic | (classes[index] == detection.class_id));
+            let above = common > self.iou_threshold * (block.area[index] + area - common);
+            let same_class = any_class | u32::from(block.class_id[index] == detection.class_id);
+            covered |= u32::from(above) & same_class;
         }
-        covered
+        covered != 0
     }
 
     fn keep(&mut self, detection: &Detection) {
-        let index = self.count;
-        if index.is_multiple_of(BLOCK) {
-            // A new block: what the last picture left in it must overlap nothing.
-            for values in [&mut self.x1, &mut self.y1, &mut self.x2, &mut self.y2, &mut self.area] {
-                values[index..index + BLOCK].fill(0.0);
-            }
+        let (block, index) = (&mut self.blocks[self.count / BLOCK], self.count % BLOCK);
+        if index == 0 {
+            // What the last picture left in the block must overlap nothing.
+            *block = Block::EMPTY;
         }
-        [self.x1[index], self.y1[index], self.x2[index], self.y2[index]] = detection.bbox;
-        self.area[index] = area(detection.bbox);
-        self.class_id[index] = detection.class_id;
+        [block.x1[index], block.y1[index], block.x2[index], block.y2[index]] = detection.bbox;
+        block.area[index] = area(detection.bbox);
+        block.class_id[index] = detection.class_id;
         self.count += 1;
     }
 }

@@ -16,19 +16,18 @@ pub(super) const FAMILY: &str = "YOLOv8";
 /// Rows before the class scores: cx, cy, w, h.
 const BOX_LEN: usize = 4;
 
-/// Boxes of a block: 2 KiB of each row.
-const BLOCK: usize = 512;
+/// Boxes of a block: 8 KiB of each row.
+const BLOCK: usize = 2048;
 
 #[derive(Debug)]
 pub(super) struct Yolov8 {
     label_count: usize,
     best_score: Vec<f32>,
-    best_class: Vec<u32>,
 }
 
 impl Yolov8 {
     pub fn new(label_count: usize) -> Self {
-        Self { label_count, best_score: vec![0.0; BLOCK], best_class: vec![0; BLOCK] }
+        Self { label_count, best_score: vec![0.0; BLOCK] }
     }
 
     pub fn check(&self, name: &str, shape: &[usize]) -> Result<(), DecodeError> {
@@ -74,15 +73,26 @@ impl Yolov8 {
         let Some(scores) = data.get(BOX_LEN * box_count..) else { return };
         for start in (0..box_count).step_by(BLOCK) {
             let len = BLOCK.min(box_count - start);
-            let (best_score, best_class) = (&mut self.best_score[..len], &mut self.best_class[..len]);
-            best_score.fill(f32::NEG_INFINITY);
-            best_class.fill(0);
-            for (class_id, row) in scores.chunks_exact(box_count).enumerate() {
-                keep_better(&row[start..start + len], class_id as u32, best_score, best_class);
+            let best = &mut self.best_score[..len];
+            best.fill(f32::NEG_INFINITY);
+            let mut rows = scores.chunks_exact(box_count).map(|row| &row[start..start + len]);
+            while let Some(first) = rows.next() {
+                // Past the last label the row itself, which changes nothing.
+                let rows = [
+                    first,
+                    rows.next().unwrap_or(first),
+                    rows.next().unwrap_or(first),
+                    rows.next().unwrap_or(first),
+                ];
+                keep_greatest(rows, best);
             }
-            for (index, (&score, &class_id)) in best_score.iter().zip(best_class.iter()).enumerate() {
+            for (index, &score) in best.iter().enumerate() {
                 if score >= candidates.least_score() {
-                    candidates.offer(score, class_id, (start + index) as u32);
+                    let anchor = start + index;
+                    // Which label it was is asked of the few that pass.
+                    let mut column = scores[anchor..].iter().step_by(box_count);
+                    let class_id = column.position(|&other| other == score).unwrap_or(0);
+                    candidates.offer(score, class_id as u32, anchor as u32);
                 }
             }
         }
@@ -96,15 +106,20 @@ impl Yolov8 {
     }
 
     pub fn buffer_bytes(&self) -> usize {
-        self.best_score.capacity() * size_of::<f32>() + self.best_class.capacity() * size_of::<u32>()
+        self.best_score.capacity() * size_of::<f32>()
     }
 }
 
-/// One label's scores against the best so far. NaN is never better; the first of equals stays.
-fn keep_better(row: &[f32], class_id: u32, best_score: &mut [f32], best_class: &mut [u32]) {
-    for ((&score, best_score), best_class) in row.iter().zip(best_score).zip(best_class) {
-        let better = score > *best_score;
-        *best_score = if better { score } else { *best_score };
-        *best_class = if better { class_id } else { *best_class };
+/// The greatest of four labels' scores and of the best so far, box by box. NaN is never the greatest.
+#[inline(never)]
+fn keep_greatest(rows: [&[f32]; 4], best: &mut [f32]) {
+    let len = best.len();
+    let [a, b, c, d] = rows.map(|row| &row[..len]);
+    for index in 0..len {
+        let mut greatest = best[index];
+        for score in [a[index], b[index], c[index], d[index]] {
+            greatest = if score > greatest { score } else { greatest };
+        }
+        best[index] = greatest;
     }
 }
