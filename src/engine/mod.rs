@@ -1,5 +1,7 @@
 //! One engine, loaded once, shared by all cameras.
 
+pub mod builtin;
+
 /// An output tensor, borrowed from the engine for the duration of a call.
 #[derive(Debug, Clone, Copy)]
 pub struct TensorView<'a> {
