@@ -1,5 +1,6 @@
 //! One engine, loaded once, shared by all cameras.
 
+pub mod builtin;
 mod worker;
 
 pub use worker::{BATCH_MAX, Pulse, Worker};

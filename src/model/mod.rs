@@ -1,5 +1,22 @@
 //! What a model wants and what its numbers mean: the manifest, and looking into ONNX files.
 
+mod conclude;
+mod error;
+mod find;
+mod labels;
+mod manifest;
+mod manifest_text;
+mod onnx;
+mod python_literal;
 mod recipe;
+mod wire;
 
+pub use conclude::{ConcludeError, Conclusion, Overrides, conclude};
+pub use error::ModelError;
+pub use find::{Listed, digest, find, list, search_dirs, verify};
+pub use labels::{coco80, parse as parse_labels};
+pub use manifest::{Manifest, ModelSource};
+pub use onnx::{
+    Dim, InspectError, NodeFacts, OnnxFacts, TensorFacts, inspect, inspect_bytes, inspect_source,
+};
 pub use recipe::*;

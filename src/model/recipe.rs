@@ -64,3 +64,19 @@ pub enum HeadRecipe {
     /// One output `[1, 4 + classes, N]`: cx cy w h in input pixels, then class scores (YOLOv8, 9, 11, 12).
     Yolov8,
 }
+
+impl HeadRecipe {
+    /// As a manifest spells it.
+    pub fn family(&self) -> &'static str {
+        match self {
+            Self::Yolox { .. } => "yolox",
+            Self::Yolov8 => "yolov8",
+        }
+    }
+}
+
+/// Cells of all grids that `strides` lay over the input. A last cell that is cut off counts: the
+/// convolutions round up.
+pub fn grid_cells(input: &InputRecipe, strides: &[usize]) -> usize {
+    strides.iter().map(|&stride| input.width.div_ceil(stride) * input.height.div_ceil(stride)).sum()
+}

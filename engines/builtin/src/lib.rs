@@ -1,1 +1,12 @@
 //! The engine that is always there: ONNX in pure Rust, no library to install.
+//!
+//! A [`Model`] is loaded once, proves itself on one empty frame, and then infers frame by frame on its
+//! own bounded thread pool. Nothing here knows what the numbers mean.
+#![forbid(unsafe_code)]
+
+mod envelope;
+mod error;
+mod model;
+
+pub use error::{LoadError, RunError};
+pub use model::{LoadOptions, Model, OutputView, TensorInfo};

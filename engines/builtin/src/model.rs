@@ -1,0 +1,298 @@
+//! One loaded model and its thread pool.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use rten::{
+    DataType, Dimension, LoadErrorKind, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueType,
+    ValueView,
+};
+
+use rten_tensor::prelude::*;
+
+use crate::envelope;
+use crate::{LoadError, RunError};
+
+/// A detector for an edge box has megabytes of weights, not gigabytes: beyond this it is a mistake.
+const MAX_FILE_BYTES: u64 = 2 << 30;
+/// Width and height beyond this are a mistake, too: one frame would be gigabytes of activations.
+const MAX_INPUT_SIDE: usize = 8192;
+
+/// How a model is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Threads of one inference, at least 1. No other thread works for it.
+    pub threads: usize,
+    /// Width and height of the input, for models that leave them open. Ignored where the model fixes them.
+    pub input_size: Option<(usize, usize)>,
+}
+
+/// An input or output of the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Its name in the model.
+    pub name: String,
+    /// Row-major shape for one frame: nothing is left open.
+    pub shape: Vec<usize>,
+    /// `"f32"`, `"i32"`, …: the type inside the engine (it widens f16 to f32 when loading).
+    pub dtype: String,
+}
+
+/// An output tensor of one frame, borrowed for the duration of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct OutputView<'a> {
+    /// Its name in the model.
+    pub name: &'a str,
+    /// Row-major shape.
+    pub shape: &'a [usize],
+    /// `shape.product()` values; other types of numbers have been converted.
+    pub data: &'a [f32],
+}
+
+/// A model, loaded once. Inference needs it exclusively; it is `Send`.
+pub struct Model {
+    model: rten::Model,
+    threads: Arc<ThreadPool>,
+    input_id: NodeId,
+    output_ids: Vec<NodeId>,
+    inputs: Vec<TensorInfo>,
+    outputs: Vec<TensorInfo>,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model").field("inputs", &self.inputs).field("outputs", &self.outputs).finish()
+    }
+}
+
+impl Model {
+    /// Loads an ONNX file and infers one empty frame, so that a model which cannot run fails here and not
+    /// at the first picture of the first camera.
+    ///
+    /// # Errors
+    /// [`LoadError`]. Panics of the library are caught and become [`LoadError::Panicked`].
+    pub fn load(path: &Path, options: LoadOptions) -> Result<Self, LoadError> {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(LoadError::NotOnnx { reason: "it is not a regular file".to_owned() });
+        }
+        check_size(metadata.len())?;
+        envelope::check(file, metadata.len())?;
+        let onnx_extension = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx"));
+        let load = || {
+            // The library tells the format by the extension, and reads a file piece by piece: no second
+            // copy of the weights.
+            if onnx_extension {
+                Ok(ModelOptions::with_all_ops().load_file(path))
+            } else {
+                Ok(ModelOptions::with_all_ops().load(std::fs::read(path)?))
+            }
+        };
+        Self::finish(load, options)
+    }
+
+    /// Loads an ONNX model from memory, for one that is compiled in. External weights are not found.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn from_bytes(bytes: &'static [u8], options: LoadOptions) -> Result<Self, LoadError> {
+        let size_bytes = bytes.len() as u64;
+        check_size(size_bytes)?;
+        envelope::check(Cursor::new(bytes), size_bytes)?;
+        Self::finish(|| Ok(ModelOptions::with_all_ops().load_static_slice(bytes)), options)
+    }
+
+    fn finish(
+        load: impl FnOnce() -> Result<Result<rten::Model, rten::LoadError>, LoadError>,
+        options: LoadOptions,
+    ) -> Result<Self, LoadError> {
+        let model = catch_unwind(AssertUnwindSafe(load))
+            .map_err(|panic| LoadError::Panicked { message: panic_message(panic) })??
+            .map_err(|error| load_error(&error))?;
+        let (input_id, input) = sole_input(&model, options.input_size)?;
+        let threads = options.threads.max(1);
+        let pool = catch_unwind(|| ThreadPool::with_num_threads(threads))
+            .map_err(|_| LoadError::Threads { threads })?;
+        let output_ids = model.output_ids().to_vec();
+        if output_ids.is_empty() {
+            return Err(LoadError::Invalid { reason: "it has no outputs".to_owned() });
+        }
+        let mut loaded = Self {
+            model,
+            threads: Arc::new(pool),
+            input_id,
+            output_ids,
+            inputs: vec![input],
+            outputs: Vec::new(),
+        };
+        let empty_frame = vec![0.0; loaded.input_len()];
+        let values = loaded.infer(&empty_frame).map_err(LoadError::FirstRun)?;
+        loaded.outputs = loaded
+            .output_ids
+            .iter()
+            .zip(&values)
+            .enumerate()
+            .map(|(index, (&id, value))| TensorInfo {
+                name: node_name(&loaded.model, id, index),
+                shape: shape_of(value),
+                dtype: value.dtype().to_string(),
+            })
+            .collect();
+        loaded.run(&empty_frame, &mut |_| {}).map_err(LoadError::FirstRun)?;
+        Ok(loaded)
+    }
+
+    /// The one input, `[1, 3, height, width]`.
+    pub fn inputs(&self) -> &[TensorInfo] {
+        &self.inputs
+    }
+
+    /// The outputs in the model's order, as they came out for one empty frame.
+    pub fn outputs(&self) -> &[TensorInfo] {
+        &self.outputs
+    }
+
+    /// Values of one frame's input.
+    pub fn input_len(&self) -> usize {
+        self.inputs[0].shape.iter().product()
+    }
+
+    /// Infers one frame and lends its outputs to `each`. The input is read where it lies.
+    ///
+    /// # Errors
+    /// [`RunError`]; the model stays usable. A panic in `each` is the caller's and passes through.
+    pub fn run(&mut self, input: &[f32], each: &mut dyn FnMut(&[OutputView<'_>])) -> Result<(), RunError> {
+        let values = self.infer(input)?;
+        let mut tensors = Vec::with_capacity(values.len());
+        for (info, value) in self.outputs.iter().zip(&values) {
+            let data =
+                contiguous_f32(value).ok_or_else(|| RunError::OutputType { name: info.name.clone() })?;
+            tensors.push((info.name.as_str(), shape_of(value), data));
+        }
+        let views: Vec<OutputView<'_>> =
+            tensors.iter().map(|(name, shape, data)| OutputView { name, shape, data }).collect();
+        each(&views);
+        Ok(())
+    }
+
+    /// The library's part of a run. Its graph is immutable and its buffers belong to the call, so nothing
+    /// is left half-done when it unwinds.
+    fn infer(&self, input: &[f32]) -> Result<Vec<Value>, RunError> {
+        let expected = self.input_len();
+        if input.len() != expected {
+            return Err(RunError::InputLength { expected, actual: input.len() });
+        }
+        let shape: [usize; 4] = std::array::from_fn(|axis| self.inputs[0].shape[axis]);
+        let view = ValueView::from_shape(shape, input)
+            .map_err(|error| RunError::Failed { reason: error.to_string() })?;
+        let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.threads)));
+        catch_unwind(AssertUnwindSafe(|| {
+            self.model.run(vec![(self.input_id, view.into())], &self.output_ids, Some(options))
+        }))
+        .map_err(|panic| RunError::Panicked { message: panic_message(panic) })?
+        .map_err(|error| RunError::Failed { reason: error.to_string() })
+    }
+}
+
+fn check_size(size_bytes: u64) -> Result<(), LoadError> {
+    if size_bytes > MAX_FILE_BYTES {
+        return Err(LoadError::TooLarge { size_bytes, limit_bytes: MAX_FILE_BYTES });
+    }
+    Ok(())
+}
+
+/// The model's only input with every dimension settled.
+fn sole_input(
+    model: &rten::Model,
+    input_size: Option<(usize, usize)>,
+) -> Result<(NodeId, TensorInfo), LoadError> {
+    let refuse = |reason: String| Err(LoadError::Input { reason });
+    let &[id] = model.input_ids() else {
+        return refuse(format!("it has {} inputs and we have one picture", model.input_ids().len()));
+    };
+    let name = node_name(model, id, 0);
+    let info = model.node_info(id);
+    match info.as_ref().and_then(|info| info.dtype()) {
+        None | Some(ValueType::Tensor(DataType::Float)) => {}
+        Some(other) => return refuse(format!("{name} is a {other}, not a tensor of floats")),
+    }
+    let Some(dimensions) = info.and_then(|info| info.shape()) else {
+        return refuse(format!("{name} has no shape"));
+    };
+    let [batch, channels, height, width] = dimensions.as_slice() else {
+        return refuse(format!("{name} has {} dimensions, not [1, 3, height, width]", dimensions.len()));
+    };
+    let side = |dimension: &Dimension, asked: Option<usize>| match dimension {
+        Dimension::Fixed(size) => Some(*size),
+        Dimension::Symbolic(_) => asked,
+    };
+    let (Some(height), Some(width)) =
+        (side(height, input_size.map(|size| size.1)), side(width, input_size.map(|size| size.0)))
+    else {
+        return refuse(format!("{name} leaves width and height open; the manifest must say them"));
+    };
+    let shape = vec![side(batch, Some(1)).unwrap_or(1), side(channels, Some(3)).unwrap_or(3), height, width];
+    if shape[0] != 1 || shape[1] != 3 {
+        return refuse(format!("{name} has shape {shape:?}, not [1, 3, height, width]"));
+    }
+    if shape.iter().any(|&side| side == 0 || side > MAX_INPUT_SIDE) {
+        return refuse(format!("{name} has shape {shape:?}; sides are 1 to {MAX_INPUT_SIDE}"));
+    }
+    Ok((id, TensorInfo { name, shape, dtype: "f32".to_owned() }))
+}
+
+fn node_name(model: &rten::Model, id: NodeId, index: usize) -> String {
+    let name = model.node_info(id).and_then(|info| info.name().map(str::to_owned));
+    name.unwrap_or_else(|| format!("output {index}"))
+}
+
+fn shape_of(value: &Value) -> Vec<usize> {
+    match value.as_view() {
+        ValueView::FloatTensor(tensor) => tensor.shape().to_vec(),
+        ValueView::Int32Tensor(tensor) => tensor.shape().to_vec(),
+        ValueView::Int8Tensor(tensor) => tensor.shape().to_vec(),
+        ValueView::UInt8Tensor(tensor) => tensor.shape().to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+/// The values in row-major order: borrowed where the library has them so, copied where it has not.
+fn contiguous_f32(value: &Value) -> Option<Cow<'_, [f32]>> {
+    match value.as_view() {
+        ValueView::FloatTensor(tensor) => {
+            Some(tensor.data().map_or_else(|| tensor.to_vec().into(), Cow::Borrowed))
+        }
+        #[allow(clippy::cast_precision_loss, reason = "class ids and counts are far below 2^24")]
+        ValueView::Int32Tensor(tensor) => Some(tensor.iter().map(|&v| v as f32).collect()),
+        ValueView::Int8Tensor(tensor) => Some(tensor.iter().map(|&v| f32::from(v)).collect()),
+        ValueView::UInt8Tensor(tensor) => Some(tensor.iter().map(|&v| f32::from(v)).collect()),
+        _ => None,
+    }
+}
+
+/// The library says only in words which operator it does not have.
+fn load_error(error: &rten::LoadError) -> LoadError {
+    let text = error.to_string();
+    let cause = std::error::Error::source(error).map_or_else(String::new, ToString::to_string);
+    let missing = [" operator not supported", " operator not enabled", " operator uses opset version"];
+    match (error.kind(), missing.iter().find_map(|words| cause.split_once(words))) {
+        (LoadErrorKind::IoError, _) => LoadError::Unreadable(std::io::Error::other(text)),
+        (LoadErrorKind::OperatorInvalid, Some((operator, rest))) => {
+            let node = error.node().map_or_else(String::new, |node| format!(" (at {node})"));
+            let version = if rest.contains("later") { " in this old version" } else { "" };
+            LoadError::UnsupportedOperator { operator: format!("{operator}{version}{node}") }
+        }
+        _ => LoadError::Invalid { reason: text },
+    }
+}
+
+fn panic_message(panic: Box<dyn Any + Send>) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

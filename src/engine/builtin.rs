@@ -1,0 +1,78 @@
+//! The built-in engine behind the [`Engine`] trait.
+
+use watchpost_builtin::{LoadOptions, Model, OutputView};
+
+use super::{Engine, EngineError, TensorView};
+use crate::model::{Manifest, ModelSource};
+
+/// Name of this backend in records, metrics and errors.
+pub const BACKEND: &str = "builtin";
+
+/// One model on the engine that is compiled in.
+#[derive(Debug)]
+pub struct BuiltinEngine {
+    model: Model,
+}
+
+impl BuiltinEngine {
+    /// Loads the manifest's model for `threads` threads (at least 1) and infers one empty frame.
+    ///
+    /// # Errors
+    /// [`EngineError::Model`].
+    pub fn load(manifest: &Manifest, threads: usize) -> Result<Self, EngineError> {
+        let input = &manifest.input;
+        let options = LoadOptions { threads, input_size: Some((input.width, input.height)) };
+        let loaded = match &manifest.source {
+            ModelSource::File(path) => Model::load(path, options),
+            ModelSource::Embedded(bytes) => Model::from_bytes(bytes, options),
+        };
+        let refuse = |reason: String| EngineError::Model { path: manifest.source.to_string(), reason };
+        let model = loaded.map_err(|error| refuse(error.to_string()))?;
+        let shape = &model.inputs()[0].shape;
+        if shape[2..] != [input.height, input.width] {
+            return Err(refuse(format!(
+                "takes pictures of {}x{}, and its manifest says {}x{}",
+                shape[3], shape[2], input.width, input.height
+            )));
+        }
+        let outputs: Vec<&[usize]> = model.outputs().iter().map(|output| output.shape.as_slice()).collect();
+        manifest.check_outputs(&outputs).map_err(|error| refuse(error.to_string()))?;
+        Ok(Self { model })
+    }
+}
+
+impl Engine for BuiltinEngine {
+    fn backend(&self) -> &'static str {
+        BACKEND
+    }
+
+    fn precision(&self) -> &'static str {
+        "fp32"
+    }
+
+    /// One: on a CPU a batch of four takes four times as long as one frame, so waiting for company would
+    /// only add latency.
+    fn max_batch(&self) -> usize {
+        1
+    }
+
+    fn infer(
+        &mut self,
+        inputs: &[&[f32]],
+        each: &mut dyn FnMut(usize, &[TensorView<'_>]),
+    ) -> Result<(), EngineError> {
+        for (index, input) in inputs.iter().enumerate() {
+            let mut lend = |outputs: &[OutputView<'_>]| {
+                let views: Vec<TensorView<'_>> = outputs
+                    .iter()
+                    .map(|output| TensorView { name: output.name, shape: output.shape, data: output.data })
+                    .collect();
+                each(index, &views);
+            };
+            self.model
+                .run(input, &mut lend)
+                .map_err(|error| EngineError::Inference { backend: BACKEND, reason: error.to_string() })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,240 @@
+//! Where models are looked for, and whether what is found is what it says it is.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::manifest_text::nearest;
+use super::onnx::Dim;
+use super::{
+    InspectError, Manifest, ModelError, ModelSource, OnnxFacts, Overrides, conclude, inspect, inspect_source,
+};
+
+/// Manifests that one folder may hold before we stop reading it.
+const MAX_LISTED: usize = 1000;
+
+/// One manifest in a folder, or why it is none.
+#[derive(Debug)]
+pub struct Listed {
+    /// The manifest's file; `None` for a model that is compiled in.
+    pub path: Option<PathBuf>,
+    /// What it says, with its weights not yet looked at.
+    pub manifest: Result<Manifest, ModelError>,
+}
+
+/// The folders where manifests are looked for, nearest first.
+pub fn search_dirs() -> Vec<PathBuf> {
+    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let mut dirs = vec![PathBuf::from("engines/models")];
+    let data_home =
+        absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
+    dirs.extend(data_home.map(|home| home.join("watchpost/models")));
+    // systemd joins several state directories with colons; ours is the first.
+    let state = env::var("STATE_DIRECTORY").ok();
+    let state = state.as_deref().and_then(|list| list.split(':').next()).filter(|dir| dir.starts_with('/'));
+    dirs.push(Path::new(state.unwrap_or("/var/lib/watchpost")).join("models"));
+    dirs.push(PathBuf::from("/usr/share/watchpost/models"));
+    let executable = env::current_exe().ok();
+    let prefix = executable.as_deref().and_then(Path::parent).and_then(Path::parent);
+    dirs.extend(prefix.map(|prefix| prefix.join("share/watchpost/models")));
+    dirs.dedup();
+    dirs
+}
+
+/// Models that are compiled in.
+fn embedded() -> Vec<Result<Manifest, ModelError>> {
+    Vec::new()
+}
+
+/// Every manifest in `dirs` and those compiled in; a name that occurs twice is used from its first place.
+pub fn list(dirs: &[PathBuf]) -> Vec<Listed> {
+    let mut listed = Vec::new();
+    for dir in dirs {
+        let Ok(entries) = fs::read_dir(dir) else { continue };
+        let mut paths: Vec<PathBuf> = entries
+            .take(MAX_LISTED)
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| has_extension(path, "toml") && path.is_file())
+            .collect();
+        paths.sort();
+        listed.extend(
+            paths.into_iter().map(|path| Listed { manifest: Manifest::load(&path), path: Some(path) }),
+        );
+    }
+    listed.extend(embedded().into_iter().map(|manifest| Listed { path: None, manifest }));
+    listed
+}
+
+/// Finds a model by name in `dirs`, or by the path of its manifest or ONNX file, and verifies it.
+///
+/// An ONNX file without a manifest beside it (`model.toml` for `model.onnx`) gets one in memory; its
+/// `notes` say what was concluded and what could not be told.
+///
+/// # Errors
+/// [`ModelError`]; every message says which file and what to do.
+pub fn find(name_or_path: &str, dirs: &[PathBuf]) -> Result<Manifest, ModelError> {
+    let path = Path::new(name_or_path);
+    let manifest = if has_extension(path, "toml") {
+        Manifest::load(path)?
+    } else if has_extension(path, "onnx") {
+        let beside = path.with_extension("toml");
+        // A manifest beside the file may describe another one.
+        match beside.is_file().then(|| Manifest::load(&beside)).transpose()? {
+            Some(manifest) if manifest.file().is_some_and(|file| file.file_name() == path.file_name()) => {
+                manifest
+            }
+            _ => return conclude_file(path),
+        }
+    } else if name_or_path.contains('/') {
+        return Err(ModelError::Unknown {
+            name: name_or_path.to_owned(),
+            hint: "a path must end in .toml (a manifest) or .onnx (a model)".to_owned(),
+        });
+    } else {
+        by_name(name_or_path, dirs)?
+    };
+    verify(&manifest)?;
+    Ok(manifest)
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
+}
+
+fn by_name(name: &str, dirs: &[PathBuf]) -> Result<Manifest, ModelError> {
+    let mut known = Vec::new();
+    for listed in list(dirs) {
+        let file_stem = listed.path.as_ref().and_then(|path| path.file_stem()).and_then(|stem| stem.to_str());
+        match listed.manifest {
+            Ok(manifest) if manifest.name == name => return Ok(manifest),
+            Ok(manifest) => known.push(manifest.name),
+            // The one that was meant is broken: that is the error to show.
+            Err(error) if file_stem == Some(name) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    known.sort();
+    known.dedup();
+    let suggestion = nearest(name, known.iter().map(String::as_str))
+        .map_or_else(String::new, |nearest| format!("did you mean {nearest:?}? "));
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let places = dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", ");
+    Err(ModelError::Unknown {
+        name: name.to_owned(),
+        hint: format!(
+            "{suggestion}models found: {known}; looked in {places}. `watchpost model add FILE.onnx` describes \
+             your own; the path of an .onnx file works, too"
+        ),
+    })
+}
+
+fn conclude_file(path: &Path) -> Result<Manifest, ModelError> {
+    let facts = inspect(path).map_err(|cause| inspect_error(path, cause))?;
+    let name = path.file_stem().map_or_else(|| "model".into(), |stem| stem.to_string_lossy());
+    let conclusion = conclude(&facts, &name, &Overrides::default())
+        .map_err(|cause| ModelError::Conclude { path: path.display().to_string(), cause })?;
+    let mut manifest = conclusion.manifest;
+    manifest.source = ModelSource::File(path.to_owned());
+    manifest.sha256 = digest(&manifest.source).map_err(|cause| ModelError::unreadable(path, cause))?;
+    manifest.notes = conclusion.notes.into_iter().chain(conclusion.unknown).collect();
+    Ok(manifest)
+}
+
+fn inspect_error(path: &Path, cause: InspectError) -> ModelError {
+    match cause {
+        InspectError::Unreadable(cause) => ModelError::unreadable(path, cause),
+        cause => ModelError::Inspect { path: path.display().to_string(), cause },
+    }
+}
+
+/// Checks that the weights are there, are the ones the manifest was written for, and have the input and
+/// outputs it describes. Says what the file says about itself.
+///
+/// # Errors
+/// [`ModelError::FileMissing`], [`ModelError::Digest`], [`ModelError::Inspect`], [`ModelError::Mismatch`].
+pub fn verify(manifest: &Manifest) -> Result<OnnxFacts, ModelError> {
+    let path = manifest.source.to_string();
+    if let ModelSource::File(file) = &manifest.source
+        && fs::metadata(file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    {
+        return Err(ModelError::FileMissing {
+            name: manifest.name.clone(),
+            path: file.clone(),
+            sha256: manifest.sha256.clone(),
+        });
+    }
+    // Looked into before it is hashed: "is truncated" says more than "has another digest".
+    let facts = inspect_source(&manifest.source).map_err(|cause| inspect_error(Path::new(&path), cause))?;
+    let actual = digest(&manifest.source).map_err(|cause| ModelError::unreadable(Path::new(&path), cause))?;
+    if actual != manifest.sha256 {
+        return Err(ModelError::Digest { path, expected: manifest.sha256.clone(), actual });
+    }
+    check_input(manifest, &facts)?;
+    check_known_outputs(manifest, &facts)?;
+    Ok(facts)
+}
+
+/// SHA-256 in lower-case hexadecimal digits; the file is read piece by piece.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn digest(source: &ModelSource) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    match source {
+        ModelSource::Embedded(bytes) => hasher.update(bytes),
+        ModelSource::File(path) => {
+            let mut file = File::open(path)?;
+            let mut buffer = vec![0; 64 << 10];
+            loop {
+                match file.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(count) => hasher.update(&buffer[..count]),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn check_input(manifest: &Manifest, facts: &OnnxFacts) -> Result<(), ModelError> {
+    let refuse = |reason: String| Err(ModelError::Mismatch { name: manifest.name.clone(), reason });
+    let [input] = facts.inputs.as_slice() else {
+        return refuse(format!("its file has {} inputs and we have one picture", facts.inputs.len()));
+    };
+    let Some([_, channels, height, width]) = input.shape.as_deref() else {
+        return refuse(format!("its file's input {input} is not [1, 3, height, width]"));
+    };
+    let differs = |dim: &Dim, said: usize| dim.fixed().is_some_and(|size| size != said);
+    if differs(channels, 3) || differs(height, manifest.input.height) || differs(width, manifest.input.width)
+    {
+        return refuse(format!(
+            "its file's input is {input}, and [input] in the manifest says {}x{}",
+            manifest.input.width, manifest.input.height
+        ));
+    }
+    Ok(())
+}
+
+/// Outputs are checked here where the file fixes them, and again by the engine when it has run.
+fn check_known_outputs(manifest: &Manifest, facts: &OnnxFacts) -> Result<(), ModelError> {
+    let shapes: Option<Vec<Vec<usize>>> = facts
+        .outputs
+        .iter()
+        .map(|output| {
+            let dims = output.shape.as_ref()?.iter().enumerate();
+            dims.map(|(axis, dim)| dim.fixed().or((axis == 0).then_some(1))).collect()
+        })
+        .collect();
+    match shapes {
+        None => Ok(()),
+        Some(shapes) => {
+            let shapes: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
+            manifest.check_outputs(&shapes)
+        }
+    }
+}

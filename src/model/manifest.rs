@@ -1,0 +1,179 @@
+//! The manifest: a TOML file beside a model that says what its input wants and what its outputs mean.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::labels;
+use super::manifest_text::{self, Parsed};
+use super::{HeadRecipe, InputRecipe, ModelError};
+
+/// A manifest is a page of text; labels in many languages are still far below this.
+const MAX_MANIFEST_BYTES: u64 = 1 << 20;
+
+/// Where the weights are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelSource {
+    /// An ONNX file.
+    File(PathBuf),
+    /// Compiled into this binary.
+    Embedded(&'static [u8]),
+}
+
+impl fmt::Display for ModelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Embedded(_) => f.write_str("(compiled in)"),
+        }
+    }
+}
+
+/// What is known about one model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    /// Its name in configs and records.
+    pub name: String,
+    /// Where the weights are.
+    pub source: ModelSource,
+    /// SHA-256 of the weights, 64 hexadecimal digits in lower case.
+    pub sha256: String,
+    /// One line for people; may be empty.
+    pub description: String,
+    /// Licence of the weights, an SPDX expression where possible; may be empty.
+    pub license: String,
+    /// From picture to input tensor.
+    pub input: InputRecipe,
+    /// What the outputs mean.
+    pub head: HeadRecipe,
+    /// One label per class, in the model's order.
+    pub labels: Vec<String>,
+    /// Whatever its author measured.
+    pub evaluation: toml::Table,
+    /// Where the manifest was read from; `None` for one that is compiled in or concluded.
+    pub path: Option<PathBuf>,
+    /// For a manifest that was concluded from the ONNX file alone: what was concluded, and what could not
+    /// be told. Worth a warning in the log. Empty for a manifest that somebody wrote.
+    pub notes: Vec<String>,
+}
+
+impl Manifest {
+    /// Reads a manifest and its labels. The weights are not touched: see [`super::verify`].
+    ///
+    /// # Errors
+    /// [`ModelError::Unreadable`], [`ModelError::Manifest`] with line and column.
+    pub fn load(path: &Path) -> Result<Self, ModelError> {
+        let text = read_text(path, MAX_MANIFEST_BYTES)?;
+        let parsed = manifest_text::parse(path, &text)?;
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let labels = match &parsed.label_file {
+            None => parsed.labels.clone(),
+            Some((file, position)) => {
+                let label_path = directory.join(file);
+                let label_text = read_text(&label_path, labels::MAX_LABELS_BYTES)?;
+                labels::parse(&label_text).map_err(|reason| ModelError::Manifest {
+                    path: path.to_owned(),
+                    line: position.0,
+                    column: position.1,
+                    reason: format!("labels file {}: {reason}", label_path.display()),
+                })?
+            }
+        };
+        let source = ModelSource::File(directory.join(&parsed.file));
+        Ok(Self::build(parsed, source, labels, Some(path.to_owned())))
+    }
+
+    /// A manifest and weights that are compiled in. Its labels must stand in the text itself.
+    ///
+    /// # Errors
+    /// [`ModelError::Manifest`].
+    pub fn embedded(text: &str, weights: &'static [u8]) -> Result<Self, ModelError> {
+        let parsed = manifest_text::parse(Path::new("(compiled in)"), text)?;
+        let labels = parsed.labels.clone();
+        Ok(Self::build(parsed, ModelSource::Embedded(weights), labels, None))
+    }
+
+    fn build(parsed: Parsed, source: ModelSource, labels: Vec<String>, path: Option<PathBuf>) -> Self {
+        Self {
+            name: parsed.name,
+            source,
+            sha256: parsed.sha256,
+            description: parsed.description,
+            license: parsed.license,
+            input: parsed.input,
+            head: parsed.head,
+            labels,
+            evaluation: parsed.evaluation,
+            path,
+            notes: Vec::new(),
+        }
+    }
+
+    /// The first twelve digits of the digest, as records carry it.
+    pub fn short_sha256(&self) -> &str {
+        self.sha256.get(..12).unwrap_or(&self.sha256)
+    }
+
+    /// Rows of the head's output: boxes before any threshold, where the recipe fixes them.
+    pub fn anchors(&self) -> Option<usize> {
+        match &self.head {
+            HeadRecipe::Yolox { strides } => Some(super::grid_cells(&self.input, strides)),
+            HeadRecipe::Yolov8 => None,
+        }
+    }
+
+    /// Checks shapes of one frame's outputs against the head and the labels.
+    ///
+    /// # Errors
+    /// [`ModelError::Mismatch`] says which dimension contradicts what.
+    pub fn check_outputs(&self, outputs: &[&[usize]]) -> Result<(), ModelError> {
+        let refuse = |reason: String| Err(ModelError::Mismatch { name: self.name.clone(), reason });
+        let &[&[1, second, third]] = outputs else {
+            return refuse(format!(
+                "the head family {} has one output of three dimensions, and the model has {outputs:?}",
+                self.head.family()
+            ));
+        };
+        let (family, expected_rows, (rows, channels), first_class) = match &self.head {
+            HeadRecipe::Yolox { .. } => ("yolox", self.anchors(), (second, third), 5),
+            HeadRecipe::Yolov8 => ("yolov8", None, (third, second), 4),
+        };
+        if channels <= first_class {
+            return refuse(format!(
+                "output {:?} has no room for classes: the head family {family} needs more than {first_class} \
+                 channels; check `family` in [head]",
+                outputs[0]
+            ));
+        }
+        if let Some(expected) = expected_rows
+            && rows != expected
+        {
+            return refuse(format!(
+                "output {:?} has {rows} rows, and the strides in [head] give {expected} for {}x{}; check \
+                 `strides`, `width` and `height`",
+                outputs[0], self.input.width, self.input.height
+            ));
+        }
+        let classes = channels - first_class;
+        if classes != self.labels.len() {
+            return refuse(format!(
+                "the model has {classes} classes and [labels] has {} names; give one name per class, in the \
+                 model's order",
+                self.labels.len()
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A text file of at most `limit_bytes`.
+pub(super) fn read_text(path: &Path, limit_bytes: u64) -> Result<String, ModelError> {
+    let unreadable = |cause| ModelError::unreadable(path, cause);
+    let size_bytes = fs::metadata(path).map_err(unreadable)?.len();
+    if size_bytes > limit_bytes {
+        return Err(unreadable(std::io::Error::other(format!(
+            "{size_bytes} bytes are too many for this kind of file ({limit_bytes} are allowed)"
+        ))));
+    }
+    fs::read_to_string(path).map_err(unreadable)
+}
