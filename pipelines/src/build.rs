@@ -1,14 +1,30 @@
-//! Makes a pipeline.
+//! Makes a pipeline out of a spec.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use gstreamer as gst;
+use gstreamer::glib;
+use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
+use gstreamer_video as gst_video;
 
+use crate::census::Ticket;
 use crate::core::Core;
+use crate::explain::{Target, failure, missing_element};
 use crate::failure::{Failure, FailureClass, StartError};
 use crate::outlet::{Outlet, SourceInfo};
-use crate::spec::Spec;
+use crate::report::Reporter;
+use crate::scrub::SecretGuard;
+use crate::spec::{SourceKind, Spec};
+use crate::table::{CODECS, package_of, templates};
+use crate::{launch, link};
+
+/// What frames may look like when they leave: what the letterbox reads without a conversion.
+const SINK_CAPS: &str = "video/x-raw, format=(string){ NV12, I420, Y42B, Y444, GRAY8 }";
+
+/// Decoded frames that wait for whoever pulls.
+const PULL_QUEUE_FRAMES: u32 = 2;
 
 /// What happens to frames that nobody has taken yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,17 +35,245 @@ pub(crate) enum Delivery {
     Lossless,
 }
 
+/// Everything up to, and without, the first state change of the whole.
 pub(crate) fn build(
     spec: &Spec,
     name: &str,
     delivery: Delivery,
     outlet: Arc<dyn Outlet>,
 ) -> Result<Core, StartError> {
-    let _ = (spec, name, delivery, outlet);
-    Err(StartError::Failed(Failure::new(FailureClass::Other, "not here yet")))
+    crate::init()?;
+    let secret = spec.credentials.as_ref().map(SecretGuard::new);
+    let target = Target::of(spec);
+    look_at_path(spec, &target)?;
+    let description = describe_launch(spec)?;
+    let pipeline = parse(&description, name)?;
+    let sink = pipeline
+        .by_name("sink")
+        .and_then(|element| element.downcast::<gst_app::AppSink>().ok())
+        .ok_or_else(|| StartError::Template {
+            reason: "it has no element `appsink name=sink`, where frames leave".to_owned(),
+        })?;
+    // From here on whatever fails is taken down by the drop of the core.
+    let core = Core {
+        pipeline,
+        sink,
+        reporter: Arc::new(Reporter::new(outlet, target)),
+        name: name.to_owned(),
+        _secret: secret,
+        _ticket: Ticket::take(),
+    };
+    if let Some(bus) = core.pipeline.bus() {
+        core.reporter.listen(&bus);
+    }
+    set_up_sink(&core, spec, delivery);
+    set_up_elements(&core, spec)?;
+    if let Some(raw) = core.pipeline.by_name("raw") {
+        if let Some(streams) = core.pipeline.by_name("streams") {
+            link::streams(&streams, &raw, &core.pipeline, &core.reporter);
+        }
+        if let Some(camera) = core.pipeline.by_name("camera") {
+            link::camera(&camera, &raw, &core.pipeline, &core.reporter)?;
+        }
+    }
+    Ok(core)
 }
 
+/// Says at once what GStreamer would say later and less clearly.
+fn look_at_path(spec: &Spec, target: &Target) -> Result<(), Failure> {
+    let (path, is_file): (&Path, bool) = match &spec.kind {
+        SourceKind::File { path } | SourceKind::Image { path } => (path, true),
+        SourceKind::V4l2 { device } => (device, false),
+        SourceKind::Rtsp { .. } | SourceKind::Csi { .. } => return Ok(()),
+    };
+    let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => failure(FailureClass::NotFound, target),
+        std::io::ErrorKind::PermissionDenied => failure(FailureClass::Permission, target),
+        _ => Failure::new(FailureClass::Other, format!("{}: {error}", target.label)),
+    })?;
+    if is_file && metadata.is_dir() {
+        return Err(Failure::new(FailureClass::Decode, format!("{} is a folder, not a file", target.label)));
+    }
+    if is_file && metadata.is_file() && metadata.len() == 0 {
+        return Err(Failure::new(FailureClass::Decode, format!("{} is empty", target.label)));
+    }
+    Ok(())
+}
+
+fn describe_launch(spec: &Spec) -> Result<String, StartError> {
+    let text = match &spec.template {
+        Some(own) => own.as_str(),
+        None => {
+            let candidates = templates(&spec.kind);
+            let installed = candidates
+                .iter()
+                .find(|template| gst::ElementFactory::find(template.key_element).is_some());
+            installed.ok_or_else(|| none_installed(&candidates.iter().map(|t| t.key_element).collect::<Vec<_>>()))?.text
+        }
+    };
+    launch::expand(text, spec).map_err(|reason| StartError::Template { reason })
+}
+
+fn none_installed(elements: &[&str]) -> Failure {
+    let ways: Vec<String> =
+        elements.iter().map(|element| format!("{element} (package {})", package_of(element))).collect();
+    let element = (*elements.last().unwrap_or(&"source")).to_owned();
+    let package = package_of(&element).to_owned();
+    let message = format!("this source needs the GStreamer element {}, which is not installed", ways.join(" or "));
+    Failure::new(FailureClass::MissingElement { element, package }, message)
+}
+
+fn parse(description: &str, name: &str) -> Result<gst::Pipeline, StartError> {
+    let mut context = gst::ParseContext::new();
+    let parsed = gst::parse::launch_full(description, Some(&mut context), gst::ParseFlags::FATAL_ERRORS);
+    let element = parsed.map_err(|error| parse_error(&error, &context))?;
+    let pipeline = element.downcast::<gst::Pipeline>().map_err(|_| StartError::Template {
+        reason: "it is a single element; it needs a source and an element `appsink name=sink`".to_owned(),
+    })?;
+    // Names only show in logs; one that GStreamer refuses is not worth failing for.
+    pipeline.set_property("name", name);
+    Ok(pipeline)
+}
+
+fn parse_error(error: &glib::Error, context: &gst::ParseContext) -> StartError {
+    match context.missing_elements().first() {
+        Some(element) => {
+            let package = package_of(element).to_owned();
+            let message = missing_element(element, &package);
+            let class = FailureClass::MissingElement { element: element.clone(), package };
+            StartError::Failed(Failure::new(class, message))
+        }
+        None => StartError::Template { reason: crate::scrub(error.message()) },
+    }
+}
+
+fn set_up_sink(core: &Core, spec: &Spec, delivery: Delivery) {
+    let sink = &core.sink;
+    let paced = match spec.kind {
+        SourceKind::File { .. } | SourceKind::Image { .. } => spec.realtime && delivery == Delivery::NewestWins,
+        // Live pictures are late already; waiting for their time would only make them older.
+        SourceKind::Rtsp { .. } | SourceKind::V4l2 { .. } | SourceKind::Csi { .. } => false,
+    };
+    sink.set_sync(paced);
+    sink.set_qos(false);
+    sink.set_enable_last_sample(false);
+    sink.set_wait_on_eos(delivery == Delivery::Lossless);
+    sink.set_drop(delivery == Delivery::NewestWins);
+    sink.set_max_buffers(if delivery == Delivery::NewestWins { 1 } else { PULL_QUEUE_FRAMES });
+    sink.set_caps(SINK_CAPS.parse::<gst::Caps>().ok().as_ref());
+    accept_video_meta(sink);
+    let (of_sample, of_eos) = (core.reporter.clone(), core.reporter.clone());
+    sink.set_callbacks(
+        gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| of_sample.outlet.sample(sink))
+            .eos(move |_| of_eos.outlet.event(crate::Event::Eos))
+            .build(),
+    );
+}
+
+/// Tells decoders that rows may be padded: without it they copy every picture into a tight buffer first.
+fn accept_video_meta(sink: &gst_app::AppSink) {
+    let Some(pad) = sink.static_pad("sink") else { return };
+    pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
+        if let Some(query) = info.query_mut()
+            && let gst::QueryViewMut::Allocation(allocation) = query.view_mut()
+        {
+            allocation.add_allocation_meta::<gst_video::VideoMeta>(None);
+            return gst::PadProbeReturn::Handled;
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// Credentials, authorities and decoder threads, on the elements that are there and on those to come.
+fn set_up_elements(core: &Core, spec: &Spec) -> Result<(), Failure> {
+    let authorities = match (&spec.kind, &spec.tls_ca_file) {
+        (SourceKind::Rtsp { .. }, Some(path)) => Some(gio::TlsFileDatabase::new(path).map_err(|error| {
+            let reason = format!("tls_ca_file {} cannot be used: {}", path.display(), error.message());
+            Failure::new(FailureClass::Certificate, reason)
+        })?),
+        _ => None,
+    };
+    let threads = i32::try_from(spec.decode_threads.max(1)).unwrap_or(i32::MAX);
+    for element in core.pipeline.iterate_recurse().into_iter().flatten() {
+        set_up_decoder(&element, threads);
+        if let Some(credentials) = &spec.credentials
+            && element.has_property_with_type("user-id", glib::Type::STRING)
+            && element.has_property_with_type("user-pw", glib::Type::STRING)
+        {
+            element.set_property("user-id", &credentials.username);
+            element.set_property("user-pw", &credentials.password);
+        }
+        if let Some(authorities) = &authorities
+            && element.has_property("tls-database")
+        {
+            element.set_property("tls-database", authorities);
+        }
+    }
+    core.pipeline.connect_deep_element_added(move |_, _, element| set_up_decoder(element, threads));
+    Ok(())
+}
+
+fn set_up_decoder(element: &gst::Element, threads: i32) {
+    if !element.factory().is_some_and(|factory| factory.name().starts_with("avdec_")) {
+        return;
+    }
+    // 0, the default, would take every core for every camera.
+    if element.has_property_with_type("max-threads", glib::Type::I32)
+        && element.property::<i32>("max-threads") == 0
+    {
+        element.set_property("max-threads", threads);
+    }
+    // Pictures that the decoder itself calls damaged are grey smear; nothing should be detected in them.
+    if element.has_property_with_type("output-corrupt", glib::Type::BOOL) {
+        element.set_property("output-corrupt", false);
+    }
+}
+
+/// What the pipeline that ends in `sink` turned out to be.
 pub(crate) fn describe(sink: &gst_app::AppSink, sample: &gst::Sample) -> SourceInfo {
-    let _ = (sink, sample);
-    SourceInfo::default()
+    let structure = sample.caps().and_then(|caps| caps.structure(0));
+    let fps = structure
+        .and_then(|structure| structure.get::<gst::Fraction>("framerate").ok())
+        .filter(|rate| rate.numer() > 0 && rate.denom() > 0)
+        .map(|rate| f64::from(rate.numer()) / f64::from(rate.denom()));
+    let colorimetry = sample
+        .caps()
+        .and_then(|caps| gst_video::VideoInfo::from_caps(caps).ok())
+        .map(|info| info.colorimetry().to_string());
+    let decoder = root(sink).and_then(|pipeline| {
+        pipeline.iterate_recurse().into_iter().flatten().find(|element| is_decoder(element))
+    });
+    SourceInfo {
+        codec: decoder.as_ref().and_then(codec_name),
+        decoder: decoder.and_then(|element| Some(element.factory()?.name().to_string())),
+        declared_fps: fps,
+        colorimetry,
+    }
+}
+
+fn root(sink: &gst_app::AppSink) -> Option<gst::Bin> {
+    let mut object = sink.upcast_ref::<gst::Object>().clone();
+    while let Some(parent) = object.parent() {
+        object = parent;
+    }
+    object.downcast::<gst::Bin>().ok()
+}
+
+fn is_decoder(element: &gst::Element) -> bool {
+    let factory = element.factory();
+    let class = factory.as_ref().and_then(|factory| factory.metadata("klass"));
+    // Bins such as decodebin are "Generic/Bin/Decoder"; the real one is inside.
+    class.is_some_and(|class| class.contains("Decoder") && !class.contains("Bin"))
+}
+
+fn codec_name(decoder: &gst::Element) -> Option<String> {
+    let caps = decoder.static_pad("sink")?.current_caps()?;
+    let known = CODECS
+        .iter()
+        .find(|codec| codec.caps.parse::<gst::Caps>().is_ok_and(|of_codec| of_codec.can_intersect(&caps)));
+    match known {
+        Some(codec) => Some(codec.name.to_owned()),
+        None => caps.structure(0).map(|structure| structure.name().to_string()),
+    }
 }

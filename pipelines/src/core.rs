@@ -8,16 +8,15 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
 use crate::census::Ticket;
-use crate::failure::{FirstFailure, StartError};
-use crate::outlet::Outlet;
+use crate::failure::StartError;
+use crate::report::Reporter;
 use crate::scrub::SecretGuard;
 
 /// A pipeline and everything that hangs on it. Dropping it brings it to NULL on the calling thread.
 pub(crate) struct Core {
     pub(crate) pipeline: gst::Pipeline,
     pub(crate) sink: gst_app::AppSink,
-    pub(crate) outlet: Arc<dyn Outlet>,
-    pub(crate) first_failure: Arc<FirstFailure>,
+    pub(crate) reporter: Arc<Reporter>,
     pub(crate) name: String,
     /// The password stays known to the scrubber until the pipeline has said its last word.
     pub(crate) _secret: Option<SecretGuard>,
@@ -29,7 +28,7 @@ impl Core {
         if self.pipeline.set_state(gst::State::Playing).is_ok() {
             return Ok(());
         }
-        Err(StartError::Failed(self.first_failure.get_or_unexplained()))
+        Err(StartError::Failed(self.reporter.first_failure()))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -45,13 +44,17 @@ impl Drop for Core {
     fn drop(&mut self) {
         // First the way out, so that no callback can follow; then the sink, whose full queue may hold the
         // streaming thread; then the state change, which joins every thread.
-        self.outlet.close();
+        self.reporter.outlet.close();
         if let Some(bus) = self.pipeline.bus() {
             bus.set_sync_handler(|_, _| gst::BusSyncReply::Drop);
             bus.set_flushing(true);
         }
         if self.pipeline.set_state(gst::State::Null).is_err() {
             tracing::warn!(pipeline = %self.name, "the pipeline refused to go to NULL");
+        }
+        // An element that a streaming thread added while the pipeline went down may have been missed.
+        for element in self.pipeline.children() {
+            let _ = element.set_state(gst::State::Null);
         }
         self.sink.set_callbacks(gst_app::AppSinkCallbacks::builder().build());
         if let Some(bus) = self.pipeline.bus() {

@@ -1,10 +1,6 @@
 //! What went wrong, in one sentence that a user can act on.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
-
-use gstreamer as gst;
-use gstreamer::glib;
 
 use crate::scrub::scrub;
 
@@ -127,28 +123,4 @@ impl StartError {
             other => Failure::new(FailureClass::Other, other.to_string()),
         }
     }
-}
-
-/// The first failure of a pipeline: later ones are its echoes.
-#[derive(Default)]
-pub(crate) struct FirstFailure(Mutex<Option<Failure>>);
-
-impl FirstFailure {
-    pub(crate) fn set(&self, failure: &Failure) {
-        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert_with(|| failure.clone());
-    }
-
-    pub(crate) fn get_or_unexplained(&self) -> Failure {
-        let first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        first.clone().unwrap_or_else(|| {
-            Failure::new(FailureClass::Other, "the pipeline refused to start and did not say why")
-        })
-    }
-}
-
-/// Puts an error of GStreamer into our words.
-pub(crate) fn explain(error: &glib::Error, debug: Option<&str>, what: &str) -> Failure {
-    let _ = (error.matches(gst::ResourceError::NotFound), debug, what);
-    Failure::new(FailureClass::Other, error.message())
 }

@@ -5,9 +5,10 @@
 //! files). Nothing of GStreamer's own types is visible outside this crate.
 //!
 //! In reading order: [`mod@spec`] says what to open, `table` which launch template and which decoder that
-//! takes, `launch` fills the template in, `build` makes the pipeline out of it and `core` takes it down
-//! again. `outlet` carries samples and bus messages to whoever asked; `frame` is what a picture looks like;
-//! `failure` turns GStreamer's words into ours and `scrub` keeps passwords out of them.
+//! takes, `launch` fills the template in, `build` makes the pipeline out of it, `link` adds the decoder once
+//! the codec is known, and `core` takes it all down again. `report` and `outlet` carry samples and messages
+//! to whoever asked; `frame` is what a picture looks like; `explain` turns GStreamer's words into ours and
+//! `scrub` keeps passwords out of them.
 //!
 //! Four rules hold everywhere:
 //! - no GLib main loop and no thread of our own: callbacks come from GStreamer's streaming threads;
@@ -19,17 +20,21 @@ mod build;
 mod census;
 mod core;
 mod devices;
+mod explain;
 mod failure;
 mod frame;
 mod launch;
+mod link;
 mod log;
 mod outlet;
 mod pipeline;
 mod probe;
+mod report;
 mod rtp_clock;
 mod scrub;
 pub mod spec;
 mod table;
+mod v4l2;
 
 pub use census::{live_objects, open_pipelines};
 pub use devices::{Camera, DecoderEntry, DeviceReport, MissingEntry, devices};

@@ -1,0 +1,180 @@
+//! GStreamer's errors in our words.
+
+use std::path::Path;
+
+use gstreamer as gst;
+use gstreamer::glib;
+
+use crate::failure::{Failure, FailureClass};
+use crate::scrub::scrub;
+use crate::spec::{SourceKind, Spec};
+use crate::v4l2;
+
+/// What a pipeline opens, as messages name it.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// URL without credentials, or path.
+    pub(crate) label: String,
+    pub(crate) kind: SourceKind,
+    pub(crate) username: Option<String>,
+}
+
+impl Target {
+    pub(crate) fn of(spec: &Spec) -> Self {
+        let label = match &spec.kind {
+            SourceKind::Rtsp { url } => scrub(url),
+            SourceKind::V4l2 { device } => device.display().to_string(),
+            SourceKind::Csi { sensor_index } => format!("csi://{sensor_index}"),
+            SourceKind::File { path } | SourceKind::Image { path } => path.display().to_string(),
+        };
+        let username = spec.credentials.as_ref().map(|credentials| credentials.username.clone());
+        Self { label, kind: spec.kind.clone(), username }
+    }
+}
+
+/// Puts an error of GStreamer into one sentence. `debug` is the longer text that comes with it; it holds
+/// URLs and is read here for what the error code leaves out, never passed on as it is.
+pub(crate) fn explain(
+    error: &glib::Error,
+    debug: Option<&str>,
+    target: &Target,
+    missing_plugin: Option<&str>,
+) -> Failure {
+    let words = format!("{} {}", error.message(), debug.unwrap_or_default()).to_lowercase();
+    let class = classify(error, &words, target);
+    let message = match &class {
+        FailureClass::Other => other(error, debug, target),
+        class => sentence(class, target, missing_plugin),
+    };
+    Failure::new(class, message)
+}
+
+fn classify(error: &glib::Error, words: &str, target: &Target) -> FailureClass {
+    let says = |any: &[&str]| any.iter().any(|text| words.contains(text));
+    let network = matches!(target.kind, SourceKind::Rtsp { .. });
+    if let Some(stream) = error.kind::<gst::StreamError>() {
+        return match stream {
+            gst::StreamError::CodecNotFound => FailureClass::UnsupportedCodec,
+            gst::StreamError::Decode
+            | gst::StreamError::Demux
+            | gst::StreamError::Format
+            | gst::StreamError::TypeNotFound
+            | gst::StreamError::WrongType => FailureClass::Decode,
+            gst::StreamError::Failed if !network && says(&["internal data"]) => FailureClass::Decode,
+            _ => FailureClass::Other,
+        };
+    }
+    match error.kind::<gst::ResourceError>() {
+        Some(gst::ResourceError::NotAuthorized) if network => FailureClass::Unauthorized,
+        Some(gst::ResourceError::NotAuthorized) => FailureClass::Permission,
+        Some(gst::ResourceError::Busy) => FailureClass::Busy,
+        Some(gst::ResourceError::NotFound) => FailureClass::NotFound,
+        Some(_) if network => classify_network(says),
+        Some(_) if says(&["busy"]) => FailureClass::Busy,
+        Some(_) if says(&["permission denied"]) => FailureClass::Permission,
+        Some(_) if says(&["no such file", "no such device"]) => FailureClass::NotFound,
+        _ => FailureClass::Other,
+    }
+}
+
+/// rtspsrc has few codes of its own; what really happened is in the words of GIO and of the C library.
+fn classify_network(says: impl Fn(&[&str]) -> bool) -> FailureClass {
+    if says(&["certificate", "tls", "handshake"]) {
+        FailureClass::Certificate
+    } else if says(&["connection refused"]) {
+        FailureClass::Refused
+    } else if says(&["resolv", "no route", "unreachable", "name or service not known"]) {
+        FailureClass::Unreachable
+    } else if says(&["unauthorized", "401"]) {
+        FailureClass::Unauthorized
+    } else if says(&["not found", "404"]) {
+        FailureClass::NotFound
+    } else if says(&["timeout", "timed out", "could not receive any udp packets"]) {
+        FailureClass::Timeout
+    } else if says(&["connection was closed", "closed by", "eof", "reset by peer", "broken pipe"]) {
+        FailureClass::Closed
+    } else {
+        FailureClass::Other
+    }
+}
+
+fn sentence(class: &FailureClass, target: &Target, missing_plugin: Option<&str>) -> String {
+    let label = &target.label;
+    match class {
+        FailureClass::Unreachable => {
+            format!("{label} cannot be reached: check the host name and the network")
+        }
+        FailureClass::Refused => {
+            format!("{label} refuses connections: nothing listens there; check the port, or the camera is starting")
+        }
+        FailureClass::Unauthorized => match &target.username {
+            Some(user) => format!("{label} does not accept user \"{user}\" with this password: check both"),
+            None => format!("{label} asks for a user and a password, and none are configured"),
+        },
+        FailureClass::NotFound => match target.kind {
+            SourceKind::Rtsp { .. } => {
+                format!("{label} does not exist on that camera: check the path of the URL in the camera's manual")
+            }
+            _ => format!("{label} does not exist"),
+        },
+        FailureClass::Busy => match &target.kind {
+            SourceKind::V4l2 { device } => busy(device),
+            _ => format!("{label} is in use by another program"),
+        },
+        FailureClass::Permission => match target.kind {
+            SourceKind::V4l2 { .. } => {
+                format!("{label} may not be opened: add the user to the group `video`")
+            }
+            _ => format!("{label} may not be read: check its permissions"),
+        },
+        FailureClass::Certificate => format!(
+            "{label} shows a certificate that is not trusted: set tls_ca_file to its authority, or tls_verify = \
+             false if you trust the network"
+        ),
+        FailureClass::UnsupportedCodec => match missing_plugin {
+            Some(what) => format!("{label} cannot be decoded: no {what} is installed"),
+            None => format!("{label} cannot be decoded: no decoder for its codec is installed"),
+        },
+        FailureClass::Decode => match target.kind {
+            SourceKind::Rtsp { .. } => format!("{label} sends video that cannot be decoded"),
+            _ => format!("{label} is damaged, or not a video or image"),
+        },
+        FailureClass::Timeout => format!("{label} does not answer in time"),
+        FailureClass::Closed => format!("{label} closed the connection"),
+        FailureClass::NoVideo => format!("{label} has no video stream"),
+        FailureClass::MissingElement { element, package } => missing_element(element, package),
+        FailureClass::Other => format!("{label} failed"),
+    }
+}
+
+/// The sentence about an element that is not installed.
+pub(crate) fn missing_element(element: &str, package: &str) -> String {
+    format!("the GStreamer element {element} is not installed: install the package {package}")
+}
+
+fn busy(device: &Path) -> String {
+    let label = device.display();
+    match v4l2::holder(device) {
+        Some((process, pid)) => format!("{label} is in use by {process} (process {pid})"),
+        None => format!("{label} is in use by another program"),
+    }
+}
+
+/// GStreamer's own words, shortened to the part that says something.
+fn other(error: &glib::Error, debug: Option<&str>, target: &Target) -> String {
+    let mut message = format!("{}: {}", target.label, error.message().trim_end_matches('.'));
+    // The debug text is "file.c(123): function (): /GstPipeline:x/…:\nwhat happened".
+    let detail = debug.and_then(|debug| debug.split_once('\n')).map(|(_, detail)| detail.trim());
+    if let Some(detail) = detail.filter(|detail| !detail.is_empty()) {
+        message.push_str(" (");
+        message.push_str(detail.lines().next().unwrap_or_default().trim_end_matches('.'));
+        message.push(')');
+    }
+    message
+}
+
+/// A failure of our own finding, in the same words.
+pub(crate) fn failure(class: FailureClass, target: &Target) -> Failure {
+    let message = sentence(&class, target, None);
+    Failure::new(class, message)
+}

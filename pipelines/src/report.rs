@@ -1,0 +1,109 @@
+//! What a pipeline has to say: bus messages and our own findings, put into words and sent out.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+
+use crate::explain::{Target, explain};
+use crate::failure::{Failure, FailureClass};
+use crate::outlet::{Event, Outlet};
+
+/// Speaks for one pipeline, on any thread.
+pub(crate) struct Reporter {
+    pub(crate) outlet: Arc<dyn Outlet>,
+    pub(crate) target: Target,
+    heard: Mutex<Heard>,
+}
+
+/// What was said so far.
+#[derive(Default)]
+struct Heard {
+    /// Later failures are echoes of this one.
+    first_failure: Option<Failure>,
+    /// GStreamer's name of a decoder that it looked for and did not find, said before the error itself.
+    missing_plugin: Option<String>,
+}
+
+impl Reporter {
+    pub(crate) fn new(outlet: Arc<dyn Outlet>, target: Target) -> Self {
+        Self { outlet, target, heard: Mutex::default() }
+    }
+
+    pub(crate) fn fail(&self, failure: Failure) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.first_failure.is_some() {
+            return;
+        }
+        heard.first_failure = Some(failure.clone());
+        drop(heard);
+        self.outlet.event(Event::Error(failure));
+    }
+
+    pub(crate) fn first_failure(&self) -> Failure {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.first_failure.clone().unwrap_or_else(|| {
+            Failure::new(
+                FailureClass::Other,
+                format!("{} cannot be opened, and GStreamer does not say why", self.target.label),
+            )
+        })
+    }
+
+    /// Everything on the bus is dealt with on the thread that posts it; nothing is queued.
+    pub(crate) fn listen(self: &Arc<Self>, bus: &gst::Bus) {
+        let reporter = self.clone();
+        bus.set_sync_handler(move |_, message| {
+            reporter.message(message);
+            gst::BusSyncReply::Drop
+        });
+    }
+
+    fn message(&self, message: &gst::Message) {
+        match message.view() {
+            gst::MessageView::Error(error) => {
+                let missing = {
+                    let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+                    heard.missing_plugin.clone()
+                };
+                let debug = error.debug();
+                self.fail(explain(&error.error(), debug.as_deref(), &self.target, missing.as_deref()));
+            }
+            gst::MessageView::Warning(warning) => {
+                let debug = warning.debug();
+                let failure = explain(&warning.error(), debug.as_deref(), &self.target, None);
+                self.outlet.event(Event::Warning(failure));
+            }
+            gst::MessageView::Element(element) => {
+                if let Some(structure) = element.structure() {
+                    self.element_message(structure);
+                }
+            }
+            // The sink says it first unless it is a user's own.
+            gst::MessageView::Eos(_) => self.outlet.event(Event::Eos),
+            _ => {}
+        }
+    }
+
+    fn element_message(&self, structure: &gst::StructureRef) {
+        match structure.name().as_str() {
+            "GstRTSPSrcTimeout" => self.outlet.event(Event::Warning(Failure::new(
+                FailureClass::Timeout,
+                format!("{} has stopped sending", self.target.label),
+            ))),
+            "missing-plugin" => {
+                let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+                heard.missing_plugin = structure.get::<String>("name").ok();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Removes the closures that hold the reporter.
+pub(crate) fn silence(pipeline: &gst::Pipeline) {
+    if let Some(bus) = pipeline.bus() {
+        bus.set_sync_handler(|_, _| gst::BusSyncReply::Drop);
+        bus.set_flushing(true);
+    }
+}
