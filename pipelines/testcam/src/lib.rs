@@ -22,9 +22,19 @@
 //! # Ok::<(), watchpost_testcam::TestCameraError>(())
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod camera;
 mod fault;
+mod feeder;
+mod media;
+mod noise;
 mod options;
+mod pace;
+mod packets;
+mod picture;
+mod relay;
+mod server;
 
 pub use camera::{CameraStats, TestCamera};
 pub use fault::{FAULTS, Fault, parse_duration, parse_size};
