@@ -10,7 +10,7 @@ pub(crate) fn now() -> Instant {
 
 /// Wall-clock time as nanoseconds since 1970, for logs that another process compares with its own clock.
 #[allow(clippy::disallowed_methods, reason = "frame logs are compared with the clock of another process")]
-pub(crate) fn unix_ns() -> u64 {
+pub fn unix_ns() -> u64 {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
 }
