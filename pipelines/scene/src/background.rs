@@ -20,9 +20,16 @@ pub fn draw(options: &SceneOptions, street: &Street) -> Vec<u8> {
         let bottom = lane.baseline + lane.height * 0.06;
         ground(&mut canvas, lane, [0.0, top, size[0], size[1]], &mut random);
         for _ in 0..2 + random.bits() % 3 {
-            let foot =
-                [random.between(0.0, size[0]), top + random.between(0.0, 0.25) * (lane.baseline - top)];
-            distractor(&mut canvas, foot, lane.height, &mut random);
+            // Behind the far lane things may be high; in the others they must end below the next lane's feet, or
+            // what passes there would seem to walk in front of what stands nearer.
+            let (x, depth) = (random.between(0.0, size[0]), lane.baseline - top);
+            let (y, room) = if top == horizon {
+                (top + depth * random.between(0.0, 0.25), lane.height)
+            } else {
+                let share = random.between(0.4, 0.75);
+                (top + depth * share, depth * share * 0.72)
+            };
+            distractor(&mut canvas, [x, y], room, &mut random);
         }
         top = bottom;
     }

@@ -66,7 +66,7 @@ const LAYOUTS: [Layout; 3] = [
 /// How far a figure may be from the middle of its slot, as a share of the picture's width.
 const STRAY_MAX: f64 = 0.05;
 /// The share of slots in which something stands.
-const CROWD: f32 = 0.72;
+const CROWD: f32 = 0.8;
 
 impl Street {
     /// Lays out the lanes of the scene.

@@ -1,13 +1,42 @@
 //! The test camera as its users see it.
 
+use std::fs::File;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use gstreamer as gst;
+
+use crate::feeder::Feeder;
 use crate::options::check_size;
-use crate::{CameraOptions, Fault, TestCameraError};
+use crate::packets::{PacketFault, Packets};
+use crate::picture::PictureSource;
+use crate::relay::{Door, Relay, Traffic};
+use crate::server::{MOUNT_POINT, Server};
+use crate::{CameraOptions, Codec, Fault, TestCameraError, media, pace};
 
 /// A running test camera. Dropping it closes every connection and stops every thread and pipeline.
-#[derive(Debug)]
 pub struct TestCamera {
-    options: CameraOptions,
+    // In the order in which they must stop: connections, then what serves them, then what films.
+    relay: Relay,
+    server: Server,
+    feeder: Feeder,
+    packets: Packets,
+    state: Mutex<State>,
+    codec: Codec,
     url: String,
+}
+
+struct State {
+    fault: Option<Fault>,
+    /// The size to go back to after a change of resolution.
+    size: (u32, u32),
+}
+
+impl std::fmt::Debug for TestCamera {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TestCamera").field("url", &self.url).field("stats", &self.stats()).finish()
+    }
 }
 
 /// What a camera counted since its start.
@@ -30,7 +59,24 @@ impl TestCamera {
     /// Everything in [`TestCameraError`].
     pub fn start(options: CameraOptions) -> Result<Self, TestCameraError> {
         options.validate()?;
-        Ok(Self { options, url: "rtsp://127.0.0.1:0/stream".into() })
+        gst::init().map_err(|error| TestCameraError::GStreamer(error.to_string()))?;
+        media::check_elements(options.codec)?;
+        let frame_log = options.frame_log.as_ref().map(|path| {
+            File::create(path).map_err(|source| TestCameraError::FrameLog { path: path.clone(), source })
+        });
+        let pictures = PictureSource::open(&options.picture, options.codec)?;
+        let size = pictures.size();
+        let feeder = Feeder::start(pictures, frame_log.transpose()?)?;
+        let packets = Packets::new();
+        let server = Server::start(&options, feeder.shared(), &packets)?;
+        let boot_until =
+            (options.startup_delay > Duration::ZERO).then(|| pace::now() + options.startup_delay);
+        let relay = Relay::start(options.port, server.address(), options.tls.is_some(), boot_until)
+            .map_err(|source| TestCameraError::Port { port: options.port, source })?;
+        let scheme = if options.tls.is_some() { "rtsps" } else { "rtsp" };
+        let url = format!("{scheme}://127.0.0.1:{}{MOUNT_POINT}", relay.port());
+        let state = Mutex::new(State { fault: None, size });
+        Ok(Self { relay, server, feeder, packets, state, codec: options.codec, url })
     }
 
     /// The camera's URL, without credentials.
@@ -41,23 +87,99 @@ impl TestCamera {
     /// Makes the camera misbehave from now on; a fault that was active before is healed first.
     ///
     /// # Errors
-    /// `Options` when a change of resolution asks for a size that cannot be served.
+    /// `Options` when a change of resolution asks for a size that cannot be served; the camera then stays
+    /// as it is.
     pub fn inject(&self, fault: Fault) -> Result<(), TestCameraError> {
         if let Fault::ResolutionChange { width, height } = fault {
-            check_size(width, height, self.options.codec)?;
+            check_size(width, height, self.codec)?;
+        }
+        let mut state = self.state();
+        self.heal_from(&mut state);
+        state.fault = Some(fault);
+        let (relay, packets) = (&self.relay, &self.packets);
+        match fault {
+            Fault::StopSending => {
+                relay.set_traffic(Traffic::Swallow);
+                packets.set(Some(PacketFault::Withhold));
+            }
+            Fault::KeepaliveOnly => {
+                relay.set_traffic(Traffic::NoRtp);
+                packets.set(Some(PacketFault::Withhold));
+            }
+            Fault::FrozenPicture => self.feeder.shared().freeze(true),
+            Fault::FrozenTimestamps => packets.set(Some(PacketFault::FreezeTimestamps)),
+            Fault::Close => {
+                relay.set_door(Door::Refuse);
+                relay.close_all();
+            }
+            Fault::Vanish => {
+                relay.set_door(Door::Mute);
+                relay.abandon_all();
+                packets.set(Some(PacketFault::Withhold));
+            }
+            Fault::AcceptSilent => {
+                relay.set_silent(true);
+                relay.close_all();
+            }
+            Fault::Garbage { seed } => {
+                relay.set_traffic(Traffic::Garble { seed });
+                packets.set(Some(PacketFault::Scramble { seed }));
+            }
+            Fault::CorruptPayload { seed } => packets.set(Some(PacketFault::Corrupt { seed })),
+            Fault::ResolutionChange { width, height } => self.feeder.shared().set_size((width, height)),
+            Fault::RefuseCredentials => {
+                self.server.refuse_credentials(true);
+                relay.close_all();
+            }
+            Fault::SlowStart { delay } => {
+                let since = pace::now();
+                relay.set_traffic(Traffic::SlowStart { delay, since });
+                packets.set(Some(PacketFault::SlowStart { delay, since }));
+            }
         }
         Ok(())
     }
 
     /// Ends the active fault, if any. New connections are served again when this returns.
-    pub fn heal(&self) {}
+    pub fn heal(&self) {
+        self.heal_from(&mut self.state());
+    }
+
+    /// The fault that is active.
+    pub fn fault(&self) -> Option<Fault> {
+        self.state().fault
+    }
+
+    fn heal_from(&self, state: &mut State) {
+        if state.fault.take().is_some() {
+            self.feeder.shared().freeze(false);
+            self.feeder.shared().set_size(state.size);
+            self.packets.set(None);
+            self.server.refuse_credentials(false);
+            self.relay.set_traffic(Traffic::Pass);
+            self.relay.set_silent(false);
+            self.relay.set_door(Door::Open);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
 
     /// Changes the size of the stream for good, without closing anything.
     ///
     /// # Errors
     /// `Options` when this size cannot be served.
     pub fn set_resolution(&self, width: u32, height: u32) -> Result<(), TestCameraError> {
-        check_size(width, height, self.options.codec)
+        check_size(width, height, self.codec)?;
+        self.state().size = (width, height);
+        self.feeder.shared().set_size((width, height));
+        Ok(())
+    }
+
+    /// Width and height of the pictures, in pixels.
+    pub fn resolution(&self) -> (u32, u32) {
+        self.feeder.shared().size()
     }
 
     /// Pictures handed to the encoder since the start.
@@ -72,6 +194,12 @@ impl TestCamera {
 
     /// All counters at once.
     pub fn stats(&self) -> CameraStats {
-        CameraStats { frames_sent: 0, next_frame_number: 0, frames_skipped: 0, clients: 0 }
+        let feeder = self.feeder.shared();
+        CameraStats {
+            frames_sent: feeder.frames_sent.load(Relaxed),
+            next_frame_number: feeder.next_number.load(Relaxed),
+            frames_skipped: feeder.frames_skipped.load(Relaxed),
+            clients: self.relay.clients(),
+        }
     }
 }

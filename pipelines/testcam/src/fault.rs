@@ -79,7 +79,7 @@ pub const FAULTS: [(&str, &str); 12] = [
     ("corrupt-payload [SEED]", "valid RTP headers, payload with flipped bits"),
     (
         "resolution-change [WxH]",
-        "the stream changes its size without closing (default: half the size); heal changes it back",
+        "the stream changes its size without closing (to 320x176 if not told); heal changes it back",
     ),
     ("refuse-credentials", "connections end with FIN; every authentication is answered 401 until healed"),
     ("slow-start [5s]", "the first media of a new connection come only after this long"),

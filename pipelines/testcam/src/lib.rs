@@ -22,13 +22,24 @@
 //! # Ok::<(), watchpost_testcam::TestCameraError>(())
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod camera;
 mod fault;
+mod feeder;
+mod media;
+mod noise;
 mod options;
+mod pace;
+mod packets;
+mod picture;
+mod relay;
+mod server;
 
 pub use camera::{CameraStats, TestCamera};
 pub use fault::{FAULTS, Fault, parse_duration, parse_size};
 pub use options::{CameraOptions, Codec, Credentials, Picture, Tls};
+pub use pace::unix_ns;
 
 /// Why a test camera could not start or not do what it was told.
 #[derive(Debug, thiserror::Error)]

@@ -81,8 +81,8 @@ pub(crate) fn check_size(width: u32, height: u32, codec: Codec) -> Result<(), Te
     let wrong = |rule: &str| {
         Err(TestCameraError::Options(format!("a picture of {width}x{height} cannot be served: {rule}")))
     };
-    if !(64..=4096).contains(&width) || !(64..=4096).contains(&height) {
-        return wrong("give 64 to 4096 pixels each way");
+    if !(96..=4096).contains(&width) || !(96..=4096).contains(&height) {
+        return wrong("give 96 to 4096 pixels each way");
     }
     if !width.is_multiple_of(8) || !height.is_multiple_of(2) {
         return wrong("the width must be a multiple of 8 and the height even");
@@ -101,9 +101,9 @@ pub enum Picture {
     Scene {
         /// Seed of the scene: the same seed, size and rate give the same pictures.
         seed: u64,
-        /// Width in pixels: a multiple of 8, 64 to 4096.
+        /// Width in pixels: a multiple of 8, 96 to 4096.
         width: u32,
-        /// Height in pixels: even, 64 to 4096.
+        /// Height in pixels: even, 96 to 4096.
         height: u32,
         /// Frames per second, 1 to 120.
         fps: u32,

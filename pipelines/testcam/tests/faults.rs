@@ -1,0 +1,281 @@
+//! Every fault, as a real client sees it, and that a new client is served after healing.
+
+mod watcher;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use watcher::*;
+use watchpost_testcam::{Codec, Credentials, Fault, TestCamera};
+
+/// Long enough for several pictures and a keyframe.
+const A_WHILE: Duration = Duration::from_millis(900);
+
+/// A camera, and a client that already sees pictures.
+fn watched() -> (TestCamera, Watcher) {
+    let camera = start(small(Codec::H264));
+    let watcher = Watcher::of(&camera);
+    watcher.pictures(5);
+    (camera, watcher)
+}
+
+/// Heals, and connects anew: stamps are read and go up.
+fn assert_healed(camera: &TestCamera) {
+    camera.heal();
+    assert_eq!(camera.fault(), None);
+    let watcher = Watcher::of(camera);
+    let seen = watcher.pictures(5);
+    assert!(seen.iter().all(|seen| seen.stamp.is_some()), "{seen:?}");
+    assert_eq!(seen[0].size, (320, 192));
+}
+
+fn address(camera: &TestCamera) -> SocketAddr {
+    let rest = camera.url().split_once("://").unwrap().1;
+    rest.split_once('/').unwrap().0.parse().unwrap()
+}
+
+/// A plain TCP connection that asks for options; what comes back within a while, `None` if nothing does.
+fn ask(camera: &TestCamera) -> Option<Vec<u8>> {
+    let mut stream = TcpStream::connect(address(camera)).unwrap();
+    stream.set_read_timeout(Some(A_WHILE)).unwrap();
+    let request = format!("OPTIONS {} RTSP/1.0\r\nCSeq: 1\r\n\r\n", camera.url());
+    stream.write_all(request.as_bytes()).unwrap();
+    read_some(&mut stream)
+}
+
+fn read_some(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; 4096];
+    match stream.read(&mut bytes) {
+        Ok(length) => Some(bytes[..length].to_vec()),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => None,
+        Err(error) => panic!("expected bytes or silence, got {error}"),
+    }
+}
+
+fn assert_silent(watcher: &Watcher) {
+    watcher.drain();
+    assert_eq!(watcher.next(A_WHILE), Next::Nothing);
+}
+
+#[test]
+fn stop_sending_is_a_camera_that_hangs_and_goes_on() {
+    let (camera, watcher) = watched();
+    camera.inject(Fault::StopSending).unwrap();
+    assert_silent(&watcher);
+    assert_eq!(ask(&camera), None, "a hung camera answers nobody");
+    camera.heal();
+    watcher.until(|seen| seen.stamp.is_some());
+    assert_healed(&camera);
+}
+
+#[test]
+fn keepalive_only_answers_requests_without_media() {
+    for access in [TCP, UDP] {
+        let camera = start(small(Codec::H264));
+        let watcher = Watcher::connect(camera.url(), Codec::H264, access);
+        watcher.pictures(5);
+        camera.inject(Fault::KeepaliveOnly).unwrap();
+        assert_silent(&watcher);
+        let answer = ask(&camera).expect("keep-alives are answered");
+        assert!(answer.starts_with(b"RTSP/1.0 200"));
+        drop(watcher);
+        if access.transport == "tcp" {
+            let new = Watcher::connect(camera.url(), Codec::H264, access);
+            assert_eq!(new.next(A_WHILE), Next::Nothing);
+        }
+        assert_healed(&camera);
+    }
+}
+
+#[test]
+fn a_frozen_picture_repeats_while_timestamps_run() {
+    let (camera, watcher) = watched();
+    camera.inject(Fault::FrozenPicture).unwrap();
+    watcher.drain();
+    let frozen = watcher.pictures(6);
+    for pair in frozen.windows(2) {
+        assert_eq!(pair[0].stamp, pair[1].stamp);
+        assert!(pair[1].pts > pair[0].pts);
+    }
+    let stamp = frozen[0].stamp.unwrap();
+    camera.heal();
+    assert_eq!(watcher.until(|seen| seen.stamp != Some(stamp)).stamp, Some(stamp + 1));
+    assert_healed(&camera);
+}
+
+#[test]
+fn frozen_timestamps_come_with_new_pictures() {
+    let (camera, watcher) = watched();
+    camera.inject(Fault::FrozenTimestamps).unwrap();
+    watcher.drain();
+    let seen = watcher.pictures(6);
+    for pair in seen.windows(2) {
+        assert_eq!(pair[0].pts, pair[1].pts, "{seen:?}");
+        assert!(pair[1].stamp > pair[0].stamp, "{seen:?}");
+    }
+    assert_healed(&camera);
+}
+
+#[test]
+fn close_ends_connections_and_refuses_new_ones() {
+    let (camera, watcher) = watched();
+    let mut idle = TcpStream::connect(address(&camera)).unwrap();
+    idle.set_read_timeout(Some(PATIENCE)).unwrap();
+    while camera.clients() < 2 {
+        watcher.picture();
+    }
+    camera.inject(Fault::Close).unwrap();
+    assert_eq!(read_some(&mut idle), Some(Vec::new()), "the connection ends with a FIN");
+    watcher.end();
+    assert_eq!(TcpStream::connect(address(&camera)).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    assert_eq!(camera.clients(), 0);
+    assert_healed(&camera);
+}
+
+#[test]
+fn vanish_leaves_old_connections_silent_for_ever_and_new_ones_unanswered() {
+    let (camera, watcher) = watched();
+    let mut idle = TcpStream::connect(address(&camera)).unwrap();
+    idle.set_read_timeout(Some(A_WHILE)).unwrap();
+    while camera.clients() < 2 {
+        watcher.picture();
+    }
+    camera.inject(Fault::Vanish).unwrap();
+    assert_silent(&watcher);
+    let error = TcpStream::connect_timeout(&address(&camera), A_WHILE).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "the SYN has no answer");
+    idle.write_all(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n").unwrap();
+    assert_eq!(read_some(&mut idle), None, "open and silent");
+    assert_healed(&camera);
+    assert_eq!(read_some(&mut idle), None, "still open and silent after healing");
+    assert_eq!(watcher.next(A_WHILE), Next::Nothing);
+}
+
+#[test]
+fn vanish_stops_udp_media_as_well() {
+    let camera = start(small(Codec::H264));
+    let watcher = Watcher::connect(camera.url(), Codec::H264, UDP);
+    watcher.pictures(5);
+    camera.inject(Fault::Vanish).unwrap();
+    assert_silent(&watcher);
+    assert_healed(&camera);
+    assert_eq!(watcher.next(A_WHILE), Next::Nothing, "the old session is dead");
+}
+
+#[test]
+fn accept_silent_takes_connections_and_never_answers() {
+    let (camera, watcher) = watched();
+    camera.inject(Fault::AcceptSilent).unwrap();
+    watcher.end();
+    assert_eq!(ask(&camera), None);
+    assert_eq!(camera.clients(), 0);
+    assert_healed(&camera);
+}
+
+#[test]
+fn garbage_replaces_everything_that_the_camera_says() {
+    let (camera, watcher) = watched();
+    camera.inject(Fault::Garbage { seed: 3 }).unwrap();
+    watcher.drain();
+    assert!(!matches!(watcher.next(A_WHILE), Next::Picture(_)));
+    let answer = ask(&camera).expect("there are bytes");
+    assert!(!answer.is_empty() && !answer.starts_with(b"RTSP"));
+    assert_healed(&camera);
+}
+
+#[test]
+fn garbage_over_udp_is_a_stream_without_pictures() {
+    let camera = start(small(Codec::H264));
+    let watcher = Watcher::connect(camera.url(), Codec::H264, UDP);
+    watcher.pictures(5);
+    camera.inject(Fault::Garbage { seed: 3 }).unwrap();
+    watcher.drain();
+    assert!(!matches!(watcher.next(A_WHILE), Next::Picture(Seen { stamp: Some(_), .. })));
+    assert_healed(&camera);
+}
+
+#[test]
+fn a_corrupt_payload_breaks_pictures_but_not_the_stream() {
+    for access in [TCP, UDP] {
+        let camera = start(small(Codec::H264));
+        let watcher = Watcher::connect(camera.url(), Codec::H264, access);
+        watcher.pictures(5);
+        camera.inject(Fault::CorruptPayload { seed: 3 }).unwrap();
+        let mut broken = 0;
+        for _ in 0..30 {
+            match watcher.next(Duration::from_millis(300)) {
+                Next::Picture(Seen { stamp: Some(_), .. }) => {}
+                Next::Picture(_) | Next::Nothing => broken += 1,
+                Next::Over(words) => panic!("the stream ended: {words}"),
+            }
+        }
+        assert!(broken > 0, "no picture is broken or missing");
+        camera.heal();
+        watcher.until(|seen| seen.stamp.is_some());
+        assert_healed(&camera);
+    }
+}
+
+#[test]
+fn the_resolution_changes_mid_stream_and_back() {
+    for codec in [Codec::H264, Codec::H265, Codec::Mjpeg] {
+        let camera = start(small(codec));
+        let watcher = Watcher::connect(camera.url(), codec, TCP);
+        let last = watcher.pictures(5)[4].stamp;
+        camera.inject(Fault::ResolutionChange { width: 480, height: 272 }).unwrap();
+        let changed = watcher.until(|seen| seen.size == (480, 272));
+        assert!(changed.stamp > last, "{codec:?} {changed:?}");
+        camera.heal();
+        let back = watcher.until(|seen| seen.size == (320, 192));
+        assert!(back.stamp > changed.stamp, "{codec:?} {back:?}");
+        camera.set_resolution(256, 144).unwrap();
+        watcher.until(|seen| seen.size == (256, 144) && seen.stamp.is_some());
+        assert_eq!(camera.resolution(), (256, 144));
+        let wrong = camera.inject(Fault::ResolutionChange { width: 33, height: 20 }).unwrap_err();
+        assert!(wrong.to_string().contains("33x20"), "{wrong}");
+    }
+}
+
+#[test]
+fn refused_credentials_are_refused_until_healed() {
+    let secret = Credentials { user: "viewer".into(), password: "pässword".into() };
+    let camera = start(watchpost_testcam::CameraOptions { credentials: Some(secret), ..small(Codec::H264) });
+    let access = Access { transport: "tcp", user: "viewer", password: "pässword" };
+    let watcher = Watcher::connect(camera.url(), Codec::H264, access);
+    watcher.pictures(3);
+    camera.inject(Fault::RefuseCredentials).unwrap();
+    watcher.end();
+    let refused = Watcher::connect(camera.url(), Codec::H264, access).end();
+    assert!(refused.contains("nauthorized"), "{refused}");
+    camera.heal();
+    Watcher::connect(camera.url(), Codec::H264, access).pictures(3);
+}
+
+#[test]
+fn a_camera_without_credentials_can_refuse_too() {
+    let (camera, watcher) = watched();
+    camera.inject(Fault::RefuseCredentials).unwrap();
+    watcher.end();
+    let refused = Watcher::of(&camera).end();
+    assert!(refused.contains("nauthorized"), "{refused}");
+    assert_healed(&camera);
+}
+
+#[test]
+fn slow_start_delays_the_first_media_of_new_connections_only() {
+    let (camera, old) = watched();
+    camera.inject(Fault::SlowStart { delay: Duration::from_secs(2) }).unwrap();
+    let new = Watcher::of(&camera);
+    assert_eq!(new.next(Duration::from_millis(1500)), Next::Nothing);
+    old.drain();
+    old.picture();
+    new.picture();
+    drop((old, new));
+    let udp = Watcher::connect(camera.url(), Codec::H264, UDP);
+    let first = udp.next(Duration::from_millis(1500));
+    let second = udp.next(Duration::from_millis(400));
+    assert!(second == Next::Nothing, "{first:?} {second:?}");
+    udp.picture();
+    assert_healed(&camera);
+}
