@@ -19,6 +19,7 @@ pub mod filter;
 
 pub mod publish;
 
+pub mod budget;
 pub mod supervisor;
 
 pub mod cli;

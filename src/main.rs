@@ -1,4 +1,8 @@
 //! Arguments to exit code.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    watchpost::cli::main()
+}

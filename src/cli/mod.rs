@@ -1,5 +1,23 @@
 //! One file per sub-command. A sub-command ends with `Ok(())` (0) or a [`Failure`].
 
+mod check;
+mod common;
+mod completions;
+mod debug;
+mod demo;
+mod detect;
+mod devices;
+mod logging;
+pub mod model;
+mod probe;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use logging::LogFormat;
+
 /// Exit codes, after sysexits.h.
 pub mod exit {
     /// Wrong use of the command line.
@@ -32,5 +50,105 @@ impl Failure {
     /// A failure with its exit code.
     pub fn new(code: u8, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
+    }
+}
+
+const AFTER_HELP: &str = "\
+Begin with `watchpost demo`: it needs no camera. Then write /etc/watchpost/config.toml:
+
+    [detector]
+    model = \"yolox-nano\"
+
+    [camera.gate]
+    url = \"rtsp://10.0.0.12/stream2\"
+    username = \"viewer\"
+    password_file = \"/etc/watchpost/gate.password\"
+
+and run `watchpost check`, then `watchpost run | jq`.
+
+Exit codes: 0 fine, 64 usage, 66 input missing, 69 backend or device unavailable, 70 internal, 74 output
+cannot be written, 75 try again (systemd restarts), 78 configuration (systemd does not restart).";
+
+/// Watches cameras, runs one detector over all of them, and publishes what it saw.
+#[derive(Debug, Parser)]
+#[command(name = "watchpost", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Cli {
+    /// How the log on stderr is written: for people, as JSON Lines, or with systemd's priority prefixes
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human)]
+    log_format: LogFormat,
+
+    /// Which log lines are written: error, warn, info, debug, trace, or a filter as in `info,watchpost=debug`
+    #[arg(long, global = true, env = "WATCHPOST_LOG", value_name = "LEVEL")]
+    log_level: Option<String>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The daemon: watch the configured cameras until told to stop (also what systemd starts)
+    Run(run::RunArgs),
+    /// Validate the configuration; print what it resolves to, the memory budget, and the backend chosen
+    Check(check::CheckArgs),
+    /// One shot over files, folders of images or URLs: every frame is inferred, JSON Lines out
+    Detect(detect::DetectArgs),
+    /// Connect to a camera once; print codec, size, rate, decoder, time to the first frame
+    Probe(probe::ProbeArgs),
+    /// Cameras, decoders and backends of this box, and why the others cannot be used
+    Devices(devices::DevicesArgs),
+    /// Look into ONNX files, write their manifests, list and show models
+    Model(model::ModelArgs),
+    /// A test camera with a scene of known truth, watched by the real daemon: detections and a report
+    Demo(demo::DemoArgs),
+    /// State of the running daemon: cameras, slots, generations, counters
+    Debug(debug::DebugArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = completions::AFTER_HELP)]
+    Completions(completions::CompletionsArgs),
+}
+
+/// Parses the arguments, runs the sub-command, says what went wrong.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _closed = error.print();
+            // --help and --version are answers, not mistakes.
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
+        }
+    };
+    let default_level = match cli.command {
+        Command::Run(_) => "info",
+        _ => "warn",
+    };
+    if let Err(failure) = logging::start(cli.log_format, cli.log_level.as_deref(), default_level) {
+        return end(Err(failure));
+    }
+    end(run(&cli.command))
+}
+
+fn run(command: &Command) -> Result<(), Failure> {
+    let stdout = &mut std::io::stdout();
+    match command {
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => check::run(args, stdout),
+        Command::Detect(args) => detect::run(args),
+        Command::Probe(args) => probe::run(args, stdout),
+        Command::Devices(args) => devices::run(args, stdout),
+        Command::Model(args) => model::run(args, stdout),
+        Command::Demo(args) => demo::run(args),
+        Command::Debug(args) => debug::run(args, stdout),
+        Command::Completions(args) => completions::run(args, stdout),
+    }
+}
+
+fn end(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, message }) => {
+            eprintln!("watchpost: {}", watchpost_pipelines::scrub(message.trim_end()));
+            ExitCode::from(code)
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! One engine, loaded once, shared by all cameras.
 
 pub mod builtin;
+mod select;
 mod worker;
 
+pub use select::{BackendReport, backends, load, threads};
 pub use worker::{BATCH_MAX, Pulse, Worker};
 
 /// An output tensor, borrowed from the engine for the duration of a call.

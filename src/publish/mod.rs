@@ -10,6 +10,7 @@
 //! was overtaken is told so by a `lost` record between two whole lines, and the loss is counted.
 
 mod error;
+mod objects;
 mod outbox;
 mod record;
 mod ring;
@@ -31,6 +32,7 @@ use crate::config::{OutputKind, OutputOptions};
 use crate::metrics::{OutputMetrics, Registry};
 
 pub use error::PublishError;
+pub use objects::ObjectReader;
 pub use outbox::STAGING_BYTES;
 pub use record::{
     CameraState, Detections, FrameSize, Lost, ModelPart, Object, Refused, SCHEMA, State, TsSource,

@@ -8,28 +8,13 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+pub use crate::source::TsSource;
+
 /// The first field of every record.
 pub const SCHEMA: &str = "watchpost/1";
 
 /// 0000-01-01T00:00:00Z in seconds since 1970: RFC 3339 has no years before it.
 const YEAR_ZERO_SECONDS: i64 = -62_167_219_200;
-
-/// Where a frame's time comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum TsSource {
-    /// The camera's own clock, from RTCP sender reports.
-    #[serde(rename = "rtcp-sr")]
-    RtcpSr,
-    /// Our clock when the frame arrived.
-    #[serde(rename = "arrival")]
-    Arrival,
-    /// The kernel's capture time.
-    #[serde(rename = "v4l2")]
-    V4l2,
-    /// Position in a file.
-    #[serde(rename = "file")]
-    File,
-}
 
 /// Size of the source frame in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -78,7 +63,8 @@ pub struct Detections<'a> {
     pub camera: &'a str,
     /// Which opening of the camera, from 1.
     pub generation: u64,
-    /// Counts this camera's detections records.
+    /// Number of the frame among all frames of its camera, from 1. The camera's previous record has
+    /// `seq - dropped_since_last - 1`.
     pub seq: u64,
     /// Time of the frame; written as RFC 3339 UTC with milliseconds.
     #[serde(serialize_with = "rfc3339")]

@@ -20,13 +20,15 @@ pub use memory::{MemoryFrame, MemoryPicture};
 pub use scene::SceneSource;
 
 /// Which clock a frame's wall time comes from. The names are those of the records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TsSource {
     /// The camera's own clock, from RTCP sender reports.
     RtcpSr,
-    /// Our clock when the decoded frame arrived.
+    /// Our clock when the frame arrived.
     Arrival,
     /// The driver's capture time.
+    #[serde(rename = "v4l2")]
     V4l2,
     /// Position in a file.
     File,

@@ -31,14 +31,13 @@ use crate::clock;
 use crate::config::MemoryOptions;
 use crate::engine::{EngineError, Pulse};
 use crate::metrics::{Registry, process_usage};
-use crate::publish::Publisher;
 use crate::source::Fault;
 use watchdog::{Tolerances, Vitals};
 use watched::{House, Watched};
 
 pub use debug::DebugState;
-pub use results::{ModelTag, Results};
-pub use start::{Parts, StartError};
+pub use results::ModelTag;
+pub use start::{CANDIDATES_MAX, Parts, StartError};
 
 /// The watchdog looks this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -310,6 +309,3 @@ fn join_before(engine: JoinHandle<()>, inbox: &Receiver<Message>, deadline: Inst
     }
     engine.join().is_ok()
 }
-
-/// Outputs that the supervisor shares with the engine's thread.
-type SharedPublisher = Arc<Publisher>;

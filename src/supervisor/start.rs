@@ -8,7 +8,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::opening::thread_name;
 use super::watched::{House, Watched};
-use super::{LOOK_EVERY, Message, ModelTag, Results, SharedPublisher, Supervisor, debug_socket};
+use super::results::Results;
+use super::{LOOK_EVERY, Message, ModelTag, Supervisor, debug_socket};
 use crate::clock;
 use crate::config::{Auto, CameraOptions, Config};
 use crate::decode::{Decoder, Limits};
@@ -17,7 +18,7 @@ use crate::filter::Filter;
 use crate::frame::{Feed, Turnstile, Work};
 use crate::metrics::Registry;
 use crate::model::{HeadRecipe, InputRecipe};
-use crate::publish::{PublishError, Publisher};
+use crate::publish::{ObjectReader, PublishError, Publisher};
 use crate::source::Source;
 
 /// Boxes that pass the score threshold and are looked at by NMS, at most.
@@ -220,7 +221,7 @@ struct Desk {
 
 fn spawn_engine(
     desk: Desk,
-    publisher: SharedPublisher,
+    publisher: Arc<Publisher>,
     supervisor: Sender<Message>,
 ) -> Result<JoinHandle<()>, StartError> {
     std::thread::Builder::new()
@@ -232,9 +233,10 @@ fn spawn_engine(
         .map_err(|error| StartError::System { what: "the engine's thread", error })
 }
 
-fn run_engine(desk: Desk, publisher: SharedPublisher) -> Result<(), EngineError> {
+fn run_engine(desk: Desk, publisher: Arc<Publisher>) -> Result<(), EngineError> {
     let Desk { worker, mut engine, decoder, labels, tag, filters, max_objects } = desk;
-    let mut results = Results::new(&labels, &tag, &filters, decoder, max_objects, publisher);
+    let reader = ObjectReader::new(&labels, decoder, max_objects);
+    let mut results = Results { reader, tag: &tag, filters: &filters, publisher };
     worker.run(engine.as_mut(), &mut |work, outputs| results.finish(work, outputs))
 }
 

@@ -1,0 +1,134 @@
+//! `watchpost check`: what the configuration resolves to, and every byte that the process will ever hold.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use serde_json::json;
+
+use super::common::{ConfigArg, LoadedModel, load_config, load_model, print, print_json};
+use super::{Failure, exit};
+use crate::budget::{Basis, Budget, show_bytes};
+use crate::config::{Config, Loaded, render, to_json};
+use crate::decode::{Decoder, Limits};
+use crate::engine;
+use crate::filter::Filter;
+use crate::metrics::process_usage;
+use crate::supervisor::CANDIDATES_MAX;
+
+/// Arguments of `watchpost check`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Opens no camera and no socket. Exit code 78 if something is wrong; every mistake is listed.
+
+Example:
+    watchpost check -c ./config.toml")]
+pub struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+
+    /// Print a JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let loaded = load_config(&args.config.config)?;
+    let before_bytes = process_usage().rss_bytes;
+    let model = load_model(&loaded.config.detector, exit::CONFIG)?;
+    let model_bytes = process_usage().rss_bytes.saturating_sub(before_bytes);
+    check_classes(&loaded.config, &model)?;
+    let budget = budget(&loaded.config, &model, before_bytes, model_bytes);
+    if args.json {
+        return print_json(out, &report_json(&loaded, &model, &budget));
+    }
+    print(out, &report_text(&loaded, &model, &budget))
+}
+
+fn check_classes(config: &Config, model: &LoadedModel) -> Result<(), Failure> {
+    let mut mistakes = String::new();
+    for camera in &config.cameras {
+        if let Err(unknown) = Filter::new(camera.classes.as_deref(), &model.manifest.labels, 0.0) {
+            // Writing into a String cannot fail.
+            let _ = writeln!(
+                mistakes,
+                "camera.{}.classes: the model {} has no label {}; it has: {}",
+                camera.name,
+                model.tag.name,
+                unknown.iter().map(|label| format!("\"{label}\"")).collect::<Vec<_>>().join(", "),
+                model.manifest.labels.join(", ")
+            );
+        }
+    }
+    if mistakes.is_empty() { Ok(()) } else { Err(Failure::new(exit::CONFIG, mistakes)) }
+}
+
+fn budget(config: &Config, model: &LoadedModel, program_bytes: u64, model_bytes: u64) -> Budget {
+    let limits = Limits {
+        max_objects: config.detector.max_objects,
+        max_candidates: CANDIDATES_MAX.max(config.detector.max_objects),
+        ..Limits::default()
+    };
+    let manifest = &model.manifest;
+    let decoder = Decoder::new(&manifest.head, &manifest.input, manifest.labels.len(), limits);
+    let mut budget = Budget::new(config, manifest, &decoder);
+    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    budget.add("engine", "weights and activations", 1, bytes(model_bytes), Basis::Measured);
+    budget.add("process", "program and libraries", 1, bytes(program_bytes), Basis::Measured);
+    budget
+}
+
+fn report_text(loaded: &Loaded, model: &LoadedModel, budget: &Budget) -> String {
+    let mut text = render(loaded);
+    let manifest = &model.manifest;
+    // Writing into a String cannot fail.
+    let _ = writeln!(
+        text,
+        "\n# Model\n{} (sha256 {}), input {}x{}, {} labels",
+        manifest.name,
+        model.tag.sha256,
+        manifest.input.width,
+        manifest.input.height,
+        manifest.labels.len()
+    );
+    let _ = writeln!(
+        text,
+        "\n# Backend\n{} in {}, {} threads, batches of at most {}",
+        model.tag.backend,
+        model.tag.precision,
+        engine::threads(&loaded.config.detector),
+        model.engine.max_batch()
+    );
+    for backend in engine::backends().iter().filter(|backend| !backend.available) {
+        let _ = writeln!(text, "not {}: {}", backend.name, backend.explanation);
+    }
+    let _ = writeln!(text, "\n# Memory\n{}", budget.render());
+    let memory = loaded.config.memory;
+    for (name, limit) in [("soft_limit", memory.soft_limit_bytes), ("hard_limit", memory.hard_limit_bytes)] {
+        if let Some(limit) = limit.filter(|&limit| limit < budget.total_bytes()) {
+            let _ = writeln!(
+                text,
+                "note: memory.{name} = {} is below the sum: raise it, or use fewer cameras or slots",
+                show_bytes(limit)
+            );
+        }
+    }
+    text
+}
+
+fn report_json(loaded: &Loaded, model: &LoadedModel, budget: &Budget) -> serde_json::Value {
+    let mut report = to_json(loaded);
+    report["model"] = json!({
+        "name": model.tag.name,
+        "sha256": model.manifest.sha256,
+        "input": { "width": model.manifest.input.width, "height": model.manifest.input.height },
+        "labels": model.manifest.labels,
+    });
+    report["backend"] = json!({
+        "name": model.tag.backend,
+        "precision": model.tag.precision,
+        "threads": engine::threads(&loaded.config.detector),
+        "max_batch_size": model.engine.max_batch(),
+    });
+    report["memory_budget"] = json!({ "lines": budget.lines, "total_bytes": budget.total_bytes() });
+    report
+}

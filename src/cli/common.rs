@@ -1,0 +1,101 @@
+//! What several sub-commands do alike: read the configuration, load the model, write to stdout.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::{Failure, exit};
+use crate::config::{self, DetectorOptions, Loaded};
+use crate::engine::{self, Engine, EngineError};
+use crate::model::{self, Manifest};
+use crate::supervisor::ModelTag;
+
+/// Where the configuration is unless `-c` says otherwise.
+pub const CONFIG_PATH: &str = "/etc/watchpost/config.toml";
+
+/// `-c FILE`
+#[derive(Debug, clap::Args)]
+pub struct ConfigArg {
+    /// Configuration file; `conf.d/*.toml` beside it and WATCHPOST__… variables are read after it
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG_PATH)]
+    pub config: PathBuf,
+}
+
+/// Reads the configuration; warnings go to the log.
+pub fn load_config(path: &Path) -> Result<Loaded, Failure> {
+    let loaded = config::load(path, config::process_environment())
+        .map_err(|errors| Failure::new(exit::CONFIG, errors.to_string()))?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(loaded)
+}
+
+/// Starts GStreamer.
+pub fn start_gstreamer() -> Result<(), Failure> {
+    watchpost_pipelines::init().map_err(|error| Failure::new(exit::UNAVAILABLE, error.to_string()))
+}
+
+/// A model that is found and verified, and its engine.
+pub struct LoadedModel {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Loaded once.
+    pub engine: Box<dyn Engine>,
+    /// As records name it.
+    pub tag: ModelTag,
+}
+
+/// Finds the model's manifest. In a configuration a wrong model is a wrong configuration: `code` says which.
+pub fn find_model(name: &str, code: u8) -> Result<Manifest, Failure> {
+    let manifest =
+        model::find(name, &model::search_dirs()).map_err(|error| Failure::new(code, error.to_string()))?;
+    for note in &manifest.notes {
+        tracing::warn!(model = manifest.name, "{note}");
+    }
+    Ok(manifest)
+}
+
+/// Finds and loads the model on the backend that was asked for.
+pub fn load_model(options: &DetectorOptions, code: u8) -> Result<LoadedModel, Failure> {
+    let manifest = find_model(&options.model, code)?;
+    let engine = engine::load(options, &manifest).map_err(|error| {
+        let code = if matches!(error, EngineError::Unavailable { .. }) { exit::UNAVAILABLE } else { code };
+        Failure::new(code, error.to_string())
+    })?;
+    let tag = ModelTag {
+        name: manifest.name.clone(),
+        sha256: manifest.short_sha256().to_owned(),
+        backend: engine.backend(),
+        precision: engine.precision(),
+    };
+    Ok(LoadedModel { manifest, engine, tag })
+}
+
+/// An output that cannot be written, in words. A closed pipe has code 0: its reader has seen enough.
+pub fn output_failure(name: &str, error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::new(0, "the reader of the output has gone"),
+        io::ErrorKind::StorageFull => {
+            Failure::new(exit::IO, format!("{name} cannot be written: the disk is full; make room and try again"))
+        }
+        _ => Failure::new(exit::IO, format!("{name} cannot be written: {error}")),
+    }
+}
+
+/// `watchpost … | head` ends without a complaint.
+pub fn quiet_if_closed(failure: Failure) -> Result<(), Failure> {
+    if failure.code == 0 { Ok(()) } else { Err(failure) }
+}
+
+/// Writes a text to stdout.
+pub fn print(out: &mut dyn Write, text: &str) -> Result<(), Failure> {
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| output_failure("stdout", &error)).or_else(quiet_if_closed)
+}
+
+/// Writes a JSON value, indented, to stdout.
+pub fn print_json(out: &mut dyn Write, value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::new(exit::INTERNAL, format!("the report cannot be written as JSON: {error}")))?;
+    print(out, &format!("{text}\n"))
+}

@@ -1,0 +1,100 @@
+//! `watchpost run`: arguments -> config -> model -> supervisor -> exit code.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+
+use super::common::{ConfigArg, LoadedModel, load_config, load_model, start_gstreamer};
+use super::{Failure, exit};
+use crate::config::{CameraOptions, Config, Locator};
+use crate::source::{GstSource, SceneSource, Source};
+use crate::supervisor::{Control, Parts, StartError, Supervisor, Verdict};
+
+/// Arguments of `watchpost run`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Signals: SIGTERM and SIGINT stop in order, a second one at once; SIGUSR1 logs the state.
+
+Examples:
+    watchpost run -c ./config.toml | jq 'select(.type == \"detections\") | .objects[].label'
+    watchpost --log-format systemd run")]
+pub struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
+    let config = load_config(&args.config.config)?.config;
+    start_gstreamer()?;
+    let model = load_model(&config.detector, exit::CONFIG)?;
+    tracing::info!(
+        model = model.tag.name,
+        backend = model.tag.backend,
+        precision = model.tag.precision,
+        cameras = config.cameras.len(),
+        "watchpost {} starts",
+        env!("CARGO_PKG_VERSION")
+    );
+    let supervisor = Supervisor::start(parts(config, model)).map_err(start_failure)?;
+    obey_signals(supervisor.control())?;
+    match supervisor.run() {
+        Verdict::Stopped | Verdict::Ended | Verdict::OutputsClosed => Ok(()),
+        Verdict::TryAgain(why) => Err(Failure::new(exit::TRY_AGAIN, why)),
+        Verdict::Internal(why) => Err(Failure::new(exit::INTERNAL, why)),
+    }
+}
+
+/// What a daemon is made of, from a configuration and a loaded model.
+pub(super) fn parts(config: Config, model: LoadedModel) -> Parts {
+    let LoadedModel { manifest, engine, tag } = model;
+    let sources = config.cameras.iter().map(source).collect();
+    Parts { config, sources, engine, tag, input: manifest.input, head: manifest.head, labels: manifest.labels }
+}
+
+fn source(camera: &CameraOptions) -> Arc<dyn Source> {
+    if let Some(source) = GstSource::new(camera) {
+        return Arc::new(source);
+    }
+    let Locator::Scene { seed, fps, width, height } = camera.locator else {
+        unreachable!("every other kind of camera is GStreamer's");
+    };
+    Arc::new(SceneSource::new(watchpost_scene::SceneOptions { seed, width, height, fps }))
+}
+
+pub(super) fn start_failure(error: StartError) -> Failure {
+    let code = match &error {
+        StartError::Classes { .. } => exit::CONFIG,
+        StartError::Publish(_) => exit::UNAVAILABLE,
+        StartError::System { .. } => exit::TRY_AGAIN,
+    };
+    Failure::new(code, error.to_string())
+}
+
+fn obey_signals(control: Control) -> Result<(), Failure> {
+    let failure = |error: std::io::Error| {
+        Failure::new(exit::INTERNAL, format!("signals cannot be handled: {error}"))
+    };
+    // The order matters: a second signal finds the flag that the first one set, and ends the process at once.
+    let told_once = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        let status = 128 + signal;
+        signal_hook::flag::register_conditional_shutdown(signal, status, Arc::clone(&told_once))
+            .map_err(failure)?;
+        signal_hook::flag::register(signal, Arc::clone(&told_once)).map_err(failure)?;
+    }
+    let mut signals =
+        signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(failure)?;
+    let listen = move || {
+        for signal in signals.forever() {
+            match signal {
+                SIGTERM => control.stop("SIGTERM"),
+                SIGINT => control.stop("SIGINT"),
+                SIGUSR1 => control.log_state(),
+                _ => tracing::warn!("SIGHUP: this version does not reload its configuration; restart it"),
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(listen).map_err(failure)?;
+    Ok(())
+}
