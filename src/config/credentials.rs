@@ -1,0 +1,204 @@
+//! Who we are to a camera: user and password, from the URL, a file, the environment or systemd.
+//!
+//! No message quotes the value of a `password_…` key: people write the password itself there.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value as Json;
+
+use super::environment::Environment;
+use super::files;
+use super::locator::CameraUrl;
+use super::options::Locator;
+use super::reading::{Section, text_of};
+use super::secret::Secret;
+use super::tree::Node;
+
+/// The three ways to give a password.
+pub(super) const PASSWORD_KEYS: [&str; 3] = ["password_credential", "password_env", "password_file"];
+
+const MOST_PASSWORD_BYTES: u64 = 4096;
+
+/// User and password of one camera.
+#[derive(Default)]
+pub(super) struct Credentials {
+    /// The user.
+    pub username: Option<String>,
+    /// The password.
+    pub password: Option<Secret>,
+}
+
+/// Reads the credentials of one camera. `url` is the parsed URL with its node, if it was right.
+pub(super) fn read(
+    section: &mut Section<'_, '_>,
+    camera: &str,
+    url: Option<(&Node, &CameraUrl)>,
+    environment: &Environment,
+) -> Credentials {
+    let username = read_username(section, url);
+    let own: Vec<_> =
+        PASSWORD_KEYS.into_iter().filter_map(|key| section.find_own(key).map(|node| (key, node))).collect();
+    let url_password = url.and_then(|(node, url)| url.password.clone().map(|password| (node, password)));
+    let url_place = url_password.as_ref().map(|(node, _)| node.place);
+    report_two(section, &own, url_place);
+    let is_rtsp = url.is_some_and(|(_, url)| matches!(url.locator, Locator::Rtsp { .. }));
+    if url.is_some() && !is_rtsp {
+        if let Some(node) = own.first().map(|(_, node)| *node).or(section.find_own("username")) {
+            let message = "user and password have no effect here: only rtsp:// and rtsps:// take them";
+            section.reading.warning(node.key_place, message, None);
+        }
+        return Credentials::default();
+    }
+    let password = match url_password {
+        Some((node, password)) => {
+            let hint = "better: username = \"…\" and password_credential, password_file or password_env";
+            section.reading.warning(node.place, "the URL holds user and password in plain text", Some(hint));
+            let origin = section.reading.origin(node);
+            section.record("password", Some(Json::from("***")), origin);
+            Some(password)
+        }
+        None => {
+            let key_and_node = match own.first() {
+                Some((key, node)) => Some((*key, *node, format!("camera `{camera}`"))),
+                None => PASSWORD_KEYS
+                    .into_iter()
+                    .find_map(|key| section.find(key).map(|node| (key, node, "[defaults]".to_owned()))),
+            };
+            key_and_node
+                .filter(|_| is_rtsp)
+                .and_then(|(key, node, whose)| from_key(section, key, node, &whose, environment))
+        }
+    };
+    if let Some((node, _)) = url
+        && password.is_some()
+        && username.is_none()
+    {
+        section.reading.warning(
+            node.key_place,
+            format!("camera `{camera}` has a password but no username"),
+            None,
+        );
+    }
+    Credentials { username, password }
+}
+
+fn read_username(section: &mut Section<'_, '_>, url: Option<(&Node, &CameraUrl)>) -> Option<String> {
+    let Some((node, in_url)) = url.and_then(|(node, url)| Some((node, url.username.clone()?))) else {
+        return section.text("username", None);
+    };
+    if let Some(own) = section.find_own("username")
+        && text_of(own).is_ok_and(|own| own != in_url)
+    {
+        let there = section.reading.sources.describe(node.place);
+        let message = format!("`username` and the URL ({there}) name different users: keep one");
+        section.reading.error(own.place, message, None);
+    }
+    let origin = section.reading.origin(node);
+    section.record("username", Some(Json::from(in_url.clone())), origin);
+    Some(in_url)
+}
+
+/// Exactly one source of a password.
+pub(super) fn report_two(
+    section: &mut Section<'_, '_>,
+    own: &[(&str, &Node)],
+    url: Option<super::source::Place>,
+) {
+    let first = match (url, own.first()) {
+        (Some(place), Some(_)) => ("the URL".to_owned(), place, own),
+        (None, Some((key, node))) => (format!("`{key}`"), node.key_place, &own[1..]),
+        _ => return,
+    };
+    let (what, place, others) = first;
+    for (key, node) in others {
+        let there = section.reading.sources.describe(place);
+        let message = format!("`{key}` is a second password: {what} ({there}) gives one already");
+        section.reading.error(node.key_place, message, Some("keep exactly one of them"));
+    }
+}
+
+fn from_key(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    node: &Node,
+    whose: &str,
+    environment: &Environment,
+) -> Option<Secret> {
+    let name = match text_of(node) {
+        Ok(name) => name,
+        Err(wrong) => {
+            section.reading.error(node.place, format!("`{key}` {wrong}"), None);
+            return None;
+        }
+    };
+    let found = match key {
+        "password_env" => from_variable(&name, environment),
+        "password_credential" => from_credential(&name, environment),
+        _ => from_file(section, &name, node),
+    };
+    match found.and_then(checked) {
+        Ok(password) => {
+            // The name led to a password, so it is a name and not a password put in its place.
+            let origin = section.reading.origin(node);
+            section.record(key, Some(Json::from(name)), origin);
+            Some(password)
+        }
+        Err(wrong) => {
+            section.reading.error(node.place, format!("{whose}: `{key}` {wrong}"), None);
+            None
+        }
+    }
+}
+
+fn from_variable(name: &str, environment: &Environment) -> Result<String, String> {
+    let value = environment.get(name);
+    value.map(str::to_owned).ok_or_else(|| {
+        "must name an environment variable that is set and not empty (the name, not the password itself)"
+            .to_owned()
+    })
+}
+
+fn from_credential(name: &str, environment: &Environment) -> Result<String, String> {
+    if name.contains('/') || name == "." || name == ".." {
+        return Err("must be the name of a systemd credential, without /".to_owned());
+    }
+    let Some(folder) = environment.get("CREDENTIALS_DIRECTORY") else {
+        return Err("needs systemd, which did not start this program: add LoadCredential= to the unit, \
+                    or set CREDENTIALS_DIRECTORY to a folder that holds the file"
+            .to_owned());
+    };
+    files::read_text(&Path::new(folder).join(name), MOST_PASSWORD_BYTES).map_err(|wrong| {
+        format!("names a credential that {wrong}: add LoadCredential=NAME:/PATH to the unit")
+    })
+}
+
+fn from_file(section: &mut Section<'_, '_>, name: &str, node: &Node) -> Result<String, String> {
+    if !name.starts_with('/') {
+        return Err("must be the absolute path of a file (beginning with /)".to_owned());
+    }
+    let path = PathBuf::from(name);
+    let text =
+        files::read_text(&path, MOST_PASSWORD_BYTES).map_err(|wrong| format!("names a file that {wrong}"))?;
+    if std::fs::metadata(&path).is_ok_and(|metadata| metadata.mode() & 0o007 != 0) {
+        let message = "`password_file` names a file that every user of this box can read";
+        section.reading.warning(
+            node.place,
+            message,
+            Some("chmod 600 it, and chown it to the user of watchpost"),
+        );
+    }
+    Ok(text)
+}
+
+/// Takes one newline off the end and refuses what no camera takes.
+fn checked(text: String) -> Result<Secret, String> {
+    let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+    if text.is_empty() {
+        return Err("leads to an empty password".to_owned());
+    }
+    if text.chars().any(char::is_control) {
+        return Err("leads to a password with a line break or control character inside".to_owned());
+    }
+    Ok(Secret::new(text))
+}
