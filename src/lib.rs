@@ -20,6 +20,7 @@ pub mod filter;
 pub mod publish;
 
 pub mod budget;
+pub mod offline;
 pub mod supervisor;
 
 pub mod cli;

@@ -42,7 +42,7 @@ fn check_defaults(reading: &mut Reading, node: Option<&Node>) {
     section.text("username", None);
     let own: Vec<_> =
         PASSWORD_KEYS.into_iter().filter_map(|key| section.find(key).map(|node| (key, node))).collect();
-    credentials::report_two(&mut section, &own, None);
+    credentials::check_keys(&mut section, &own, None);
     settings(&mut section, CameraOptions::new("", Locator::Csi { sensor_index: 0 }));
     section.finish(belongs_to("camera"));
 }
@@ -134,7 +134,7 @@ fn freeze_timeout(section: &mut Section<'_, '_>) -> Option<Duration> {
     let range = Duration::from_secs(1)..=Duration::from_secs(86_400);
     let parse = |node: &Node| match is_word(node, "off") {
         true => Ok(None),
-        false => duration_of(node, &range).map(Some).map_err(|wrong| format!("{wrong} (or \"off\")")),
+        false => duration_of(node, &range).map(Some).map_err(|wrong| format!("{wrong}; or \"off\"")),
     };
     let show = |value: &Option<Duration>| {
         Some(value.map_or(Json::from("off"), |value| Json::from(show_duration(value))))
@@ -145,7 +145,7 @@ fn freeze_timeout(section: &mut Section<'_, '_>) -> Option<Duration> {
 fn detect_fps(section: &mut Section<'_, '_>) -> Option<f64> {
     let parse = |node: &Node| match is_word(node, "all") {
         true => Ok(None),
-        false => float_of(node, &(0.01..=240.0)).map(Some).map_err(|wrong| format!("{wrong} (or \"all\")")),
+        false => float_of(node, &(0.01..=240.0)).map(Some).map_err(|wrong| format!("{wrong}; or \"all\"")),
     };
     section.read("detect_fps", None, parse, |value| Some(value.map_or(Json::from("all"), Json::from)))
 }
@@ -160,7 +160,7 @@ fn classes(section: &mut Section<'_, '_>) -> Option<Vec<String>> {
 }
 
 fn classes_of(node: &Node) -> Result<Vec<String>, Wrong> {
-    let expected = "must be a list of labels like [\"person\", \"car\"] (or \"all\")";
+    let expected = "must be a list of labels like [\"person\", \"car\"] or \"all\"";
     let Value::List(nodes) = &node.value else {
         return Err(format!("{expected}, not {}", node.value.kind()));
     };

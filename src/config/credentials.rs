@@ -13,6 +13,7 @@ use super::locator::CameraUrl;
 use super::options::Locator;
 use super::reading::{Section, text_of};
 use super::secret::Secret;
+use super::source::Place;
 use super::tree::Node;
 
 /// The three ways to give a password.
@@ -41,7 +42,7 @@ pub(super) fn read(
         PASSWORD_KEYS.into_iter().filter_map(|key| section.find_own(key).map(|node| (key, node))).collect();
     let url_password = url.and_then(|(node, url)| url.password.clone().map(|password| (node, password)));
     let url_place = url_password.as_ref().map(|(node, _)| node.place);
-    report_two(section, &own, url_place);
+    check_keys(section, &own, url_place);
     let is_rtsp = url.is_some_and(|(_, url)| matches!(url.locator, Locator::Rtsp { .. }));
     if url.is_some() && !is_rtsp {
         if let Some(node) = own.first().map(|(_, node)| *node).or(section.find_own("username")) {
@@ -99,12 +100,13 @@ fn read_username(section: &mut Section<'_, '_>, url: Option<(&Node, &CameraUrl)>
     Some(in_url)
 }
 
-/// Exactly one source of a password.
-pub(super) fn report_two(
-    section: &mut Section<'_, '_>,
-    own: &[(&str, &Node)],
-    url: Option<super::source::Place>,
-) {
+/// Every key is a text, and there is one source of a password at most.
+pub(super) fn check_keys(section: &mut Section<'_, '_>, own: &[(&str, &Node)], url: Option<Place>) {
+    for (key, node) in own {
+        if let Err(wrong) = text_of(node) {
+            section.reading.error(node.place, format!("`{key}` {wrong}"), None);
+        }
+    }
     let first = match (url, own.first()) {
         (Some(place), Some(_)) => ("the URL".to_owned(), place, own),
         (None, Some((key, node))) => (format!("`{key}`"), node.key_place, &own[1..]),
@@ -125,13 +127,7 @@ fn from_key(
     whose: &str,
     environment: &Environment,
 ) -> Option<Secret> {
-    let name = match text_of(node) {
-        Ok(name) => name,
-        Err(wrong) => {
-            section.reading.error(node.place, format!("`{key}` {wrong}"), None);
-            return None;
-        }
-    };
+    let name = text_of(node).ok()?;
     let found = match key {
         "password_env" => from_variable(&name, environment),
         "password_credential" => from_credential(&name, environment),

@@ -23,24 +23,48 @@ fn secret_word_end(lower: &str) -> Option<usize> {
 /// The byte ranges to hide in one line of a file, in order and apart.
 pub(super) fn secret_ranges(line: &str) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
-    let is_header = line.trim_start().starts_with('[') && !line.contains('=');
-    if !is_header && let Some(word_end) = secret_word_end(&line.to_ascii_lowercase()) {
+    if let Some((key, value)) = line.split_once('=')
+        && !is_known_key(key)
+        && !value.trim_start().starts_with('{')
+    {
+        ranges.push(value_start(line, key.len() + 1)..line.len());
+    }
+    if !is_header(line)
+        && let Some(word_end) = secret_word_end(&line.to_ascii_lowercase())
+    {
         // ASCII lower-casing keeps byte offsets.
         let value = line[word_end..].find('=').map_or(word_end, |at| word_end + at + 1);
-        let value = value + line[value..].len() - line[value..].trim_start().len();
-        if value < line.len() {
-            ranges.push(value..line.len());
-        }
+        ranges.push(value_start(line, value)..line.len());
+    }
+    if let Some((key, _)) = line.split_once('=')
+        && key.trim_end().ends_with("url")
+    {
+        ranges.extend(bare_password(line, key.len()));
     }
     ranges.extend(url_ranges(line));
     apart(ranges)
+}
+
+/// `[camera.gate]`: only names.
+pub(super) fn is_header(line: &str) -> bool {
+    line.trim_start().starts_with('[') && !line.contains('=')
+}
+
+/// The value of an unknown key could be anything; `camera.gate.url` counts as `url`.
+fn is_known_key(key: &str) -> bool {
+    let last = key.rsplit('.').next().unwrap_or_default().trim();
+    super::KEYS.iter().any(|(_, keys)| keys.contains(&last))
+}
+
+fn value_start(line: &str, from: usize) -> usize {
+    from + line[from..].len() - line[from..].trim_start().len()
 }
 
 /// Sorts ranges and joins those that touch.
 pub(super) fn apart(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     ranges.sort_by_key(|range| (range.start, range.end));
     let mut joined: Vec<Range<usize>> = Vec::with_capacity(ranges.len());
-    for range in ranges {
+    for range in ranges.into_iter().filter(|range| !range.is_empty()) {
         match joined.last_mut() {
             Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
             _ => joined.push(range),
@@ -54,7 +78,25 @@ pub(super) fn secret_ranges_of_value(variable: &str, value: &str) -> Vec<Range<u
     if is_secret_name(variable) {
         return std::iter::once(0..value.len()).collect();
     }
-    apart(url_ranges(value))
+    let mut ranges = url_ranges(value);
+    if variable.to_ascii_lowercase().ends_with("url") {
+        ranges.extend(bare_password(value, 0));
+    }
+    apart(ranges)
+}
+
+/// What follows a colon in a URL without a scheme, unless it is a port: `admin:hunter2/stream`.
+fn bare_password(text: &str, from: usize) -> Option<Range<usize>> {
+    if text.contains("://") {
+        return None;
+    }
+    let ends_word = |ch: char| matches!(ch, '/' | '?' | '#' | '"' | '\'') || ch.is_whitespace();
+    let is_password = |colon: &usize| {
+        let word = text[colon + 1..].split(ends_word).next().unwrap_or_default();
+        !word.is_empty() && word.parse::<u16>().is_err()
+    };
+    let colon = text[from..].match_indices(':').map(|(at, _)| from + at).find(is_password)?;
+    Some(colon + 1..text.len())
 }
 
 /// User, password and secret parameters of the URLs in a text.
@@ -68,7 +110,8 @@ fn url_ranges(text: &str) -> Vec<Range<usize>> {
             ranges.push(start..at_sign);
         }
     }
-    if let Some(start) = scheme_end
+    let authority = scheme_end.map(|start| text.rfind('@').map_or(start, |at_sign| start.max(at_sign + 1)));
+    if let Some(start) = authority
         && let Some(colon) = false_port(&text[start..])
     {
         ranges.push(start + colon + 1..text.len());
@@ -227,6 +270,8 @@ mod tests {
             "url = \"rtsp://admin:hunter2@10.0.0.2/s\"",
             "url = \"rtsp://admin:hun/hunter2@ter@10.0.0.2/s\"",
             "url = \"rtsp:/admin:hunter2@10.0.0.2/s\"",
+            "url = \"rtsp:/admin:hunter2/s\"",
+            "url = \"admin:hunter2/s\"",
             "url = \"admin:hunter2@10.0.0.2/s\"",
             "url = rtsp://admin:hunter2@10.0.0.2/s",
             "url = \"rtsp://admin:hunter2",
@@ -238,6 +283,7 @@ mod tests {
         }
         assert_eq!(masked("url = \"rtsp://[::1]:8554/s\""), "url = \"rtsp://[::1]:8554/s\"");
         assert_eq!(masked("url = \"rtsp://10.0.0.2:554/s\""), "url = \"rtsp://10.0.0.2:554/s\"");
+        assert_eq!(masked("url = \"10.0.0.2:554/s\""), "url = \"10.0.0.2:554/s\"");
     }
 
     #[test]

@@ -1,7 +1,276 @@
 //! Raw TOML to a validated [`Config`].
+//!
+//! ```text
+//! config.toml ┐
+//! conf.d/*    ├─► tree (merged, every value with its place) ─► reading ─► Config + origins + warnings
+//! WATCHPOST__ ┘                                                   └─► or every mistake at once
+//! ```
+//!
+//! Later layers win key by key. Nothing that leaves this module, no message, report or `Debug` output,
+//! holds a password; [`Secret::expose`] is the only way to one.
 
+mod camera;
+mod credentials;
+mod environment;
+mod files;
+mod locator;
+mod masking;
+mod measure;
+mod names;
+mod nearest;
 mod options;
+mod output;
+mod problem;
+mod reading;
+pub mod report;
 mod secret;
+mod sections;
+mod source;
+mod tree;
 
+use std::fmt;
+use std::path::Path;
+
+use environment::Environment;
+use problem::in_file_order;
+use reading::Reading;
+use tree::Layers;
+
+pub use locator::{CameraUrl, parse_url};
+pub use measure::{parse_duration, parse_size, show_duration, show_size};
+pub use names::check_name;
 pub use options::*;
+pub use problem::{ConfigErrors, Location, Problem, Severity};
 pub use secret::Secret;
+pub use source::Excerpt;
+
+/// Where the configuration is unless `-c` says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/watchpost/config.toml";
+
+/// Every key, by the table it belongs to. `[defaults]` takes those of a camera except `url`.
+pub const KEYS: [(&str, &[&str]); 6] = [
+    (
+        "detector",
+        &[
+            "model",
+            "backend",
+            "precision",
+            "max_batch_size",
+            "max_batch_delay",
+            "score_threshold",
+            "iou_threshold",
+            "max_objects",
+            "threads",
+        ],
+    ),
+    (
+        "camera",
+        &[
+            "url",
+            "username",
+            "password_credential",
+            "password_env",
+            "password_file",
+            "transport",
+            "tls_verify",
+            "tls_ca_file",
+            "latency",
+            "open_timeout",
+            "stall_timeout",
+            "freeze_timeout",
+            "max_frame_age",
+            "detect_fps",
+            "classes",
+            "score_threshold",
+            "slots",
+            "decode_threads",
+            "priority",
+            "template",
+            "repeat",
+            "read_stamp",
+        ],
+    ),
+    ("output", &["type", "path", "mode", "listen", "buffer", "max_readers"]),
+    ("memory", &["soft_limit", "hard_limit"]),
+    ("supervisor", &["teardown_timeout", "max_wedged", "backoff_min", "backoff_max", "healthy_after"]),
+    ("debug", &["socket"]),
+];
+
+/// Whether a configuration without a camera is a mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cameras {
+    /// `run` and `check`: there is nothing to do without one.
+    Required,
+    /// Sub-commands that bring their own.
+    Optional,
+}
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// A file; its name is relative to the folder of the main file.
+    File {
+        /// `config.toml`, `conf.d/10-site.toml`
+        name: String,
+        /// From 1.
+        line: usize,
+    },
+    /// An environment variable.
+    Variable(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File { name, line } => write!(f, "{name}:{line}"),
+            Origin::Variable(name) => f.write_str(name),
+        }
+    }
+}
+
+/// One resolved value, as it may be shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setting {
+    /// `detector`, `camera.gate`, …
+    pub section: String,
+    /// The key; `password` where the URL holds one.
+    pub key: &'static str,
+    /// The value as it would be written, secrets as `***`; `None` if it is not set.
+    pub value: Option<serde_json::Value>,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// All resolved values in the order of the report.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Origins(Vec<Setting>);
+
+impl Origins {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Setting> {
+        self.0.iter()
+    }
+
+    /// One by its path: `camera.gate.url`.
+    pub fn get(&self, path: &str) -> Option<&Setting> {
+        let (section, key) = path.rsplit_once('.')?;
+        self.0.iter().find(|setting| setting.section == section && setting.key == key)
+    }
+}
+
+/// A configuration that can be used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// What it says.
+    pub config: Config,
+    /// What the user should know, in file order.
+    pub warnings: Vec<Problem>,
+    /// Where each value came from.
+    pub origins: Origins,
+}
+
+/// The variables of this process that are UTF-8; `std::env::vars` would panic on any other.
+pub fn process_environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// Loads the main file, `conf.d/*.toml` beside it in the order of their names, then `WATCHPOST__…` of
+/// the environment. At least one camera is required.
+///
+/// # Errors
+/// Every mistake at once, in file order. The process ends with 78.
+pub fn load(
+    main: &Path,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Loaded, ConfigErrors> {
+    load_with(main, environment, Cameras::Required)
+}
+
+/// [`load`] for sub-commands that may do without a camera.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(
+    main: &Path,
+    environment: impl Iterator<Item = (String, String)>,
+    cameras: Cameras,
+) -> Result<Loaded, ConfigErrors> {
+    let environment = Environment::new(environment);
+    let mut layers = Layers::default();
+    files::add_files(&mut layers, main)?;
+    settle(layers, &environment, cameras)
+}
+
+/// One text without an environment; a camera is not required. `name` stands in its messages.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_str(name: &str, text: &str) -> Result<Loaded, ConfigErrors> {
+    load_layers(&[(name, text)], std::iter::empty(), Cameras::Optional)
+}
+
+/// Several texts, each laid over the one before, and an environment.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_layers(
+    texts: &[(&str, &str)],
+    environment: impl Iterator<Item = (String, String)>,
+    cameras: Cameras,
+) -> Result<Loaded, ConfigErrors> {
+    let environment = Environment::new(environment);
+    let mut layers = Layers::default();
+    for (name, text) in texts {
+        layers.add_document(name, name, text);
+    }
+    settle(layers, &environment, cameras)
+}
+
+fn settle(mut layers: Layers, environment: &Environment, required: Cameras) -> Result<Loaded, ConfigErrors> {
+    environment.lay_over(&mut layers);
+    let Layers { sources, root, problems } = layers;
+    let mut reading = Reading { sources, problems, settings: Vec::new() };
+    report_unknown_sections(&mut reading, &root);
+    let detector = sections::detector(&mut reading, &root);
+    let cameras = camera::cameras(&mut reading, &root, environment);
+    if required == Cameras::Required && !root.contains_key("camera") {
+        reading.missing(None, "no camera is configured", Some(files::FIRST_STEPS));
+    }
+    let first_of_debug = reading.settings.len();
+    let debug_socket = sections::debug_socket(&mut reading, &root, environment);
+    let debug_settings = reading.settings.split_off(first_of_debug);
+    let outputs = output::outputs(&mut reading, &root, debug_socket.as_deref());
+    let memory = sections::memory(&mut reading, &root);
+    let supervisor = sections::supervisor(&mut reading, &root);
+    reading.settings.extend(debug_settings);
+    let Reading { problems, settings, .. } = reading;
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        return Err(ConfigErrors::new(problems));
+    }
+    let config = Config { detector, cameras, outputs, memory, supervisor, debug_socket };
+    Ok(Loaded { config, warnings: in_file_order(problems), origins: Origins(settings) })
+}
+
+fn report_unknown_sections(reading: &mut Reading, root: &tree::Table) {
+    let known = || KEYS.iter().map(|(section, _)| *section).chain(["defaults"]);
+    for (key, node) in root.iter().filter(|(key, _)| !known().any(|known| known == key.as_str())) {
+        let shown = reading::shown_key(key);
+        let is_table = matches!(node.value, tree::Value::Table(_) | tree::Value::List(_));
+        let elsewhere = sections::belongs_to("")(key).filter(|_| !is_table);
+        let (message, hint) = match elsewhere {
+            Some(advice) => (format!("`{shown}` {advice}"), None),
+            None => {
+                let guess = nearest::did_you_mean(key, known());
+                let hint =
+                    guess.is_empty().then(|| format!("known are {}", known().collect::<Vec<_>>().join(", ")));
+                let what = if is_table { "section" } else { "key" };
+                (format!("unknown {what} `{shown}`{guess}"), hint)
+            }
+        };
+        reading.error_at_key(node.key_place, message, hint.as_deref());
+    }
+}

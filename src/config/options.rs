@@ -1,9 +1,11 @@
 //! What a validated configuration says. Every room takes its own part of it; nobody parses text again.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::secret::Secret;
+use super::{locator, masking};
 
 /// A setting that is either left to us or fixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +63,7 @@ pub enum Precision {
     Int8,
 }
 
-/// `[detector]`
+/// `[detector]`. [`DetectorOptions::new`] has the defaults.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DetectorOptions {
     /// A manifest's name, or the path of an .onnx file.
@@ -84,12 +86,32 @@ pub struct DetectorOptions {
     pub threads: Auto<usize>,
 }
 
+impl DetectorOptions {
+    /// A model with the defaults of every other key.
+    pub fn new(model: impl Into<String>) -> Self {
+        Self {
+            model: model.into(),
+            backend: Backend::Auto,
+            precision: Precision::Auto,
+            max_batch_size: Auto::Auto,
+            max_batch_delay: Duration::from_millis(10),
+            score_threshold: 0.35,
+            iou_threshold: 0.45,
+            max_objects: 300,
+            threads: Auto::Auto,
+        }
+    }
+}
+
 /// What a camera's URL names. Credentials have been taken out of it.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// `Display` and `Debug` show it as a URL in which secret parameters (`?password=…`, which some cameras
+/// want) are replaced by `***`.
+#[derive(Clone, PartialEq)]
 pub enum Locator {
     /// `rtsp://`, `rtsps://`: the URL without user and password.
     Rtsp {
-        /// Without credentials.
+        /// Without user and password; for the library that opens it. To show it, format the [`Locator`].
         url: String,
     },
     /// `v4l2:///dev/video0`, `v4l2:///dev/v4l/by-id/…`
@@ -120,6 +142,30 @@ pub enum Locator {
     },
 }
 
+impl fmt::Display for Locator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Locator::Rtsp { url } => f.write_str(&masking::show_url(url)),
+            Locator::V4l2 { device } => write!(f, "v4l2://{}", encoded(device)),
+            Locator::Csi { sensor_index } => write!(f, "csi://{sensor_index}"),
+            Locator::File { path } => write!(f, "file://{}", encoded(path)),
+            Locator::Scene { seed, fps, width, height } => {
+                write!(f, "test://scene?seed={seed}&fps={fps}&width={width}&height={height}")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Locator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Locator({self})")
+    }
+}
+
+fn encoded(path: &std::path::Path) -> String {
+    locator::percent_encoded(&path.to_string_lossy())
+}
+
 /// RTSP lower transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
@@ -146,12 +192,15 @@ pub struct CameraOptions {
     pub tls_verify: bool,
     /// PEM file with the authority to trust for `rtsps://`.
     pub tls_ca_file: Option<PathBuf>,
-    /// Jitter buffer of the RTSP session.
+    /// Jitter buffer of the RTSP session; 200 ms by default.
     pub latency: Duration,
     /// First decoded frame after at most this; 10 s by default.
     pub open_timeout: Duration,
     /// No decoded frame with a new timestamp for this long is a stall; 5 s by default.
     pub stall_timeout: Duration,
+    /// Identical pictures for this long are a stall, although the camera goes on sending; `None`: pictures
+    /// are not compared.
+    pub freeze_timeout: Option<Duration>,
     /// A frame older than this at preprocessing is not worth inferring; 1 s by default.
     pub max_frame_age: Duration,
     /// At most this many detections a second; `None`: every frame the engine has time for.
@@ -172,6 +221,35 @@ pub struct CameraOptions {
     pub repeat: bool,
     /// Read the frame number that the test camera draws into its pictures.
     pub read_stamp: bool,
+}
+
+impl CameraOptions {
+    /// A camera with the defaults of every other key.
+    pub fn new(name: impl Into<String>, locator: Locator) -> Self {
+        Self {
+            name: name.into(),
+            locator,
+            username: None,
+            password: None,
+            transport: Transport::Tcp,
+            tls_verify: true,
+            tls_ca_file: None,
+            latency: Duration::from_millis(200),
+            open_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(5),
+            freeze_timeout: None,
+            max_frame_age: Duration::from_secs(1),
+            detect_fps: None,
+            classes: None,
+            score_threshold: None,
+            slots: 2,
+            decode_threads: 1,
+            priority: 0,
+            template: None,
+            repeat: false,
+            read_stamp: false,
+        }
+    }
 }
 
 /// Where records go.
@@ -206,8 +284,15 @@ pub struct OutputOptions {
     pub max_readers: usize,
 }
 
-/// `[memory]`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+impl OutputOptions {
+    /// An output with the defaults of every other key.
+    pub fn new(name: impl Into<String>, kind: OutputKind) -> Self {
+        Self { name: name.into(), kind, buffer_bytes: 1 << 20, max_readers: 64 }
+    }
+}
+
+/// `[memory]`; no limits by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MemoryOptions {
     /// Shed load above this.
     pub soft_limit_bytes: Option<u64>,
@@ -228,4 +313,16 @@ pub struct SupervisorOptions {
     pub backoff_max: Duration,
     /// Healthy streaming that makes failures forgotten; 30 s by default.
     pub healthy_after: Duration,
+}
+
+impl Default for SupervisorOptions {
+    fn default() -> Self {
+        Self {
+            teardown_timeout: Duration::from_secs(3),
+            max_wedged: 2,
+            backoff_min: Duration::from_millis(500),
+            backoff_max: Duration::from_secs(30),
+            healthy_after: Duration::from_secs(30),
+        }
+    }
 }

@@ -141,7 +141,7 @@ impl fmt::Display for Problem {
         }
         if let Some(hint) = &self.hint {
             for line in hint.lines() {
-                write!(f, "\n       = {line}")?;
+                write!(f, "\n       {}", format!("= {line}").trim_end())?;
             }
         }
         Ok(())

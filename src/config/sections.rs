@@ -9,7 +9,7 @@ use super::Origin;
 use super::environment::Environment;
 use super::measure::show_size;
 use super::options::{Auto, Backend, DetectorOptions, MemoryOptions, Precision, SupervisorOptions};
-use super::reading::{Reading, Section, Wrong, duration_of, float_of, integer_of, is_word, size_of, text_of};
+use super::reading::{Reading, Section, Wrong, float_of, integer_of, is_word, size_of, text_of};
 use super::tree::{Node, Table};
 
 const BACKENDS: [(&str, Backend); 5] = [
@@ -67,7 +67,7 @@ fn auto_count(
         true => Ok(Auto::Auto),
         false => integer_of(node, &range)
             .map(|count| Auto::Fixed(count as usize))
-            .map_err(|wrong| format!("{wrong} (or \"auto\")")),
+            .map_err(|wrong| format!("{wrong}; or \"auto\"")),
     };
     section.read(key, Auto::Auto, parse, |value| {
         Some(match value {
@@ -158,7 +158,7 @@ pub(super) fn debug_socket(
     let socket = if section.find("socket").is_some() {
         let parse = |node: &Node| match is_word(node, "off") || is_word(node, "") {
             true => Ok(None),
-            false => socket_path_of(node).map(Some).map_err(|wrong| format!("{wrong} (or \"off\")")),
+            false => socket_path_of(node).map(Some).map_err(|wrong| format!("{wrong}; or \"off\"")),
         };
         section.read("socket", None, parse, show)
     } else {
@@ -227,6 +227,7 @@ pub(super) fn belongs_to(here: &'static str) -> impl Fn(&str) -> Option<String> 
         let known_there = |(section, keys): &&(&str, &[&str])| *section != here && keys.contains(&key);
         let (section, _) = super::KEYS.iter().find(known_there)?;
         Some(match *section {
+            "camera" if key == "url" => "belongs to a camera: write it below [camera.NAME]".to_owned(),
             "camera" => "belongs to a camera: write it below [camera.NAME] or [defaults]".to_owned(),
             "output" => "belongs to an output: write it below [output.NAME]".to_owned(),
             section => format!("belongs to [{section}]: write it below that line"),

@@ -180,7 +180,12 @@ impl Sources {
         if key_only {
             match source.kind {
                 SourceKind::Variable => return None,
-                SourceKind::File => secret.push(mark.end..text.len()),
+                SourceKind::File if masking::is_header(text) => {}
+                SourceKind::File => {
+                    let value = text[mark.end..].find('=').map_or(mark.end, |equals| mark.end + equals + 1);
+                    secret.push(value..text.len());
+                    return Some(Excerpt::new(text, &masking::apart(secret), mark).ending_with_dots());
+                }
             }
         }
         Some(Excerpt::new(text, &masking::apart(secret), mark))
@@ -230,6 +235,14 @@ impl Excerpt {
         let caret_start = caret_start.unwrap_or(shown.len());
         let caret_end = caret_end.unwrap_or(shown.len()).max(caret_start + 1);
         Self::cut(&shown, caret_start, caret_end - caret_start)
+    }
+
+    /// The last secret range ends the line: shows it as left out instead of hidden.
+    fn ending_with_dots(mut self) -> Self {
+        if let Some(rest) = self.text.strip_suffix("***") {
+            self.text = format!("{} …", rest.trim_end());
+        }
+        self
     }
 
     fn cut(shown: &[char], caret_start: usize, caret_count: usize) -> Self {
@@ -327,6 +340,6 @@ mod tests {
 
     #[test]
     fn terminal_escapes_are_not_passed_on() {
-        assert_eq!(excerpt("a = \u{1b}[31m", 0..1).text, "a = \u{fffd}[31m");
+        assert_eq!(excerpt("model = \u{1b}[31m", 0..1).text, "model = \u{fffd}[31m");
     }
 }

@@ -86,7 +86,8 @@ impl Layers {
             let key = self.sources.get(index).slice(span.clone()).to_owned();
             let (message, hint) = friendlier(&message, &key);
             let place = Place::new(index, span);
-            let problem = Problem::at(&self.sources, place, Severity::Error, message, false);
+            let key_only = message.ends_with(SET_TWICE);
+            let problem = Problem::at(&self.sources, place, Severity::Error, message, key_only);
             self.problems.push(match hint {
                 Some(hint) => problem.with_hint(hint),
                 None => problem,
@@ -129,17 +130,41 @@ impl Layers {
     }
 }
 
+const SET_TWICE: &str = "is set twice in this file";
+
+/// What the parser says, and what an author understands.
+const FRIENDLIER: [(&str, &str); 12] = [
+    ("string values must be quoted", "a text must be in quotes"),
+    ("invalid boolean", "a text must be in quotes"),
+    ("invalid basic string", "the closing \" of a text is missing"),
+    ("invalid literal string", "the closing ' of a text is missing"),
+    ("invalid multi-line", "the closing quotes of a text over several lines are missing"),
+    ("key with no value", "a key needs = and a value"),
+    ("missing value", "a value is missing after ="),
+    ("unclosed table", "the closing ] of a section is missing"),
+    ("unclosed array table", "the closing ]] of a section is missing"),
+    ("unclosed array", "the closing ] of a list is missing"),
+    ("unclosed inline table", "the closing } is missing"),
+    ("recursion limit", "this is nested too deeply"),
+];
+
 /// Says what the parser found in the words of the file's author.
 fn friendlier(message: &str, text: &str) -> (String, Option<&'static str>) {
-    if message.starts_with("string values must be quoted") {
-        let hint = "numbers, true and false stand alone; everything else is written \"like this\"";
-        return ("a text must be in quotes".to_owned(), Some(hint));
-    }
     if message == "duplicate key" {
         let hint = "keep one of the two; to override a value, use a file in conf.d";
-        return (format!("`{text}` is set twice in this file"), Some(hint));
+        return (format!("`{}` {SET_TWICE}", super::reading::shown_key(text)), Some(hint));
     }
-    (format!("this is not valid TOML: {message}"), None)
+    let known = FRIENDLIER
+        .iter()
+        .filter(|(start, _)| message.starts_with(start))
+        .max_by_key(|(start, _)| start.len());
+    match known {
+        Some((_, words)) => {
+            let hint = "numbers, true and false stand alone; everything else is written \"like this\"";
+            ((*words).to_owned(), words.starts_with("a text must").then_some(hint))
+        }
+        None => (format!("this is not valid TOML: {message}"), None),
+    }
 }
 
 fn table_of(table: DeTable<'_>, source: SourceIndex) -> Table {

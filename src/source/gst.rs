@@ -144,7 +144,7 @@ pub(crate) fn fault(failure: pipelines::Failure) -> Fault {
 }
 
 /// The frame's planes in the letterbox's words.
-pub(super) fn picture(frame: &pipelines::Frame) -> Picture<'_> {
+pub(crate) fn picture(frame: &pipelines::Frame) -> Picture<'_> {
     let layout = match frame.planes() {
         pipelines::Planes::Planar { y, u, v, sub_x, sub_y } => {
             Layout::Planar { y: borrow(y), u: borrow(u), v: borrow(v), sub_x, sub_y }

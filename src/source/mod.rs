@@ -15,7 +15,7 @@ mod memory;
 mod scene;
 
 pub use gst::GstSource;
-pub(crate) use gst::fault;
+pub(crate) use gst::{fault, picture as borrow_picture};
 pub use memory::{MemoryFrame, MemoryPicture};
 pub use scene::SceneSource;
 

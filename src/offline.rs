@@ -1,0 +1,317 @@
+//! One shot over a finite input: every frame is decoded, letterboxed, inferred and handed out, in order.
+//!
+//! ```text
+//!   input thread: decode ─► free slot (waits) ─► letterbox ─► bounded channel ─► caller's thread: infer
+//! ```
+//!
+//! Flow control is the daemon's, turned round: here the decoder waits for the slots, so nothing is lost and
+//! nothing piles up.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use watchpost_pipelines::{Frame, Pull, PullPipeline, Spec};
+
+use crate::clock;
+use crate::engine::{Engine, EngineError, TensorView};
+use crate::frame::{Bell, Geometry, Letterbox, Pool, Slot, doorbell};
+use crate::model::InputRecipe;
+use crate::source::{Fault, borrow_picture, fault};
+
+/// One being inferred, one ready, one being filled.
+const SLOTS: usize = 3;
+/// How often a thread that waits looks whether it should end.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Something to look at.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// As the user wrote it, without secrets; for an image of a folder, its path.
+    pub name: String,
+    /// What GStreamer opens.
+    pub spec: Spec,
+}
+
+/// Which frames are inferred.
+#[derive(Debug, Clone, Copy)]
+pub struct Choice {
+    /// Every n-th frame, at least 1.
+    pub every: u64,
+    /// No more than so many frames of one input are decoded.
+    pub max_frames: Option<u64>,
+    /// The input plays at its own pace, and frames that find no free slot are dropped.
+    pub realtime: bool,
+}
+
+/// A frame on its way to the engine.
+#[derive(Debug)]
+pub struct Ready {
+    slot: Slot,
+    /// Index of the input.
+    pub input_index: usize,
+    /// Number of the frame in its input, from 1.
+    pub seq: u64,
+    /// When it came out of the decoder.
+    pub at: Instant,
+    /// Presentation time.
+    pub pts_ns: Option<u64>,
+    /// From tensor pixels back to the frame's.
+    pub geometry: Geometry,
+    /// Frame width in pixels.
+    pub width: u32,
+    /// Frame height in pixels.
+    pub height: u32,
+    /// How long the decoder was waited for.
+    pub decode: Duration,
+    /// How long the letterbox took.
+    pub preprocess: Duration,
+}
+
+/// What the caller is told, in order.
+#[derive(Debug)]
+enum Step {
+    Frame(Box<Ready>),
+    /// An input is at its end, in order or not.
+    End { input_index: usize, fault: Option<Fault> },
+}
+
+/// What comes of a run.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Frames inferred.
+    pub frames: u64,
+    /// Frames dropped because no slot was free (only in real time).
+    pub dropped: u64,
+    /// Inputs that could not be read to their end, and why.
+    pub faults: Vec<(String, Fault)>,
+}
+
+/// Runs `inputs` through `engine`, one after the other. `each` gets every inferred frame, its outputs and the
+/// inference time, and says whether to go on.
+///
+/// # Errors
+/// The engine failed. Inputs that fail do not end the run: they are in [`Totals::faults`].
+pub fn run(
+    inputs: &[Input],
+    recipe: &InputRecipe,
+    choice: Choice,
+    engine: &mut dyn Engine,
+    each: &mut dyn FnMut(&Ready, &[TensorView<'_>], Duration) -> bool,
+) -> Result<Totals, EngineError> {
+    let stop = AtomicBool::new(false);
+    let (steps_tx, steps_rx) = bounded(SLOTS);
+    std::thread::scope(|scope| {
+        let reader = Reader { inputs, recipe, choice, stop: &stop, steps: steps_tx };
+        let reading = std::thread::Builder::new().name("input".to_owned()).spawn_scoped(scope, || reader.run());
+        let reading = reading.map_err(|error| EngineError::Inference {
+            backend: engine.backend(),
+            reason: format!("no thread for reading the input: {error}"),
+        })?;
+        let result = infer(inputs, &steps_rx, engine, each);
+        stop.store(true, Ordering::Release);
+        // Lets a reader that waits to send see that nobody listens.
+        drop(steps_rx);
+        let dropped = reading.join().unwrap_or_default();
+        result.map(|totals| Totals { dropped, ..totals })
+    })
+}
+
+fn infer(
+    inputs: &[Input],
+    steps: &Receiver<Step>,
+    engine: &mut dyn Engine,
+    each: &mut dyn FnMut(&Ready, &[TensorView<'_>], Duration) -> bool,
+) -> Result<Totals, EngineError> {
+    let mut totals = Totals::default();
+    for step in steps {
+        let ready = match step {
+            Step::Frame(ready) => ready,
+            Step::End { input_index, fault } => {
+                totals.faults.extend(fault.map(|fault| (inputs[input_index].name.clone(), fault)));
+                continue;
+            }
+        };
+        let began = clock::now();
+        let mut go_on = true;
+        engine.infer(&[ready.slot.tensor()], &mut |_index, outputs| {
+            let took = clock::now().saturating_duration_since(began);
+            go_on = each(&ready, outputs, took);
+        })?;
+        totals.frames += 1;
+        if !go_on {
+            break;
+        }
+    }
+    Ok(totals)
+}
+
+struct Reader<'a> {
+    inputs: &'a [Input],
+    recipe: &'a InputRecipe,
+    choice: Choice,
+    stop: &'a AtomicBool,
+    steps: Sender<Step>,
+}
+
+/// The caller does not want any more.
+struct Enough;
+
+impl Reader<'_> {
+    /// Reads all inputs; returns how many frames were dropped.
+    fn run(self) -> u64 {
+        let (wake, bell) = doorbell();
+        let pool = Pool::new(SLOTS, self.recipe.len(), wake);
+        let mut letterbox = Letterbox::new(self.recipe);
+        let mut dropped = 0;
+        for (input_index, input) in self.inputs.iter().enumerate() {
+            let name = format!("detect-{input_index}");
+            let fault = match PullPipeline::start(&input.spec, &name) {
+                Err(error) => Some(fault(error.into_failure())),
+                Ok(pipeline) => {
+                    let mut lane = Lane { reader: &self, input_index, pool: &pool, bell: &bell };
+                    match lane.read(&pipeline, &mut letterbox, &mut dropped) {
+                        Ok(fault) => fault,
+                        Err(Enough) => return dropped,
+                    }
+                }
+            };
+            if self.steps.send(Step::End { input_index, fault }).is_err() {
+                return dropped;
+            }
+        }
+        dropped
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+}
+
+struct Lane<'a> {
+    reader: &'a Reader<'a>,
+    input_index: usize,
+    pool: &'a Pool,
+    bell: &'a Bell,
+}
+
+impl Lane<'_> {
+    fn read(
+        &mut self,
+        pipeline: &PullPipeline,
+        letterbox: &mut Letterbox,
+        dropped: &mut u64,
+    ) -> Result<Option<Fault>, Enough> {
+        let choice = self.reader.choice;
+        let mut seq = 0;
+        loop {
+            let asked = clock::now();
+            let frame = match self.next(pipeline)? {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Ok(None),
+                Err(fault) => return Ok(Some(fault)),
+            };
+            let at = clock::now();
+            seq += 1;
+            if (seq - 1).is_multiple_of(choice.every) {
+                match self.slot()? {
+                    Some(slot) => self.send(&frame, slot, seq, letterbox, at, at - asked)?,
+                    None => *dropped += 1,
+                }
+            }
+            if choice.max_frames.is_some_and(|max| seq >= max) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next frame, `None` at the end.
+    fn next(&self, pipeline: &PullPipeline) -> Result<Result<Option<Frame>, Fault>, Enough> {
+        loop {
+            match pipeline.pull(LOOK) {
+                Pull::Frame(frame) => return Ok(Ok(Some(frame))),
+                Pull::Eos => return Ok(Ok(None)),
+                Pull::Error(failure) => return Ok(Err(fault(failure))),
+                Pull::TimedOut if self.reader.is_over() => return Err(Enough),
+                Pull::TimedOut => {}
+            }
+        }
+    }
+
+    /// A free slot; in real time `None` if there is none now.
+    fn slot(&self) -> Result<Option<Slot>, Enough> {
+        loop {
+            if let Some(slot) = self.pool.take() {
+                return Ok(Some(slot));
+            }
+            if self.reader.choice.realtime {
+                return Ok(None);
+            }
+            if self.reader.is_over() {
+                return Err(Enough);
+            }
+            self.bell.wait(LOOK);
+        }
+    }
+
+    fn send(
+        &self,
+        frame: &Frame,
+        mut slot: Slot,
+        seq: u64,
+        letterbox: &mut Letterbox,
+        at: Instant,
+        decode: Duration,
+    ) -> Result<(), Enough> {
+        let picture = borrow_picture(frame);
+        let began = clock::now();
+        let geometry = match letterbox.run(&picture, slot.tensor_mut()) {
+            Ok(geometry) => geometry,
+            Err(error) => {
+                tracing::warn!(seq, "a frame could not be read: {error}");
+                return Ok(());
+            }
+        };
+        let preprocess = clock::now() - began;
+        let ready = Ready {
+            slot,
+            input_index: self.input_index,
+            seq,
+            at,
+            pts_ns: frame.pts_ns(),
+            geometry,
+            width: picture.width,
+            height: picture.height,
+            decode,
+            preprocess,
+        };
+        self.reader.steps.send(Step::Frame(Box::new(ready))).map_err(|_| Enough)
+    }
+}
+
+/// Files that GStreamer opens as single pictures.
+const IMAGE_EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "bmp", "webp", "pnm"];
+
+/// Whether a path looks like a single picture.
+pub fn is_image(path: &std::path::Path) -> bool {
+    path.extension()
+        .and_then(|extension| extension.to_str())
+        .is_some_and(|extension| IMAGE_EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
+}
+
+/// The images of a folder, by name.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn images_in(folder: &std::path::Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut images = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if is_image(&path) && path.is_file() {
+            images.push(path);
+        }
+    }
+    images.sort();
+    Ok(images)
+}
