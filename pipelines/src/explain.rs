@@ -6,6 +6,7 @@ use gstreamer as gst;
 use gstreamer::glib;
 
 use crate::failure::{Failure, FailureClass};
+use crate::log;
 use crate::scrub::scrub;
 use crate::spec::{SourceKind, Spec};
 use crate::v4l2;
@@ -40,10 +41,16 @@ pub(crate) fn explain(
     target: &Target,
     missing_plugin: Option<&str>,
 ) -> Failure {
-    let words = format!("{} {}", error.message(), debug.unwrap_or_default()).to_lowercase();
+    // rtspsrc answers every failure to connect with "Generic error"; the reason is only in its log.
+    let reason = match target.kind {
+        SourceKind::Rtsp { .. } => log::take_connection_error(),
+        _ => None,
+    };
+    let debug_words = debug.unwrap_or_default();
+    let words = format!("{} {debug_words} {}", error.message(), reason.as_deref().unwrap_or_default()).to_lowercase();
     let class = classify(error, &words, target);
     let message = match &class {
-        FailureClass::Other => other(error, debug, target),
+        FailureClass::Other => other(error, reason.as_deref().or(debug), target),
         class => sentence(class, target, missing_plugin),
     };
     Failure::new(class, message)
@@ -54,6 +61,8 @@ fn classify(error: &glib::Error, words: &str, target: &Target) -> FailureClass {
     let network = matches!(target.kind, SourceKind::Rtsp { .. });
     if let Some(stream) = error.kind::<gst::StreamError>() {
         return match stream {
+            // Streams that we cannot decode were refused with a word of our own; what is left is none.
+            gst::StreamError::CodecNotFound if network && says(&["no supported stream"]) => FailureClass::NoVideo,
             gst::StreamError::CodecNotFound => FailureClass::UnsupportedCodec,
             gst::StreamError::Decode
             | gst::StreamError::Demux
@@ -79,8 +88,10 @@ fn classify(error: &glib::Error, words: &str, target: &Target) -> FailureClass {
 
 /// rtspsrc has few codes of its own; what really happened is in the words of GIO and of the C library.
 fn classify_network(says: impl Fn(&[&str]) -> bool) -> FailureClass {
-    if says(&["certificate", "tls", "handshake"]) {
+    if says(&["certificate", "handshake"]) {
         FailureClass::Certificate
+    } else if says(&["tls support is not available", "tls/ssl support not available"]) {
+        FailureClass::MissingElement { element: "TLS".to_owned(), package: "glib-networking".to_owned() }
     } else if says(&["connection refused"]) {
         FailureClass::Refused
     } else if says(&["resolv", "no route", "unreachable", "name or service not known"]) {
@@ -93,6 +104,8 @@ fn classify_network(says: impl Fn(&[&str]) -> bool) -> FailureClass {
         FailureClass::Timeout
     } else if says(&["connection was closed", "closed by", "eof", "reset by peer", "broken pipe"]) {
         FailureClass::Closed
+    } else if says(&["parse error", "wrong content type", "not an rtsp"]) {
+        FailureClass::Protocol
     } else {
         FailureClass::Other
     }
@@ -142,7 +155,11 @@ fn sentence(class: &FailureClass, target: &Target, missing_plugin: Option<&str>)
         FailureClass::Timeout => format!("{label} does not answer in time"),
         FailureClass::Closed => format!("{label} closed the connection"),
         FailureClass::NoVideo => format!("{label} has no video stream"),
+        FailureClass::MissingElement { element, package } if element == "TLS" => {
+            format!("{label} needs TLS, which is not installed: install the package {package}")
+        }
         FailureClass::MissingElement { element, package } => missing_element(element, package),
+        FailureClass::Protocol => format!("{label} does not answer as an RTSP camera does: check the port"),
         FailureClass::Other => format!("{label} failed"),
     }
 }
@@ -160,11 +177,12 @@ fn busy(device: &Path) -> String {
     }
 }
 
-/// GStreamer's own words, shortened to the part that says something.
+/// GStreamer's own words, shortened to the part that says something. `debug` may be its log line instead.
 fn other(error: &glib::Error, debug: Option<&str>, target: &Target) -> String {
     let mut message = format!("{}: {}", target.label, error.message().trim_end_matches('.'));
     // The debug text is "file.c(123): function (): /GstPipeline:x/…:\nwhat happened".
-    let detail = debug.and_then(|debug| debug.split_once('\n')).map(|(_, detail)| detail.trim());
+    let detail = debug.map(|debug| debug.split_once('\n').map_or(debug, |(_, detail)| detail).trim());
+    let detail = detail.filter(|detail| !detail.contains(".c("));
     if let Some(detail) = detail.filter(|detail| !detail.is_empty()) {
         message.push_str(" (");
         message.push_str(detail.lines().next().unwrap_or_default().trim_end_matches('.'));

@@ -38,6 +38,8 @@ pub enum FailureClass {
     Timeout,
     /// The source closed the connection.
     Closed,
+    /// What answers does not speak RTSP as it should.
+    Protocol,
     /// Anything else; the message has GStreamer's words.
     Other,
 }
@@ -60,6 +62,7 @@ impl FailureClass {
             Self::Decode => "decode",
             Self::Timeout => "timeout",
             Self::Closed => "closed",
+            Self::Protocol => "protocol",
             Self::Other => "other",
         }
     }

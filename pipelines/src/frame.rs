@@ -120,7 +120,7 @@ impl Frame {
         let buffer = sample.buffer_owned().ok_or("a frame came without its pixels")?;
         let running = running_time(sample, &buffer);
         let age = running
-            .and_then(|pts| Some(sink.current_running_time()?.checked_sub(pts)?.nseconds()))
+            .and_then(|pts| Some(sink.current_running_time()?.saturating_sub(pts).nseconds()))
             .map(Duration::from_nanos);
         let picture = gst_video::VideoFrame::from_buffer_readable(buffer, &info)
             .map_err(|_| "a frame's buffer cannot be read")?;

@@ -104,7 +104,8 @@ fn select_video(rtspsrc: &gst::Element, reporter: &Arc<Reporter>) {
 
 fn is_video(structure: &gst::StructureRef) -> bool {
     match structure.name().as_str() {
-        "application/x-rtp" => structure.get::<&str>("media") == Ok("video"),
+        // In `select-stream` they are called x-unknown: rtspsrc has not looked at them yet.
+        "application/x-rtp" | "application/x-unknown" => structure.get::<&str>("media") == Ok("video"),
         name => name.starts_with("video/") || name.starts_with("image/"),
     }
 }

@@ -1,5 +1,7 @@
 //! GStreamer's log, in ours.
 
+use std::cell::RefCell;
+
 use gstreamer as gst;
 use tracing::Level;
 
@@ -8,16 +10,33 @@ use crate::scrub::scrub;
 /// Target of the events: `RUST_LOG=gstreamer=debug` shows them.
 const TARGET: &str = "gstreamer";
 
+/// The category that knows why a connection failed.
+const CONNECTION: &str = "rtspconnection";
+
+thread_local! {
+    /// What it said last on this thread; the error message is posted by the same thread right after.
+    static CONNECTION_ERROR: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Why the last connection that this thread tried failed, in the words of GIO.
+pub(crate) fn take_connection_error() -> Option<String> {
+    CONNECTION_ERROR.with_borrow_mut(Option::take)
+}
+
 /// Sends GStreamer's warnings and errors to `tracing` at debug level, and what `GST_DEBUG` asks for beyond
 /// that at trace level. They stay below our own levels because GStreamer warns of much that is no trouble;
 /// what matters arrives as an event.
 pub(crate) fn route() {
-    if std::env::var_os("GST_DEBUG").is_none() {
+    if gst::log::get_default_threshold() < gst::DebugLevel::Warning {
         gst::log::set_default_threshold(gst::DebugLevel::Warning);
-        gst::log::set_active(true);
     }
+    gst::log::set_active(true);
     gst::log::add_log_function(|category, level, _file, _function, _line, object, message| {
         let (is_error, is_warning) = (level == gst::DebugLevel::Error, level == gst::DebugLevel::Warning);
+        if is_error && category.name() == CONNECTION {
+            let text = message.get().map(|text| scrub(&text));
+            CONNECTION_ERROR.set(text);
+        }
         let wanted = if is_error || is_warning {
             tracing::enabled!(target: TARGET, Level::DEBUG)
         } else {
