@@ -1,5 +1,7 @@
 //! One file per sub-command. A sub-command ends with `Ok(())` (0) or a [`Failure`].
 
+pub mod model;
+
 /// Exit codes, after sysexits.h.
 pub mod exit {
     /// Wrong use of the command line.
