@@ -469,6 +469,19 @@ pub struct ProcessUsage {
     pub fd_count: u64,
     /// Threads.
     pub thread_count: u64,
+    /// Most resident memory so far.
+    pub max_rss_bytes: u64,
+    /// Time on the CPU, user and system, of all threads.
+    pub cpu_seconds: f64,
+}
+
+/// Fields 14 and 15 of proc(5) stat, which counts in hundredths of a second on Linux (USER_HZ).
+fn cpu_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The process's name, in parentheses, may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut ticks = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
+    Some((ticks.next()? + ticks.next()?) as f64 / 100.0)
 }
 
 /// Reads `/proc/self`.
@@ -480,7 +493,13 @@ pub fn process_usage() -> ProcessUsage {
     };
     // One of them is the descriptor that reads the directory.
     let fds = std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(1));
-    ProcessUsage { rss_bytes: field("VmRSS:") * 1024, fd_count: fds as u64, thread_count: field("Threads:") }
+    ProcessUsage {
+        rss_bytes: field("VmRSS:") * 1024,
+        fd_count: fds as u64,
+        thread_count: field("Threads:"),
+        max_rss_bytes: field("VmHWM:") * 1024,
+        cpu_seconds: cpu_seconds().unwrap_or(0.0),
+    }
 }
 
 /// Names and numbers that serialise as one object, in this order.

@@ -92,7 +92,10 @@ pub fn conclude(
     let (head, class_count) = head(facts, (width, height), &mut say)?;
     let input = input_recipe(&head, (width, height), overrides, facts, &mut say);
     let labels = labels(facts, class_count, overrides, &mut say)?;
-    let meta = |key: &str| facts.metadata.get(key).map_or("", |value| value.trim()).to_owned();
+    let meta = |key: &str| {
+        let value = facts.metadata.get(key).map_or("", |value| value.trim());
+        value.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>()
+    };
     let manifest = Manifest {
         name: overrides.name.clone().unwrap_or_else(|| default_name.to_owned()),
         source: ModelSource::Embedded(&[]),
@@ -256,9 +259,9 @@ fn image_size(text: &str) -> Option<(usize, usize)> {
         .split(',')
         .map(|side| side.trim().parse().ok())
         .collect::<Option<_>>()?;
-    match sides.as_slice() {
-        &[side] => Some((side, side)),
-        &[height, width] => Some((width, height)),
+    match *sides.as_slice() {
+        [side] => Some((side, side)),
+        [height, width] => Some((width, height)),
         _ => None,
     }
 }
@@ -289,7 +292,7 @@ fn head(
     let strides_of = |rows: usize| STRIDE_SETS.into_iter().find(|strides| cells(strides) == rows);
     let ultralytics = facts.metadata.contains_key("names") && facts.metadata.contains_key("task");
     match (second.fixed(), third.fixed()) {
-        (Some(channels), rows) if channels > 4 && rows.map_or(true, |rows| strides_of(rows).is_some()) => {
+        (Some(channels), rows) if channels > 4 && rows.is_none_or(|rows| strides_of(rows).is_some()) => {
             if rows.is_none() && !ultralytics {
                 say.unknown(
                     "the number of boxes is left open, so the family was told from the order of dimensions alone",

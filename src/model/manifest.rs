@@ -166,8 +166,17 @@ impl Manifest {
     }
 }
 
+/// Labels from a text file, one a line.
+///
+/// # Errors
+/// [`ModelError::Unreadable`], with the line where a label is wrong.
+pub fn load_labels(path: &Path) -> Result<Vec<String>, ModelError> {
+    let text = read_text(path, labels::MAX_LABELS_BYTES)?;
+    labels::parse(&text).map_err(|reason| ModelError::unreadable(path, std::io::Error::other(reason)))
+}
+
 /// A text file of at most `limit_bytes`.
-pub(super) fn read_text(path: &Path, limit_bytes: u64) -> Result<String, ModelError> {
+fn read_text(path: &Path, limit_bytes: u64) -> Result<String, ModelError> {
     let unreadable = |cause| ModelError::unreadable(path, cause);
     let size_bytes = fs::metadata(path).map_err(unreadable)?.len();
     if size_bytes > limit_bytes {

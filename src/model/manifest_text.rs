@@ -99,7 +99,10 @@ fn read(text: &str) -> Result<Parsed, Mistake> {
 }
 
 /// A model's name is a word in configs, records, metrics and file names.
-pub(super) fn check_name(name: &str) -> Result<(), String> {
+///
+/// # Errors
+/// Says what a name may be.
+pub fn check_name(name: &str) -> Result<(), String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let begins_well = name.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
     if name.len() <= 64 && begins_well && name.chars().all(legal) {

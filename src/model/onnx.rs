@@ -293,8 +293,13 @@ impl<R: Read + Seek> Walk<R> {
         Ok(text)
     }
 
+    /// A name, fit to be printed: a file must not be able to steer the terminal it is shown on.
     fn name(&mut self, end: u64) -> Result<String, InspectError> {
-        self.string(end, MAX_NAME_BYTES)
+        let name = self.string(end, MAX_NAME_BYTES)?;
+        if name.chars().any(char::is_control) {
+            return Ok(name.replace(char::is_control, "\u{fffd}"));
+        }
+        Ok(name)
     }
 
     fn model(&mut self, model: &mut Model, end: u64) -> Result<(), InspectError> {
