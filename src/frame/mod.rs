@@ -3,6 +3,8 @@
 mod letterbox;
 mod letterbox_geometry;
 mod letterbox_reference;
+#[cfg(test)]
+mod letterbox_tests;
 mod picture;
 
 pub use letterbox::*;
