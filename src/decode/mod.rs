@@ -9,6 +9,9 @@ mod nms;
 mod yolov8;
 mod yolox;
 
+#[cfg(test)]
+mod tests;
+
 use crate::engine::TensorView;
 use crate::model::{HeadRecipe, InputRecipe};
 use candidates::Candidates;

@@ -7,6 +7,8 @@ mod letterbox_geometry;
 mod letterbox_reference;
 mod mailbox;
 mod pacer;
+#[cfg(test)]
+mod letterbox_tests;
 mod picture;
 mod pool;
 mod pump;
