@@ -41,4 +41,9 @@ impl Outbox {
     pub(super) fn wrote(&mut self, bytes: usize) {
         self.sent += bytes;
     }
+
+    #[cfg(test)]
+    pub(super) fn staging_capacity_bytes(&self) -> usize {
+        self.staged.capacity()
+    }
 }

@@ -1,0 +1,98 @@
+//! What the outputs cost: memory that stays flat, descriptors and threads that come back.
+
+mod publish_support;
+
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use publish_support::{
+    PATIENCE, account, eventually, objects, record, registry, snapshot, start, tcp, unix, wait_for_readers,
+};
+use watchpost::clock;
+use watchpost::metrics::process_usage;
+
+/// Both tests look at the whole process: one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+#[test]
+fn a_reader_that_never_reads_costs_nothing_and_nobody_and_hears_exactly_what_it_lost() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    const RECORDS: u64 = 100_000;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("s.sock");
+    let outputs = [unix("local", &path)];
+    let metrics = registry(&outputs);
+    let (publisher, _closed) = start(&outputs, &metrics);
+    let mut slow = UnixStream::connect(&path).expect("listens");
+    let mut quick = UnixStream::connect(&path).expect("listens");
+    wait_for_readers(&metrics, "local", 2);
+
+    let lines = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&lines);
+    let quick = std::thread::spawn(move || {
+        let (mut piece, mut lost) = (vec![0; 65_536], false);
+        loop {
+            let bytes = quick.read(&mut piece).expect("reads");
+            if bytes == 0 {
+                return lost;
+            }
+            lost |= piece[..bytes].windows(13).any(|window| window == b"\"type\":\"lost\"");
+            counted
+                .fetch_add(piece[..bytes].iter().filter(|b| **b == b'\n').count() as u64, Ordering::Relaxed);
+        }
+    });
+    let objects = objects();
+    let mut warm_rss_bytes = 0;
+    for seq in 0..RECORDS {
+        // A moderate pace: the quick reader is never further behind than the ring is long.
+        if seq % 256 == 0 {
+            eventually("the quick reader", || seq - lines.load(Ordering::Relaxed) < 512);
+        }
+        if seq == 5000 {
+            warm_rss_bytes = process_usage().rss_bytes;
+        }
+        publisher.detections(&record(seq, &objects));
+    }
+    let grown_bytes = process_usage().rss_bytes.saturating_sub(warm_rss_bytes);
+    eprintln!("grown by {grown_bytes} bytes over {} records", RECORDS - 5000);
+    assert!(grown_bytes < 2 << 20, "grown by {grown_bytes} bytes");
+
+    let slow = std::thread::spawn(move || {
+        let mut received = Vec::new();
+        slow.read_to_end(&mut received).expect("reads");
+        received
+    });
+    assert!(publisher.shutdown(clock::now() + PATIENCE));
+    assert!(!quick.join().expect("no panic"), "the quick reader lost something");
+    assert_eq!(lines.load(Ordering::Relaxed), RECORDS);
+    let (records, lost) = account(&slow.join().expect("no panic"));
+    assert_eq!(records + lost, RECORDS);
+    assert!(lost > RECORDS / 2, "{lost}");
+    assert_eq!(snapshot(&metrics, "local").lost, lost);
+}
+
+#[test]
+fn fifty_starts_and_shutdowns_leave_no_descriptor_thread_or_file_behind() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("s.sock");
+    let outputs = [unix("local", &path), tcp("net")];
+    let cycle = || {
+        let metrics = registry(&outputs);
+        let (publisher, _closed) = start(&outputs, &metrics);
+        let _reader = UnixStream::connect(&path).expect("listens");
+        wait_for_readers(&metrics, "local", 1);
+        publisher.detections(&record(0, &objects()));
+        assert!(publisher.shutdown(clock::now() + PATIENCE));
+    };
+    cycle();
+    let before = process_usage();
+    (0..50).for_each(|_| cycle());
+    // A joined thread may be in /proc for another moment.
+    eventually("the threads are gone", || process_usage().thread_count <= before.thread_count);
+    let after = process_usage();
+    assert_eq!((after.fd_count, after.thread_count), (before.fd_count, before.thread_count));
+    assert_eq!(std::fs::read_dir(directory.path()).expect("reads").count(), 0);
+}
