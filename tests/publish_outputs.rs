@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 
-use publish_support::{output, registry, start, tcp, unix};
+use publish_support::{eventually, output, registry, start, tcp, unix};
 use watchpost::clock;
 use watchpost::config::{OutputKind, OutputOptions};
-use watchpost::publish::{PublishError, Publisher};
+use watchpost::publish::{PublishError, Publisher, footprint_bytes};
 
 fn refused(outputs: &[OutputOptions]) -> PublishError {
     match Publisher::start(outputs, &registry(outputs), |_, _| {}) {
@@ -142,8 +142,16 @@ fn a_socket_file_that_has_become_another_ones_is_not_removed() {
 fn a_long_name_and_no_outputs_at_all_are_fine() {
     let outputs = [tcp("an-output-with-a-rather-long-name")];
     let (publisher, _closed) = start(&outputs, &registry(&outputs));
+    // A thread takes its name when it begins to run.
+    eventually("the thread has its name", || {
+        let tasks = std::fs::read_dir("/proc/self/task").expect("reads").flatten();
+        let mut names = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+        names.any(|name| name == "publish-an-outp\n")
+    });
     assert!(publisher.shutdown(clock::now()));
     let (publisher, _closed) = start(&[], &registry(&[]));
     assert!(!publisher.closed_stdout() && !publisher.closed_all());
     assert!(publisher.shutdown(clock::now()));
+    let readers = footprint_bytes(&outputs[0]) - (1 << 20);
+    assert!((64 * 65_536..70 * 65_536).contains(&readers), "ring and 64 readers: {readers}");
 }
