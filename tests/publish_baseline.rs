@@ -2,10 +2,12 @@
 
 mod publish_support;
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use publish_support::{
     PATIENCE, account, eventually, objects, record, registry, snapshot, start, tcp, unix, wait_for_readers,
@@ -13,7 +15,7 @@ use publish_support::{
 use watchpost::clock;
 use watchpost::metrics::process_usage;
 
-/// Both tests look at the whole process: one at a time.
+/// These tests look at the whole process: one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
@@ -88,11 +90,69 @@ fn fifty_starts_and_shutdowns_leave_no_descriptor_thread_or_file_behind() {
         assert!(publisher.shutdown(clock::now() + PATIENCE));
     };
     cycle();
+    let (publisher, _closed) = start(&outputs, &registry(&outputs));
+    eventually("the threads can be seen", || publish_threads().len() == 2);
+    drop(publisher);
     let before = process_usage();
     (0..50).for_each(|_| cycle());
-    // A joined thread may be in /proc for another moment.
-    eventually("the threads are gone", || process_usage().thread_count <= before.thread_count);
-    let after = process_usage();
-    assert_eq!((after.fd_count, after.thread_count), (before.fd_count, before.thread_count));
+    // Only our own threads: the test runner starts and ends others. A joined thread may be in /proc for
+    // another moment.
+    eventually("the threads are gone", || publish_threads().is_empty());
+    assert_eq!(process_usage().fd_count, before.fd_count);
     assert_eq!(std::fs::read_dir(directory.path()).expect("reads").count(), 0);
+}
+
+/// Of each thread named `publish-…`, the clock ticks (10 ms each) that it has used: fields 14 and 15 of its
+/// `stat`.
+fn publish_threads() -> Vec<u64> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("reads").flatten();
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+    let ticks = |stat: &str| -> Option<u64> {
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+        let mut times = rest.split_whitespace().skip(11);
+        let used = times.next()?.parse::<u64>().ok()? + times.next()?.parse::<u64>().ok()?;
+        name.starts_with("publish-").then_some(used)
+    };
+    stats.filter_map(|stat| ticks(&stat)).collect()
+}
+
+fn ticks_of_publish_threads() -> u64 {
+    publish_threads().iter().sum()
+}
+
+#[test]
+fn threads_with_nothing_to_do_use_no_cpu_whatever_state_their_readers_are_in() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    const WAIT: Duration = Duration::from_millis(400);
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("s.sock");
+    let outputs = [unix("local", &path), tcp("net")];
+    let metrics = registry(&outputs);
+    let (publisher, _closed) = start(&outputs, &metrics);
+    let connect = || UnixStream::connect(&path).expect("listens");
+    let (_blocked, half_closed, mut sends) = (connect(), connect(), connect());
+    half_closed.shutdown(Shutdown::Write).expect("half closed");
+    sends.write_all(b"hello").expect("sends");
+    wait_for_readers(&metrics, "local", 3);
+    let objects = objects();
+    (0..2000).for_each(|seq| publisher.detections(&record(seq, &objects)));
+    let settle = || {
+        let _ = crossbeam_channel::never::<()>().recv_timeout(WAIT);
+    };
+    settle();
+    let before = ticks_of_publish_threads();
+    settle();
+    let idle = ticks_of_publish_threads() - before;
+    assert!(idle < 10, "{idle} ticks of 40 while idle");
+
+    // Also while a shutdown waits for readers that do not read, and somebody knocks.
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert!(publisher.shutdown(clock::now() + WAIT * 2)));
+        settle();
+        let before = ticks_of_publish_threads();
+        let _knocks = connect();
+        let _ = crossbeam_channel::never::<()>().recv_timeout(WAIT / 2);
+        let closing = ticks_of_publish_threads() - before;
+        assert!(closing < 10, "{closing} ticks of 20 while closing");
+    });
 }

@@ -88,6 +88,9 @@ fn a_pipe_that_nobody_reads_does_not_hold_up_publishing_or_the_shutdown() {
     let outputs = [stdout("console")];
     let metrics = registry(&outputs);
     let (publisher, _closed, reader) = on_pipe(&outputs, &metrics);
+    // A pipe that has something in it: a larger write than it has room for would block.
+    publish(&publisher, 0..1);
+    eventually("the pipe has it", || rustix::io::ioctl_fionread(&reader).expect("a pipe") > 0);
     publish(&publisher, 0..5000);
     let begin = clock::now();
     let wait = Duration::from_millis(200);
