@@ -51,6 +51,17 @@ const THREAD_NAME_BYTES: usize = 15;
 /// Called from an output's thread with the output's name and a sentence saying why it is closed.
 type OnClosed = Box<dyn Fn(&str, &str) + Send + Sync>;
 
+/// What an output may occupy in our memory, in bytes, for the budget: its ring and the staging of all its
+/// readers. Only a reader of a line longer than [`STAGING_BYTES`] (some 650 objects in one frame) takes
+/// more, as much as the line is long, until it has it.
+pub fn footprint_bytes(options: &OutputOptions) -> usize {
+    let readers = match options.kind {
+        OutputKind::Stdout => 1,
+        OutputKind::Unix { .. } | OutputKind::Tcp { .. } => options.max_readers,
+    };
+    Ring::footprint_bytes(options.buffer_bytes) + readers * (STAGING_BYTES + socket::READER_BYTES)
+}
+
 /// What the publishing side and the thread of one output share.
 struct Output {
     name: String,
@@ -170,7 +181,8 @@ impl Publisher {
             thread.output.ring.wake();
         }
         let last_call = deadline.max(clock::now()) + JOIN_GRACE;
-        self.outputs.iter().fold(true, |all_ended, thread| thread.join(last_call) && all_ended)
+        // Counted, not asked with `all`: every thread is joined, also after one that is left behind.
+        self.outputs.iter().filter(|thread| !thread.join(last_call)).count() == 0
     }
 
     fn publish(&self, write: impl FnOnce(&mut Vec<u8>)) {

@@ -14,12 +14,15 @@ pub(super) struct Outbox {
     staged: Vec<u8>,
     /// How much of `staged` has been written.
     sent: usize,
+    /// The log says once for each reader that it is too slow; the counter says how much it lost.
+    slowness_was_said: bool,
 }
 
 impl Outbox {
     /// For a reader that gets what is pushed from now on.
     pub(super) fn new(ring: &Ring) -> Self {
-        Self { cursor: ring.cursor(), staged: Vec::with_capacity(STAGING_BYTES), sent: 0 }
+        let staged = Vec::with_capacity(STAGING_BYTES);
+        Self { cursor: ring.cursor(), staged, sent: 0, slowness_was_said: false }
     }
 
     /// What is to be written next. Takes lines from the ring only when everything before is written, so
@@ -31,6 +34,12 @@ impl Outbox {
             self.staged.shrink_to(STAGING_BYTES);
             if let ReadOutcome::Lost(records) = ring.read(&mut self.cursor, &mut self.staged, STAGING_BYTES) {
                 metrics.lost(records);
+                if !std::mem::replace(&mut self.slowness_was_said, true) {
+                    tracing::warn!(
+                        output,
+                        "a reader of output {output} is too slow and loses the oldest records"
+                    );
+                }
                 Lost { output, records }.write_line(&mut self.staged);
             }
         }
@@ -40,5 +49,10 @@ impl Outbox {
     /// So many bytes of [`Outbox::pending`] have been written.
     pub(super) fn wrote(&mut self, bytes: usize) {
         self.sent += bytes;
+    }
+
+    #[cfg(test)]
+    pub(super) fn staging_capacity_bytes(&self) -> usize {
+        self.staged.capacity()
     }
 }

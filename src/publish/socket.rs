@@ -159,6 +159,9 @@ struct Reader {
     gone: bool,
 }
 
+/// One place in the table of readers, without the staging.
+pub(super) const READER_BYTES: usize = size_of::<Option<Reader>>();
+
 /// What there is left to do for a reader, in order of urgency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Left {
@@ -267,6 +270,9 @@ impl Server {
         let stop_by = self.output.stop_by.get().copied();
         if stop_by.is_none() {
             self.accept(now);
+        } else {
+            // Nobody is let in any more, so nothing may wake us for it.
+            (self.acceptable, self.accept_retry_at) = (false, None);
         }
         self.output.ring.begin_turn();
         let left = self.pump();
