@@ -1,6 +1,7 @@
 //! A real RTSP client: rtspsrc, depayloader, decoder, and what was seen.
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gst::prelude::*;
@@ -19,8 +20,6 @@ pub struct Seen {
     pub stamp: Option<u32>,
     pub pts: Option<gst::ClockTime>,
     pub size: (u32, u32),
-    /// Sum of all luma samples: tells pictures apart.
-    pub sum: u64,
 }
 
 /// What came next.
@@ -36,6 +35,7 @@ pub enum Next {
 pub struct Watcher {
     pipeline: gst::Pipeline,
     pictures: gst_app::AppSink,
+    rtp_timestamps: Arc<Mutex<Vec<u32>>>,
 }
 
 /// How to connect.
@@ -53,9 +53,11 @@ impl Watcher {
     pub fn connect(url: &str, codec: Codec, access: Access) -> Self {
         gst::init().unwrap();
         let decode = match codec {
-            Codec::H264 => "rtph264depay ! h264parse ! avdec_h264 max-threads=1",
-            Codec::H265 => "rtph265depay ! h265parse ! avdec_h265 max-threads=1",
-            Codec::Mjpeg => "rtpjpegdepay ! jpegdec",
+            Codec::H264 => "rtph264depay name=packets ! h264parse ! avdec_h264 max-threads=1 output-corrupt=false",
+            Codec::H265 => {
+                "rtph265depay name=packets ! h265parse ! avdec_h265 max-threads=1 output-corrupt=false"
+            }
+            Codec::Mjpeg => "rtpjpegdepay name=packets ! jpegdec",
         };
         let line = format!(
             "rtspsrc name=camera latency=0 tls-validation-flags=0 protocols={} \
@@ -69,8 +71,23 @@ impl Watcher {
         camera.set_property("user-id", access.user);
         camera.set_property("user-pw", access.password);
         let pictures = pipeline.by_name("pictures").unwrap().downcast().unwrap();
+        let rtp_timestamps = Arc::new(Mutex::new(Vec::new()));
+        let seen = rtp_timestamps.clone();
+        let packets = pipeline.by_name("packets").unwrap().static_pad("sink").unwrap();
+        packets.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            let packet = info.buffer().unwrap().map_readable().unwrap();
+            seen.lock().unwrap().push(u32::from_be_bytes(packet[4..8].try_into().unwrap()));
+            gst::PadProbeReturn::Ok
+        });
         let _ = pipeline.set_state(gst::State::Playing);
-        Self { pipeline, pictures }
+        Self { pipeline, pictures, rtp_timestamps }
+    }
+
+    /// The RTP timestamps of all packets since the last call, repeated ones once.
+    pub fn rtp_timestamps(&self) -> Vec<u32> {
+        let mut timestamps = std::mem::take(&mut *self.rtp_timestamps.lock().unwrap());
+        timestamps.dedup();
+        timestamps
     }
 
     pub fn of(camera: &TestCamera) -> Self {
@@ -85,12 +102,13 @@ impl Watcher {
             if let Some(sample) = self.pictures.try_pull_sample(gst::ClockTime::try_from(step).unwrap()) {
                 return Next::Picture(look(&sample));
             }
-            let kinds = [gst::MessageType::Error, gst::MessageType::Eos];
-            if let Some(message) = bus.pop_filtered(&kinds) {
-                return Next::Over(match message.view() {
-                    gst::MessageView::Error(error) => error.error().to_string(),
-                    _ => "end of stream".into(),
-                });
+            if let Some(message) = bus.pop_filtered(&[gst::MessageType::Error]) {
+                let gst::MessageView::Error(error) = message.view() else { unreachable!() };
+                return Next::Over(error.error().to_string());
+            }
+            // The bus tells the end of the stream later, or never when the pipeline was still starting.
+            if self.pictures.is_eos() {
+                return Next::Over("end of stream".into());
             }
         }
         Next::Nothing
@@ -107,9 +125,12 @@ impl Watcher {
         (0..count).map(|_| self.picture()).collect()
     }
 
-    /// Takes what has already arrived, so that what comes next is new.
+    /// Takes what was on its way, so that what comes next is new: all that has arrived and four more.
     pub fn drain(&self) {
-        while let Next::Picture(_) = self.next(Duration::from_millis(150)) {}
+        while self.pictures.try_pull_sample(gst::ClockTime::ZERO).is_some() {}
+        for _ in 0..4 {
+            let Next::Picture(_) = self.next(Duration::from_millis(150)) else { return };
+        }
     }
 
     /// The first picture that fulfils `wanted`, among the next 200.
@@ -146,7 +167,6 @@ fn look(sample: &gst::Sample) -> Seen {
         stamp: stamp::read(&map[..stride * height], stride, width, height),
         pts: buffer.pts(),
         size: (width as u32, height as u32),
-        sum: map[..stride * height].iter().map(|&luma| u64::from(luma)).sum(),
     }
 }
 
