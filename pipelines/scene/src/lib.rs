@@ -144,16 +144,21 @@ impl Scene {
         );
         let seconds = self.seconds(frame_number);
         let gain = self.street.light(seconds);
-        let luma_bytes = width * height;
+        self.lay_background(gain, i420);
+        let mut canvas = Canvas::new(i420, width, height, gain);
+        self.street.actors(seconds, |actor| actor.figure.paint(&mut canvas));
+        canvas.neutral_chroma(stamp::strip(width, height));
+        stamp::draw(&mut i420[..width * height], width, width, height, frame_number);
+    }
+
+    /// Copies the background into the frame in the light of the moment.
+    fn lay_background(&self, gain: f32, i420: &mut [u8]) {
+        let luma_bytes = self.options.width as usize * self.options.height as usize;
         let gain_256 = (gain * 256.0) as u32;
         for (out, &lit) in i420[..luma_bytes].iter_mut().zip(&self.background[..luma_bytes]) {
             *out = (16 + ((u32::from(lit.saturating_sub(16)) * gain_256) >> 8)).min(235) as u8;
         }
         i420[luma_bytes..].copy_from_slice(&self.background[luma_bytes..]);
-        let mut canvas = Canvas::new(i420, width, height, gain);
-        self.street.actors(seconds, |actor| actor.figure.paint(&mut canvas));
-        canvas.neutral_chroma(stamp::strip(width, height));
-        stamp::draw(&mut i420[..luma_bytes], width, width, height, frame_number);
     }
 
     /// What is to be seen in frame `frame_number`, from the far lane to the near one; at most [`OBJECTS_MAX`].
@@ -188,5 +193,69 @@ impl Scene {
 
     fn seconds(&self, frame_number: u32) -> f64 {
         f64::from(frame_number) / f64::from(self.options.fps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the frame differs from its background clearly: the objects.
+    fn painted(scene: &Scene, frame_number: u32) -> Vec<bool> {
+        let SceneOptions { width, height, .. } = scene.options;
+        let (width, height) = (width as usize, height as usize);
+        let mut with = vec![0; scene.background.len()];
+        let mut without = with.clone();
+        scene.render(frame_number, &mut with);
+        scene.lay_background(scene.street.light(scene.seconds(frame_number)), &mut without);
+        stamp::draw(&mut without[..width * height], width, width, height, frame_number);
+        with.iter().zip(&without).take(width * height).map(|(a, b)| a.abs_diff(*b) > 8).collect()
+    }
+
+    #[test]
+    fn boxes_are_where_the_objects_were_painted_and_nowhere_else() {
+        let (width, height) = (640_usize, 360_usize);
+        let (mut sides, mut tight_sides) = (0, 0);
+        for seed in 0..12 {
+            let scene =
+                Scene::new(SceneOptions { seed, width: width as u32, height: height as u32, fps: 15 });
+            let frame_number = 40 * seed as u32 + 3;
+            let (mask, truth) = (painted(&scene, frame_number), scene.truth(frame_number));
+            for (index, _) in mask.iter().enumerate().filter(|(_, painted)| **painted) {
+                let (x, y) = ((index % width) as f32, (index / width) as f32);
+                let inside = |t: &Truth| {
+                    x + 2.0 > t.bbox[0] && x - 1.0 < t.bbox[2] && y + 2.0 > t.bbox[1] && y - 1.0 < t.bbox[3]
+                };
+                assert!(truth.iter().any(inside), "seed {seed}: painted at {x},{y} outside every box");
+            }
+            for object in truth.iter().filter(|object| object.visible > 0.9) {
+                let [x1, y1, x2, y2] = object.bbox;
+                let any = |from_x: f32, to_x: f32, from_y: f32, to_y: f32| {
+                    let columns = from_x.max(0.0) as usize..(to_x.ceil() as usize).min(width);
+                    (from_y.max(0.0) as usize..(to_y.ceil() as usize).min(height))
+                        .any(|y| mask[y * width + columns.start..y * width + columns.end].iter().any(|&p| p))
+                };
+                let slack = 2.5;
+                let checks = [
+                    any(x1, x1 + slack, y1, y2),
+                    any(x2 - slack, x2, y1, y2),
+                    any(x1, x2, y1, y1 + slack),
+                    any(x1, x2, y2 - slack, y2),
+                ];
+                sides += checks.len();
+                tight_sides += checks.iter().filter(|tight| **tight).count();
+            }
+        }
+        // A dark shoe on a dark road leaves a side without contrast now and then.
+        assert!(sides > 100 && tight_sides * 20 > sides * 19, "{tight_sides} of {sides} sides are tight");
+    }
+
+    #[test]
+    fn every_part_of_every_figure_has_room() {
+        // Figures hold a fixed number of parts: the most elaborate ones must fit, whatever their looks.
+        for seed in 0..200 {
+            let scene = Scene::new(SceneOptions { seed, width: 96, height: 96, fps: 15 });
+            assert!(scene.truth(seed as u32).len() <= OBJECTS_MAX);
+        }
     }
 }

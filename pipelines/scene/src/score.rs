@@ -112,3 +112,84 @@ pub fn intersection(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
 pub fn area([x1, y1, x2, y2]: [f32; 4]) -> f32 {
     (x2 - x1).max(0.0) * (y2 - y1).max(0.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(class_id: u32, bbox: [f32; 4], visible: f32) -> Truth {
+        Truth { class_id, label: crate::LABELS[class_id as usize], bbox, visible }
+    }
+
+    fn claim(class_id: u32, score: f32, bbox: [f32; 4]) -> Detection {
+        Detection { class_id, score, bbox }
+    }
+
+    const HERE: [f32; 4] = [10.0, 10.0, 30.0, 50.0];
+    const THERE: [f32; 4] = [100.0, 10.0, 120.0, 50.0];
+
+    #[test]
+    fn iou_of_known_boxes() {
+        assert_eq!(iou(HERE, HERE), 1.0);
+        assert_eq!(iou(HERE, THERE), 0.0);
+        assert_eq!(iou([0.0, 0.0, 2.0, 2.0], [1.0, 0.0, 3.0, 2.0]), 2.0 / 6.0);
+        assert_eq!(iou([0.0; 4], [0.0; 4]), 0.0);
+    }
+
+    #[test]
+    fn each_object_is_found_once() {
+        let truth = [object(0, HERE, 1.0), object(1, THERE, 1.0)];
+        let twice = [claim(0, 0.9, HERE), claim(0, 0.8, HERE)];
+        let score = match_frame(&twice, &truth, 0.5);
+        assert_eq!(score, Score { true_positives: 1, false_positives: 1, false_negatives: 1, ignored: 0 });
+        assert_eq!((score.recall(), score.precision()), (Some(0.5), Some(0.5)));
+    }
+
+    #[test]
+    fn the_surer_detection_chooses_first() {
+        // Both fit the object; only the second fits well, but the first is surer.
+        let truth = [object(0, [0.0, 0.0, 10.0, 10.0], 1.0), object(0, [4.0, 0.0, 14.0, 10.0], 1.0)];
+        let claims = [claim(0, 0.5, [0.0, 0.0, 10.0, 10.0]), claim(0, 0.9, [1.0, 0.0, 11.0, 10.0])];
+        let score = match_frame(&claims, &truth, 0.5);
+        assert_eq!((score.true_positives, score.false_positives, score.false_negatives), (1, 1, 1));
+    }
+
+    #[test]
+    fn another_class_or_a_poor_box_is_wrong_and_leaves_the_object_missed() {
+        for detection in [claim(1, 0.9, HERE), claim(0, 0.9, [10.0, 10.0, 30.0, 29.0])] {
+            let score = match_frame(&[detection], &[object(0, HERE, 1.0)], 0.5);
+            assert_eq!(
+                score,
+                Score { true_positives: 0, false_positives: 1, false_negatives: 1, ignored: 0 }
+            );
+        }
+    }
+
+    #[test]
+    fn a_hardly_visible_object_counts_neither_way_once() {
+        let truth = [object(0, HERE, 0.59)];
+        assert_eq!(match_frame(&[], &truth, 0.5), Score::default());
+        let claims = [claim(0, 0.9, HERE), claim(0, 0.8, HERE)];
+        let score = match_frame(&claims, &truth, 0.5);
+        assert_eq!(score, Score { true_positives: 0, false_positives: 1, false_negatives: 0, ignored: 1 });
+        assert_eq!(match_frame(&claims[..1], &[object(0, HERE, 0.6)], 0.5).true_positives, 1);
+    }
+
+    #[test]
+    fn a_counting_object_is_preferred_to_an_ignored_one() {
+        let truth = [object(0, HERE, 0.3), object(0, HERE, 1.0)];
+        let score = match_frame(&[claim(0, 0.9, HERE)], &truth, 0.5);
+        assert_eq!(score, Score { true_positives: 1, ..Score::default() });
+    }
+
+    #[test]
+    fn counts_add_up_over_frames() {
+        let mut sum = Score::default();
+        assert_eq!((sum.recall(), sum.precision()), (None, None));
+        sum.add(match_frame(&[claim(0, 0.9, HERE)], &[object(0, HERE, 1.0)], 0.5));
+        sum.add(match_frame(&[], &[object(0, HERE, 1.0), object(2, THERE, 1.0)], 0.5));
+        sum.add(match_frame(&[claim(2, 0.4, THERE)], &[], 0.5));
+        assert_eq!(sum, Score { true_positives: 1, false_positives: 1, false_negatives: 2, ignored: 0 });
+        assert_eq!((sum.recall(), sum.precision()), (Some(1.0 / 3.0), Some(0.5)));
+    }
+}

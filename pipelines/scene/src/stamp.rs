@@ -93,13 +93,150 @@ pub fn read(luma: &[u8], stride: usize, width: usize, height: usize) -> Option<u
     (bits == bits_of(number)).then_some(number)
 }
 
+/// All 48 cells, the first as the most significant bit. The checksum begins with 0xFF so that zeros do not pass.
 fn bits_of(number: u32) -> u64 {
-    u64::from(PATTERN) << 40 | u64::from(number) << 8 | u64::from(crc8(number.to_be_bytes()))
+    u64::from(PATTERN) << 40 | u64::from(number) << 8 | u64::from(crc8(0xFF, &number.to_be_bytes()))
 }
 
-/// CRC-8 with the polynomial x^8 + x^2 + x + 1 (0x07), begun with 0xFF so that zeros do not pass.
-fn crc8(bytes: [u8; 4]) -> u8 {
-    bytes.iter().fold(0xFF, |crc, byte| {
+/// CRC-8 with the polynomial x^8 + x^2 + x + 1 (0x07), most significant bit first.
+fn crc8(start: u8, bytes: &[u8]) -> u8 {
+    bytes.iter().fold(start, |crc, byte| {
         (0..8).fold(crc ^ byte, |crc, _| if crc & 0x80 != 0 { crc << 1 ^ 0x07 } else { crc << 1 })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    const SIZES: [(usize, usize); 9] = [
+        (160, 120),
+        (120, 160),
+        (96, 96),
+        (176, 144),
+        (320, 180),
+        (640, 360),
+        (854, 480),
+        (1280, 720),
+        (3840, 2160),
+    ];
+
+    fn noise(luma: &mut [u8], strength: f32, random: &mut Random) {
+        for sample in luma {
+            *sample = (f32::from(*sample) + strength * random.between(-1.0, 1.0)).clamp(0.0, 255.0) as u8;
+        }
+    }
+
+    /// Every sample becomes the mean of the 3x3 around it: what a starved encoder leaves of an edge.
+    fn blur(luma: &[u8], width: usize) -> Vec<u8> {
+        let height = luma.len() / width;
+        let mean = |index: usize| {
+            let (x, y) = (index % width, index / width);
+            let (columns, rows) =
+                (x.saturating_sub(1)..(x + 2).min(width), y.saturating_sub(1)..(y + 2).min(height));
+            let count = columns.len() * rows.len();
+            let sum: usize =
+                rows.map(|r| columns.clone().map(|c| usize::from(luma[r * width + c])).sum::<usize>()).sum();
+            (sum / count) as u8
+        };
+        (0..luma.len()).map(mean).collect()
+    }
+
+    #[test]
+    fn what_was_drawn_is_read_at_every_size_and_stride() {
+        for (width, height) in SIZES {
+            let stride = width + 13;
+            let mut luma = vec![90; stride * height];
+            for number in [0, 1, 255, 0x5555_5555, 0xAAAA_AAAA, 123_456_789, u32::MAX] {
+                draw(&mut luma, stride, width, height, number);
+                assert_eq!(read(&luma, stride, width, height), Some(number), "{width}x{height}");
+            }
+        }
+    }
+
+    #[test]
+    fn it_survives_blur_noise_and_a_change_of_range() {
+        let mut random = Random::of(1, &[]);
+        for (width, height) in SIZES.into_iter().filter(|size| size.0 <= 1280) {
+            for round in 0..6 {
+                let number = random.bits() as u32;
+                let mut luma = vec![128; width * height];
+                noise(&mut luma, 100.0, &mut random);
+                draw(&mut luma, width, width, height, number);
+                luma = blur(&luma, width);
+                noise(&mut luma, 40.0, &mut random);
+                if round % 2 == 0 {
+                    // Darker and flatter, as a wrong colour range or a dim transcoder would have it.
+                    luma.iter_mut().for_each(|sample| *sample = (f32::from(*sample) * 0.6 + 10.0) as u8);
+                }
+                assert_eq!(
+                    read(&luma, width, width, height),
+                    Some(number),
+                    "{width}x{height}, round {round}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_cell_is_noticed() {
+        let (width, height) = (640, 360);
+        let cell = cell_pixels(width, height);
+        let [left, top, _, _] = strip(width, height);
+        for index in 0..CELLS {
+            let mut luma = vec![0; width * height];
+            draw(&mut luma, width, width, height, 4711);
+            for y in 0..cell {
+                let start = (top + index / COLUMNS * cell + y) * width + left + index % COLUMNS * cell;
+                luma[start..start + cell].iter_mut().for_each(|sample| *sample = 251 - *sample);
+            }
+            assert_eq!(read(&luma, width, width, height), None, "cell {index} was turned round");
+        }
+    }
+
+    #[test]
+    fn pictures_without_a_stamp_read_as_none() {
+        let mut random = Random::of(2, &[]);
+        let (width, height) = (160, 120);
+        let mut luma = vec![0; width * height];
+        for shade in 0..=255 {
+            luma.fill(shade);
+            assert_eq!(read(&luma, width, width, height), None);
+        }
+        for _ in 0..200 {
+            luma.iter_mut().for_each(|sample| *sample = random.bits() as u8);
+            assert_eq!(read(&luma, width, width, height), None);
+        }
+        // The hardest case: black and white cells by chance. Pattern and checksum let 1 of 65536 pass.
+        let cell = cell_pixels(width, height);
+        let [_, top, strip_width, strip_height] = strip(width, height);
+        let mut passed = 0;
+        for _ in 0..20_000 {
+            let bits = random.bits();
+            for y in 0..strip_height {
+                for x in 0..strip_width {
+                    let index = y / cell * COLUMNS + x / cell;
+                    luma[(top + y) * width + x] = if bits >> index & 1 == 1 { WHITE } else { BLACK };
+                }
+            }
+            passed += u32::from(read(&luma, width, width, height).is_some());
+        }
+        assert!(passed <= 4, "{passed} of 20000 chance patterns passed");
+    }
+
+    #[test]
+    fn a_picture_too_small_for_a_stamp_is_left_alone() {
+        let mut luma = vec![7; 80 * 40];
+        draw(&mut luma, 80, 80, 40, 1);
+        assert!(luma.iter().all(|&sample| sample == 7));
+        assert_eq!(read(&luma, 80, 80, 40), None);
+        assert!(!fits(80, 40) && fits(96, 8));
+    }
+
+    #[test]
+    fn crc8_agrees_with_the_published_check_value() {
+        // CRC-8/SMBUS in Greg Cook's catalogue.
+        assert_eq!(crc8(0, b"123456789"), 0xF4);
+    }
 }
