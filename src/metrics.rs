@@ -461,7 +461,7 @@ impl Registry {
 }
 
 /// What the kernel says about this process; 0 where it does not say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ProcessUsage {
     /// Resident memory.
     pub rss_bytes: u64,

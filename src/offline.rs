@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use watchpost_pipelines::{Frame, Pull, PullPipeline, Spec};
+use watchpost_pipelines::{Frame, Pipeline, Pull, PullPipeline, Spec};
 
 use crate::clock;
 use crate::engine::{Engine, EngineError, TensorView};
@@ -167,7 +167,7 @@ impl Reader<'_> {
         let mut dropped = 0;
         for (input_index, input) in self.inputs.iter().enumerate() {
             let name = format!("detect-{input_index}");
-            let fault = match PullPipeline::start(&input.spec, &name) {
+            let fault = match Pipeline::start_pull(&input.spec, &name) {
                 Err(error) => Some(fault(error.into_failure())),
                 Ok(pipeline) => {
                     let mut lane = Lane { reader: &self, input_index, pool: &pool, bell: &bell };
@@ -204,7 +204,7 @@ impl Lane<'_> {
         dropped: &mut u64,
     ) -> Result<Option<Fault>, Enough> {
         let choice = self.reader.choice;
-        let mut seq = 0;
+        let mut seq: u64 = 0;
         loop {
             let asked = clock::now();
             let frame = match self.next(pipeline)? {

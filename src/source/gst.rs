@@ -138,7 +138,7 @@ pub(crate) fn fault(failure: pipelines::Failure) -> Fault {
         Class::NotFound => Reason::NotFound,
         Class::UnsupportedCodec | Class::NoVideo | Class::MissingElement { .. } => Reason::Unsupported,
         Class::Closed => Reason::Eos,
-        Class::Busy | Class::Decode | Class::Other => Reason::SourceError,
+        Class::Busy | Class::Protocol | Class::Decode | Class::Other => Reason::SourceError,
     };
     Fault { reason, detail: failure.message }
 }
