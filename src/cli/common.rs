@@ -49,8 +49,12 @@ pub struct LoadedModel {
 pub fn find_model(name: &str, code: u8) -> Result<Manifest, Failure> {
     let manifest =
         model::find(name, &model::search_dirs()).map_err(|error| Failure::new(code, error.to_string()))?;
+    if !manifest.notes.is_empty() {
+        let model = &manifest.name;
+        tracing::warn!(model, "no manifest: its recipe was concluded from the file; `watchpost model add` shows and keeps it");
+    }
     for note in &manifest.notes {
-        tracing::warn!(model = manifest.name, "{note}");
+        tracing::info!(model = manifest.name, "{note}");
     }
     Ok(manifest)
 }
