@@ -3,12 +3,19 @@
 //! Each camera and each output has one block, allocated when it is configured; threads hold their block
 //! by `Arc` and count with relaxed atomics. [`Registry::snapshot`] reads all of it for `watchpost debug`.
 
+mod histogram;
+mod snapshot;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
+
+pub use histogram::{Histogram, HistogramSummary};
+pub use snapshot::{
+    CameraSnapshot, Counters, EngineSnapshot, MemoryBytes, Named, OpenHandles, OutputSnapshot, Snapshot,
+};
 
 /// An enum whose variants have one name each, everywhere: in metrics, in records, in reports.
 macro_rules! named {
@@ -86,102 +93,6 @@ impl RestartReason {
     pub fn from_name(name: &str) -> Self {
         Self::ALL.iter().copied().find(|reason| reason.as_str() == name).unwrap_or(Self::Other)
     }
-}
-
-/// Sub-buckets of each octave, as a power of two.
-const SUB_BITS: u32 = 4;
-/// Buckets reach 2^27 µs, about 134 s.
-const TOP_BIT: u32 = 27;
-const BUCKETS: usize = ((TOP_BIT - SUB_BITS + 1) << SUB_BITS) as usize;
-
-/// Durations in fixed buckets: exact below 16 µs, then 16 buckets an octave up to 134 s, longer ones in
-/// the last. A quantile is given as the middle of its bucket: at most 3.2 % beside the true value.
-#[derive(Debug)]
-pub struct Histogram {
-    buckets: [AtomicU64; BUCKETS],
-    sum_us: AtomicU64,
-    max_us: AtomicU64,
-}
-
-fn bucket_index(us: u64) -> usize {
-    let us = us.min((1 << TOP_BIT) - 1);
-    // Which octave, counted from the first that is wider than its sub-buckets.
-    let octave = (63 - us.max(1).leading_zeros()).saturating_sub(SUB_BITS);
-    ((octave << SUB_BITS) as u64 + (us >> octave)) as usize
-}
-
-/// Lower end and width of a bucket in µs. Inverse of [`bucket_index`].
-fn bucket_range(index: usize) -> (u64, u64) {
-    let octave = ((index >> SUB_BITS) as u32).saturating_sub(1);
-    let low = (index as u64 - (u64::from(octave) << SUB_BITS)) << octave;
-    (low, 1 << octave)
-}
-
-impl Default for Histogram {
-    fn default() -> Self {
-        Self {
-            buckets: std::array::from_fn(|_| AtomicU64::new(0)),
-            sum_us: AtomicU64::new(0),
-            max_us: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Histogram {
-    /// Counts one duration.
-    pub fn observe(&self, duration: Duration) {
-        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        self.buckets[bucket_index(us)].fetch_add(1, Relaxed);
-        self.sum_us.fetch_add(us, Relaxed);
-        self.max_us.fetch_max(us, Relaxed);
-    }
-
-    /// Count, sum, maximum and the usual quantiles. Concurrent observations may be half in it.
-    pub fn summary(&self) -> HistogramSummary {
-        let counts: [u64; BUCKETS] = std::array::from_fn(|i| self.buckets[i].load(Relaxed));
-        let count = counts.iter().sum();
-        let max_us = self.max_us.load(Relaxed);
-        let quantile = |q: f64| quantile_us(&counts, count, q).min(max_us as f64) / 1e6;
-        HistogramSummary {
-            count,
-            sum_seconds: self.sum_us.load(Relaxed) as f64 / 1e6,
-            max_seconds: max_us as f64 / 1e6,
-            p50_seconds: quantile(0.50),
-            p95_seconds: quantile(0.95),
-            p99_seconds: quantile(0.99),
-        }
-    }
-}
-
-/// Nearest rank: the middle of the bucket that holds the `ceil(q * count)`-th smallest value; 0 if none.
-fn quantile_us(counts: &[u64; BUCKETS], count: u64, q: f64) -> f64 {
-    let rank = ((q * count as f64).ceil() as u64).max(1);
-    let mut seen = 0;
-    for (index, bucket) in counts.iter().enumerate() {
-        seen += bucket;
-        if seen >= rank {
-            let (low, width) = bucket_range(index);
-            return low as f64 + (width - 1) as f64 / 2.0;
-        }
-    }
-    0.0
-}
-
-/// A [`Histogram`] at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct HistogramSummary {
-    /// Observations.
-    pub count: u64,
-    /// Their sum.
-    pub sum_seconds: f64,
-    /// The longest.
-    pub max_seconds: f64,
-    /// Median.
-    pub p50_seconds: f64,
-    /// 95th percentile.
-    pub p95_seconds: f64,
-    /// 99th percentile.
-    pub p99_seconds: f64,
 }
 
 /// Largest batch that is counted by itself.
@@ -475,15 +386,6 @@ pub struct ProcessUsage {
     pub cpu_seconds: f64,
 }
 
-/// Fields 14 and 15 of proc(5) stat, which counts in hundredths of a second on Linux (USER_HZ).
-fn cpu_seconds() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The process's name, in parentheses, may hold anything.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut ticks = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
-    Some((ticks.next()? + ticks.next()?) as f64 / 100.0)
-}
-
 /// Reads `/proc/self`.
 pub fn process_usage() -> ProcessUsage {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -502,161 +404,14 @@ pub fn process_usage() -> ProcessUsage {
     }
 }
 
-/// Names and numbers that serialise as one object, in this order.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Named(pub Vec<(&'static str, u64)>);
-
-impl Serialize for Named {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
-    }
-}
-
-/// A [`CameraMetrics`] at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the fields are those of CameraMetrics")]
-pub struct CameraSnapshot {
-    pub name: String,
-    pub up: bool,
-    pub generation: u64,
-    pub last_frame_age_ms: Option<u64>,
-    pub frames_in: u64,
-    pub outcomes: Named,
-    pub restarts: Named,
-    pub frame_age: HistogramSummary,
-}
-
-impl CameraSnapshot {
-    /// Frames that arrived and have no outcome yet. Negative would be a frame counted twice.
-    pub fn unaccounted(&self) -> i64 {
-        let settled: u64 = self.outcomes.0.iter().map(|(_, count)| count).sum();
-        self.frames_in as i64 - settled as i64
-    }
-}
-
-/// An [`OutputMetrics`] at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the fields are those of OutputMetrics")]
-pub struct OutputSnapshot {
-    pub name: String,
-    pub published: u64,
-    pub lost: u64,
-    pub too_long: u64,
-    pub readers: u64,
-    pub refused_readers: u64,
-}
-
-/// [`EngineMetrics`] at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct EngineSnapshot {
-    /// Which one.
-    pub backend: String,
-    /// One inference, whatever its batch.
-    pub inference: HistogramSummary,
-    /// `(frames, batches)`, only sizes that happened.
-    pub batch_sizes: Vec<(usize, u64)>,
-}
-
-/// Memory of the process by owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the label values of watchpost_memory_bytes")]
-pub struct MemoryBytes {
-    pub rss: u64,
-    pub pool: u64,
-    pub gpu: u64,
-}
-
-/// What the process holds open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the label values of watchpost_open_handles")]
-pub struct OpenHandles {
-    pub fd: u64,
-    pub thread: u64,
-    pub pipeline: u64,
-    pub slot: u64,
-}
-
-/// A [`Registry`] at one moment. [`Snapshot::counters`] is the `"counters"` of `watchpost debug --json`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Snapshot {
-    /// In the order of the configuration.
-    pub cameras: Vec<CameraSnapshot>,
-    /// In the order of the configuration.
-    pub outputs: Vec<OutputSnapshot>,
-    /// The one engine.
-    pub engine: EngineSnapshot,
-    /// By owner.
-    pub memory_bytes: MemoryBytes,
-    /// By kind.
-    pub handles: OpenHandles,
-}
-
-impl Snapshot {
-    /// All counters under their Prometheus names, as one flat JSON object.
-    pub fn counters(&self) -> Counters<'_> {
-        Counters(self)
-    }
-}
-
-/// Serialises as `{"watchpost_frames_total{camera=\"gate\",outcome=\"detected\"}": 12, …}`. Camera and
-/// output names have an alphabet that needs no escaping.
-#[derive(Debug, Clone, Copy)]
-pub struct Counters<'a>(&'a Snapshot);
-
-impl Serialize for Counters<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for camera in &self.0.cameras {
-            camera_counters(&mut map, camera)?;
-        }
-        let engine = &self.0.engine;
-        let label = format!("backend=\"{}\"", engine.backend);
-        histogram(&mut map, "watchpost_inference_seconds", &label, &engine.inference)?;
-        let batches: u64 = engine.batch_sizes.iter().map(|(_, batches)| batches).sum();
-        let frames: u64 = engine.batch_sizes.iter().map(|(size, batches)| *size as u64 * batches).sum();
-        map.serialize_entry("watchpost_batch_size_count", &batches)?;
-        map.serialize_entry("watchpost_batch_size_sum", &frames)?;
-        for output in &self.0.outputs {
-            let outcomes =
-                [("published", output.published), ("lost", output.lost), ("too_long", output.too_long)];
-            for (outcome, value) in outcomes {
-                let key =
-                    format!("watchpost_records_total{{output=\"{}\",outcome=\"{outcome}\"}}", output.name);
-                map.serialize_entry(&key, &value)?;
-            }
-        }
-        map.end()
-    }
-}
-
-fn camera_counters<M: SerializeMap>(map: &mut M, camera: &CameraSnapshot) -> Result<(), M::Error> {
-    let name = &camera.name;
-    for (outcome, value) in &camera.outcomes.0 {
-        let key = format!("watchpost_frames_total{{camera=\"{name}\",outcome=\"{outcome}\"}}");
-        map.serialize_entry(&key, value)?;
-    }
-    for (reason, value) in &camera.restarts.0 {
-        let key = format!("watchpost_camera_restarts_total{{camera=\"{name}\",reason=\"{reason}\"}}");
-        map.serialize_entry(&key, value)?;
-    }
-    map.serialize_entry(&format!("watchpost_camera_up{{camera=\"{name}\"}}"), &u8::from(camera.up))?;
-    histogram(map, "watchpost_frame_age_seconds", &format!("camera=\"{name}\""), &camera.frame_age)
-}
-
-fn histogram<M: SerializeMap>(
-    map: &mut M,
-    name: &str,
-    label: &str,
-    summary: &HistogramSummary,
-) -> Result<(), M::Error> {
-    map.serialize_entry(&format!("{name}_count{{{label}}}"), &summary.count)?;
-    map.serialize_entry(&format!("{name}_sum{{{label}}}"), &summary.sum_seconds)?;
-    for (quantile, value) in [("0.5", summary.p50_seconds), ("0.99", summary.p99_seconds)] {
-        map.serialize_entry(&format!("{name}{{{label},quantile=\"{quantile}\"}}"), &value)?;
-    }
-    Ok(())
+/// Fields 14 and 15 of proc(5) stat, which counts in hundredths of a second on Linux (USER_HZ).
+fn cpu_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The process's name, in parentheses, may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut ticks = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
+    Some((ticks.next()? + ticks.next()?) as f64 / 100.0)
 }
 
 #[cfg(test)]
-#[path = "metrics_tests.rs"]
 mod tests;

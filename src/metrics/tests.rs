@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::histogram::{BUCKETS, TOP_BIT, bucket_index, bucket_range};
 use super::*;
 use crate::clock;
 
