@@ -53,7 +53,7 @@ fn houses(canvas: &mut Canvas<'_>, width: f32, horizon: f32, random: &mut Random
     while x < width {
         let house = [x, horizon * random.between(0.1, 0.7), x + width * random.between(0.06, 0.2), horizon];
         x = house[2] + width * random.between(0.0, 0.12);
-        let wall = Ink::rgb(random.pick(&[
+        let wall = hazy(random.pick(&[
             [150, 90, 70],
             [180, 170, 150],
             [120, 120, 125],
@@ -62,7 +62,7 @@ fn houses(canvas: &mut Canvas<'_>, width: f32, horizon: f32, random: &mut Random
             [170, 140, 100],
         ]));
         canvas.fill_box(house, wall);
-        let pane = Ink::rgb(random.pick(&[[60, 70, 85], [200, 205, 190], [90, 110, 130]]));
+        let pane = hazy(random.pick(&[[60, 70, 85], [200, 205, 190], [90, 110, 130]]));
         let cell = horizon * random.between(0.12, 0.2);
         let mut y = house[1] + cell * 0.4;
         while y + cell * 0.5 < house[3] {
@@ -74,6 +74,11 @@ fn houses(canvas: &mut Canvas<'_>, width: f32, horizon: f32, random: &mut Random
             y += cell;
         }
     }
+}
+
+/// A colour seen from afar: what passes before the houses stands out from them.
+fn hazy(colour: [u8; 3]) -> Ink {
+    Ink::rgb(colour.map(|channel| (f32::from(channel) * 0.58 + 215.0 * 0.42) as u8))
 }
 
 fn ground(canvas: &mut Canvas<'_>, lane: &Lane, [x1, y1, x2, y2]: [f32; 4], random: &mut Random) {

@@ -59,7 +59,7 @@ struct Layout {
 }
 
 const LAYOUTS: [Layout; 3] = [
-    Layout { height: (0.125, 0.16), width_max: 0.16, spacing: 0.45, speed: (0.03, 0.08) },
+    Layout { height: (0.14, 0.17), width_max: 0.16, spacing: 0.45, speed: (0.03, 0.08) },
     Layout { height: (0.20, 0.25), width_max: 0.24, spacing: 0.47, speed: (0.05, 0.12) },
     Layout { height: (0.32, 0.38), width_max: 0.34, spacing: 0.75, speed: (0.08, 0.17) },
 ];

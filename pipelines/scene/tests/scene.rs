@@ -40,7 +40,7 @@ fn the_pictures_are_those_the_demo_model_was_trained_on() {
         .map(|(seed, number)| fingerprint(&frame(&scene(seed, 640, 360), number)));
     assert_eq!(
         prints,
-        [7_027_831_316_800_652_386, 15_759_361_525_631_961_021, 1_328_578_675_814_581_240],
+        [7_789_992_871_119_947_906, 300_760_380_252_685_916, 3_181_815_676_846_104_174],
         "the scene's pictures have changed"
     );
 }
