@@ -505,6 +505,9 @@ fn with_canary() -> impl Strategy<Value = String> {
         Just(format!("password_credential = \"{CANARY}\"")),
         Just(format!("secret_key = \"{CANARY}\"")),
         Just(format!("key = \"{CANARY}\"")),
+        Just(format!("key = \"{CANARY}")),
+        Just(format!("key = {CANARY}")),
+        Just(format!("camera.gate.key = {CANARY}")),
         Just(format!("password.value = \"{CANARY}\"")),
         Just(format!("inline = {{ password = \"{CANARY}\", slots = 0 }}")),
     ];
