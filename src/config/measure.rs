@@ -73,7 +73,7 @@ pub fn show_duration(duration: Duration) -> String {
     if nanos == 0 {
         return "0s".to_owned();
     }
-    let whole = DURATION_UNITS.iter().rev().find(|(_, unit)| nanos % u128::from(*unit) == 0);
+    let whole = DURATION_UNITS.iter().rev().find(|(_, unit)| nanos.is_multiple_of(u128::from(*unit)));
     match whole {
         Some((name, unit)) => format!("{}{name}", nanos / u128::from(*unit)),
         None => format!("{}ms", nanos as f64 / 1e6),
@@ -83,7 +83,7 @@ pub fn show_duration(duration: Duration) -> String {
 /// A size in its largest whole unit; [`parse_size`] reads it back.
 pub fn show_size(bytes: u64) -> String {
     let mut whole: Vec<_> =
-        SIZE_UNITS.iter().filter(|(_, unit)| bytes >= *unit && bytes % unit == 0).collect();
+        SIZE_UNITS.iter().filter(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit)).collect();
     whole.sort_by_key(|(_, unit)| *unit);
     match whole.last() {
         Some((name, unit)) => format!("{}{name}", bytes / unit),

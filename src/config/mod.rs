@@ -258,6 +258,9 @@ fn settle(mut layers: Layers, environment: &Environment, required: Cameras) -> R
 fn report_unknown_sections(reading: &mut Reading, root: &tree::Table) {
     let known = || KEYS.iter().map(|(section, _)| *section).chain(["defaults"]);
     for (key, node) in root.iter().filter(|(key, _)| !known().any(|known| known == key.as_str())) {
+        if reading.is_full() {
+            return;
+        }
         let shown = reading::shown_key(key);
         let is_table = matches!(node.value, tree::Value::Table(_) | tree::Value::List(_));
         let elsewhere = sections::belongs_to("")(key).filter(|_| !is_table);

@@ -21,6 +21,9 @@ pub(super) fn named_tables<'t>(
     };
     let mut named = Vec::new();
     for (name, node) in table {
+        if reading.is_full() {
+            break;
+        }
         if !matches!(node.value, Value::Table(_)) {
             let message = match super::KEYS.iter().any(|(_, keys)| keys.contains(&name.as_str())) {
                 true => format!("`{name}` stands below [{kind}], but every {kind} needs a name"),

@@ -5,6 +5,9 @@ use std::fmt;
 
 use super::source::{Excerpt, Place, SourceKind, Sources};
 
+/// More mistakes than this are not collected; nobody reads them.
+pub(super) const MOST_PROBLEMS: usize = 1000;
+
 /// How bad a problem is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {

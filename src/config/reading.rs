@@ -8,13 +8,10 @@ use serde_json::Value as Json;
 
 use super::measure;
 use super::nearest::did_you_mean;
-use super::problem::{Problem, Severity};
+use super::problem::{MOST_PROBLEMS, Problem, Severity};
 use super::source::{Place, SourceKind, Sources};
 use super::tree::{Node, Table, Value};
 use super::{Origin, Setting};
-
-/// More mistakes than this are not collected; nobody reads them.
-const MOST_PROBLEMS: usize = 1000;
 
 /// What is collected while the tree is read.
 pub(super) struct Reading {
@@ -44,7 +41,7 @@ impl Reading {
 
     /// Reports that something is missing, unless a syntax error may have swallowed it.
     pub fn missing(&mut self, place: Option<Place>, message: impl Into<String>, hint: Option<&str>) {
-        if self.sources.any_broken() {
+        if self.is_full() || self.sources.any_broken() {
             return;
         }
         match place {
@@ -68,7 +65,7 @@ impl Reading {
         hint: Option<&str>,
         key_only: bool,
     ) {
-        if self.sources.is_broken_at(place) || self.problems.len() >= MOST_PROBLEMS {
+        if self.is_full() || self.sources.is_broken_at(place) {
             return;
         }
         let problem = Problem::at(&self.sources, place, severity, message, key_only);
@@ -76,6 +73,13 @@ impl Reading {
             Some(hint) => problem.with_hint(hint),
             None => problem,
         });
+    }
+
+    /// True when further mistakes would not be collected. One error is always among them, so that no
+    /// number of warnings lets a wrong configuration through.
+    pub fn is_full(&self) -> bool {
+        let is_error = |problem: &Problem| problem.severity == Severity::Error;
+        self.problems.len() >= MOST_PROBLEMS && self.problems.iter().any(is_error)
     }
 
     /// Where a value was set.
@@ -235,7 +239,7 @@ impl<'r, 't> Section<'r, 't> {
     /// Reports every key that nobody asked for. `elsewhere` says for a key which section it belongs to.
     pub fn finish(self, elsewhere: impl Fn(&str) -> Option<String>) {
         for (key, node) in self.own.into_iter().flatten() {
-            if self.known.contains(key.as_str()) {
+            if self.known.contains(key.as_str()) || self.reading.is_full() {
                 continue;
             }
             if let Some(advice) = elsewhere(key) {

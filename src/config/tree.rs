@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Location, Problem, Severity};
+use super::problem::{Location, MOST_PROBLEMS, Problem, Severity};
 use super::source::{Place, Source, SourceIndex, Sources};
 
 /// A table of the merged tree.
@@ -77,7 +77,8 @@ impl Layers {
         let index = self.sources.push(Source::file(name, short_name, text.to_owned()));
         let (table, errors) = DeTable::parse_recoverable(text);
         let mut problems = Vec::new();
-        for error in errors {
+        let room = MOST_PROBLEMS.saturating_sub(self.problems.len());
+        for error in errors.into_iter().take(room) {
             let span = error.span().unwrap_or(text.len()..text.len());
             self.sources.get_mut(index).break_line(span.start);
             problems.push((span, error.message().to_owned()));
