@@ -262,7 +262,8 @@ fn add_into_a_folder_names_the_file_or_copies_it() {
     assert_eq!(copied.labels, ["猫", "犬"]);
     fs::remove_file(&onnx).unwrap();
     assert!(model::find("copied", &dirs).is_ok());
-    assert!(matches!(model::find("linked", &dirs), Err(ModelError::FileMissing { .. })));
+    // The same weights lie under the same name in a searched folder.
+    assert_eq!(model::find("linked", &dirs).unwrap().file().unwrap(), &store.join("a.onnx"));
 
     let error =
         watchpost_model(&["add", path_text(&store.join("a.onnx")), "--labels", "/nowhere"]).unwrap_err();
@@ -309,6 +310,25 @@ fn an_unknown_name_gets_the_nearest_one_and_the_places() {
         assert!(error.contains(words), "{words:?} is not in: {error}");
     }
     assert!(matches!(model::find("a/b", &[]), Err(ModelError::Unknown { .. })));
+}
+
+#[test]
+fn weights_may_lie_in_another_folder_than_their_manifest() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shipped, own) = (folder.path().join("shipped"), folder.path().join("own"));
+    fs::create_dir(&shipped).unwrap();
+    fs::create_dir(&own).unwrap();
+    let onnx = write(&shipped, "m.onnx", yolov8(2, None).encode());
+    watchpost_model(&["add", path_text(&onnx)]).unwrap();
+    let dirs = [shipped.clone(), own.clone()];
+    fs::rename(&onnx, own.join("m.onnx")).unwrap();
+    assert_eq!(model::find("m", &dirs).unwrap().file().unwrap(), &own.join("m.onnx"));
+    // Only the described file will do.
+    fs::write(own.join("m.onnx"), yolov8(3, None).encode()).unwrap();
+    assert!(matches!(model::find("m", &dirs), Err(ModelError::Digest { .. })));
+    fs::remove_file(own.join("m.onnx")).unwrap();
+    let error = model::find("m", &dirs).unwrap_err();
+    assert!(matches!(&error, ModelError::FileMissing { path, .. } if *path == onnx), "{error:?}");
 }
 
 #[test]
