@@ -152,10 +152,6 @@ fn refuse_other_families(facts: &OnnxFacts) -> Result<(), ConcludeError> {
     let rank_of_all = |rank: usize| shapes.iter().all(|shape| shape.len() == rank);
     let other = "use a YOLOX or YOLOv8/11 model for now";
     match shapes.as_slice() {
-        [[_, _, Dim::Fixed(6 | 7)]] => unsupported(
-            "YOLO with NMS inside",
-            "export it without (Ultralytics: nms=False; for YOLO26 and YOLOv10 also end2end=False)",
-        ),
         [[_, Dim::Fixed(_)]] if rank_of_all(2) => Err(ConcludeError::NotADetector {
             reason: format!("its one output {} has a number per class and no boxes", facts.outputs[0]),
         }),
@@ -319,9 +315,19 @@ fn head(
                 family: "YOLOv5/v7 (three anchors per cell)",
                 advice: "use a YOLOX or YOLOv8/11 model for now",
             }),
+            // A list of boxes is no longer than this, and grids are.
+            None if matches!(channels, 6 | 7) && rows <= 1000 => Err(nms_inside()),
             None => Err(unknown()),
         },
+        (None, Some(6 | 7)) => Err(nms_inside()),
         _ => Err(unknown()),
+    }
+}
+
+fn nms_inside() -> ConcludeError {
+    ConcludeError::UnsupportedFamily {
+        family: "YOLO with NMS inside",
+        advice: "export it without (Ultralytics: nms=False; for YOLO26 and YOLOv10 also end2end=False)",
     }
 }
 

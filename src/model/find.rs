@@ -104,17 +104,28 @@ fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
 }
 
+/// The first manifest of this name whose weights are there, or else the first: what is described in
+/// `/usr/share` may lie in `/var/lib`, and another folder may describe the same model and have it.
 fn by_name(name: &str, dirs: &[PathBuf]) -> Result<Manifest, ModelError> {
-    let mut known = Vec::new();
+    let (mut known, mut without_weights) = (Vec::new(), None);
     for listed in list(dirs) {
         let file_stem = listed.path.as_ref().and_then(|path| path.file_stem()).and_then(|stem| stem.to_str());
         match listed.manifest {
-            Ok(manifest) if manifest.name == name => return Ok(manifest),
+            Ok(mut manifest) if manifest.name == name => {
+                if let Some(source) = locate(&manifest, dirs) {
+                    manifest.source = source;
+                    return Ok(manifest);
+                }
+                without_weights.get_or_insert(manifest);
+            }
             Ok(manifest) => known.push(manifest.name),
             // The one that was meant is broken: that is the error to show.
             Err(error) if file_stem == Some(name) => return Err(error),
             Err(_) => {}
         }
+    }
+    if let Some(manifest) = without_weights {
+        return Ok(manifest);
     }
     known.sort();
     known.dedup();
@@ -129,6 +140,15 @@ fn by_name(name: &str, dirs: &[PathBuf]) -> Result<Manifest, ModelError> {
              your own; the path of an .onnx file works, too"
         ),
     })
+}
+
+/// Where the weights of a manifest are: beside it, or under the same file name in one of `dirs`. That it is
+/// the right file, its digest proves later.
+fn locate(manifest: &Manifest, dirs: &[PathBuf]) -> Option<ModelSource> {
+    let Some(beside) = manifest.file() else { return Some(manifest.source.clone()) };
+    let elsewhere =
+        beside.file_name().into_iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
+    std::iter::once(beside.clone()).chain(elsewhere).find(|path| path.is_file()).map(ModelSource::File)
 }
 
 fn conclude_file(path: &Path) -> Result<Manifest, ModelError> {

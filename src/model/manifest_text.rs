@@ -229,11 +229,11 @@ fn unknown(what: &str, found: &str, known: &[&str]) -> String {
     format!("{what} {found:?} is unknown{hint} (known: {})", known.join(", "))
 }
 
-/// The known name that `found` most probably was meant to be.
+/// The known name that `found` most probably was meant to be: a slip of the fingers, or its beginning.
 pub(super) fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
-        .map(|name| (strsim::jaro_winkler(found, name), name))
-        .filter(|(similarity, _)| *similarity > 0.75)
+        .map(|name| (strsim::normalized_damerau_levenshtein(found, name), name))
+        .filter(|(similarity, name)| *similarity >= 0.6 || found.len() >= 3 && name.starts_with(found))
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
 }

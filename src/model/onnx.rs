@@ -22,6 +22,8 @@ const MAX_NAME_BYTES: u64 = 4096;
 const MAX_METADATA_BYTES: u64 = 1 << 20;
 /// All strings together.
 const MAX_STRING_BYTES: u64 = 64 << 20;
+/// Versions of the file format that exist (13 in 2026) or may soon.
+const IR_VERSIONS: std::ops::RangeInclusive<u64> = 1..=40;
 /// Dimensions of one tensor.
 const MAX_RANK: usize = 32;
 
@@ -209,14 +211,20 @@ fn inspect_reader(mut reader: impl Read + Seek, file_bytes: u64) -> Result<OnnxF
     let mut walk = Walk { wire: Wire::new(reader, file_bytes), kept: 0, string_bytes: 0 };
     let mut model = Model { facts: OnnxFacts { file_bytes, ..OnnxFacts::default() }, ..Model::default() };
     match walk.model(&mut model, file_bytes) {
-        // Before the graph has been reached nothing proves that this is ONNX at all.
+        // Before a version or the graph has been reached nothing proves that this is ONNX at all.
         Err(InspectError::Damaged { .. } | InspectError::Truncated { .. } | InspectError::TooMuch { .. })
-            if !model.has_graph =>
+            if !model.has_graph && !IR_VERSIONS.contains(&model.facts.ir_version) =>
         {
             Err(InspectError::NotOnnx { reason: "its first bytes are not those of a model" })
         }
         Err(error) => Err(error),
-        Ok(()) if !model.has_graph => Err(InspectError::NotOnnx { reason: "it has no graph" }),
+        Ok(()) if !model.has_graph && model.facts.ir_version == 0 => {
+            Err(InspectError::NotOnnx { reason: "it has no graph" })
+        }
+        // A cut may fall just between two fields. The operator sets come last.
+        Ok(()) if !model.has_graph || model.facts.opsets.is_empty() => {
+            Err(InspectError::Truncated { expected_bytes: file_bytes + 1, actual_bytes: file_bytes })
+        }
         Ok(()) => Ok(model.finish()),
     }
 }

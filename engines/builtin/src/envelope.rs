@@ -10,6 +10,8 @@ use crate::LoadError;
 
 /// Field of ModelProto that holds the graph.
 const GRAPH_FIELD: u64 = 7;
+/// Field of ModelProto that names the operator sets; every model since IR version 3 has it.
+const OPSET_FIELD: u64 = 8;
 /// More top-level fields than this is no model: metadata has tens of entries.
 const MAX_FIELDS: usize = 65_536;
 
@@ -22,12 +24,17 @@ pub(crate) fn check(reader: impl Read + Seek, total_bytes: u64) -> Result<(), Lo
     if let Some(reason) = other_format(reader.fill_buf()?) {
         return Err(LoadError::NotOnnx { reason: reason.to_owned() });
     }
-    let (mut position, mut has_graph) = (0_u64, false);
+    let (mut position, mut has_graph, mut has_opset) = (0_u64, false, false);
+    let cut = |expected_bytes| LoadError::Truncated { expected_bytes, actual_bytes: total_bytes };
     for _ in 0..MAX_FIELDS {
         if position == total_bytes {
-            return if has_graph { Ok(()) } else { Err(not_onnx("it has no graph")) };
+            return match (has_graph, has_opset) {
+                (true, true) => Ok(()),
+                // Exporters write the operator sets after the graph: a cut just between is a cut.
+                (true, false) => Err(cut(total_bytes + 1)),
+                (false, _) => Err(not_onnx("it has no graph")),
+            };
         }
-        let cut = |expected_bytes| LoadError::Truncated { expected_bytes, actual_bytes: total_bytes };
         let Some((tag, tag_bytes)) = varint(&mut reader)? else { return Err(cut(position + 1)) };
         let (field, wire_type) = (tag >> 3, tag & 7);
         if !is_model_field(field, wire_type) {
@@ -43,6 +50,7 @@ pub(crate) fn check(reader: impl Read + Seek, total_bytes: u64) -> Result<(), Lo
                 return Err(if plausible { cut(end) } else { not_onnx("a field is longer than the file") });
             }
             has_graph |= field == GRAPH_FIELD;
+            has_opset |= field == OPSET_FIELD;
             reader.seek_relative(value.cast_signed())?;
             position = end;
         }

@@ -26,7 +26,8 @@ const MAX_INPUT_SIDE: usize = 8192;
 /// How a model is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// Threads of one inference, at least 1. No other thread works for it.
+    /// Threads of one inference, at least 1. No other thread works for it. (The library also starts a pool
+    /// of its own, which sleeps; `RTEN_NUM_THREADS=1` in the environment keeps that to one thread.)
     pub threads: usize,
     /// Width and height of the input, for models that leave them open. Ignored where the model fixes them.
     pub input_size: Option<(usize, usize)>,
@@ -127,24 +128,23 @@ impl Model {
             model,
             threads: Arc::new(pool),
             input_id,
-            output_ids,
+            output_ids: output_ids.clone(),
             inputs: vec![input],
             outputs: Vec::new(),
         };
         let empty_frame = vec![0.0; loaded.input_len()];
         let values = loaded.infer(&empty_frame).map_err(LoadError::FirstRun)?;
-        loaded.outputs = loaded
-            .output_ids
-            .iter()
-            .zip(&values)
-            .enumerate()
-            .map(|(index, (&id, value))| TensorInfo {
-                name: node_name(&loaded.model, id, index),
-                shape: shape_of(value),
-                dtype: value.dtype().to_string(),
-            })
-            .collect();
-        loaded.run(&empty_frame, &mut |_| {}).map_err(LoadError::FirstRun)?;
+        for (index, (&id, value)) in output_ids.iter().zip(&values).enumerate() {
+            let name = node_name(&loaded.model, id, index);
+            if contiguous_f32(value).is_none() {
+                return Err(LoadError::FirstRun(RunError::OutputType { name }));
+            }
+            let dtype = match value.dtype() {
+                ValueType::Tensor(element) => element.to_string(),
+                other => other.to_string(),
+            };
+            loaded.outputs.push(TensorInfo { name, shape: shape_of(value), dtype });
+        }
         Ok(loaded)
     }
 

@@ -1,0 +1,194 @@
+//! The engine with tiny models made here: what it computes, what it refuses, and how it says so.
+
+mod onnx_writer;
+
+use onnx_writer::{Dim, F16, F32, I64, Onnx, U8, dims, int_attribute, node, node_with, tensor};
+use watchpost_builtin::{LoadError, LoadOptions, Model, RunError};
+
+const OPTIONS: LoadOptions = LoadOptions { threads: 1, input_size: None };
+
+fn load(onnx: &Onnx, options: LoadOptions) -> Result<Model, LoadError> {
+    Model::from_bytes(onnx.encode().leak(), options)
+}
+
+fn load_bytes(bytes: &[u8]) -> Result<Model, LoadError> {
+    Model::from_bytes(bytes.to_vec().leak(), OPTIONS)
+}
+
+fn frame(len: usize) -> Vec<f32> {
+    (0..len).map(|index| index as f32).collect()
+}
+
+#[test]
+fn a_frame_comes_out_as_the_graph_says_with_name_and_shape() {
+    let mut model = load(&Onnx::doubling(&dims(&[1, 3, 2, 4])), OPTIONS).unwrap();
+    assert_eq!(model.inputs()[0].shape, [1, 3, 2, 4]);
+    assert_eq!((model.outputs()[0].name.as_str(), model.outputs()[0].dtype.as_str()), ("doubled", "f32"));
+    let input = frame(24);
+    let mut calls = 0;
+    model
+        .run(&input, &mut |outputs| {
+            calls += 1;
+            assert_eq!((outputs[0].name, outputs[0].shape), ("doubled", &[1, 3, 2, 4][..]));
+            assert!(outputs[0].data.iter().zip(&input).all(|(out, value)| *out == value * 2.0));
+        })
+        .unwrap();
+    assert_eq!(calls, 1);
+}
+
+#[test]
+fn a_transposed_output_is_handed_over_in_row_major_order() {
+    let shape = dims(&[1, 3, 2, 4]);
+    let onnx = Onnx {
+        inputs: vec![tensor("images", F32, &shape)],
+        outputs: vec![tensor("turned", F32, &dims(&[4, 2, 3, 1]))],
+        nodes: vec![node("Transpose", &["images"], &["turned"])],
+        ..Onnx::default()
+    };
+    let mut model = load(&onnx, OPTIONS).unwrap();
+    model
+        .run(&frame(24), &mut |outputs| {
+            assert_eq!(outputs[0].shape, [4, 2, 3, 1]);
+            // Element (x, y, c) of the output is c * 8 + y * 4 + x of the input.
+            assert_eq!(outputs[0].data[..7], [0.0, 8.0, 16.0, 4.0, 12.0, 20.0, 1.0]);
+        })
+        .unwrap();
+}
+
+#[test]
+fn an_output_of_integers_is_converted() {
+    let shape = dims(&[1, 3, 2, 2]);
+    let to_i64 = int_attribute("to", I64);
+    let onnx = Onnx {
+        inputs: vec![tensor("images", F32, &shape)],
+        outputs: vec![tensor("whole", I64, &shape)],
+        nodes: vec![node_with("Cast", &["images"], &["whole"], &[to_i64])],
+        ..Onnx::default()
+    };
+    let mut model = load(&onnx, OPTIONS).unwrap();
+    assert_eq!(model.outputs()[0].dtype, "i32");
+    let input: Vec<f32> = frame(12).iter().map(|value| value + 0.25).collect();
+    model.run(&input, &mut |outputs| assert_eq!(outputs[0].data, frame(12))).unwrap();
+}
+
+#[test]
+fn open_dimensions_are_settled_by_the_caller_and_without_him_refused() {
+    let open = [Dim::Open("batch"), Dim::N(3), Dim::Open("height"), Dim::Open("width")];
+    let sized = LoadOptions { threads: 1, input_size: Some((6, 4)) };
+    let mut model = load(&Onnx::doubling(&open), sized).unwrap();
+    assert_eq!(model.inputs()[0].shape, [1, 3, 4, 6]);
+    model.run(&frame(72), &mut |outputs| assert_eq!(outputs[0].shape, [1, 3, 4, 6])).unwrap();
+
+    let error = load(&Onnx::doubling(&open), OPTIONS).unwrap_err();
+    assert!(matches!(error, LoadError::Input { .. }), "{error}");
+    assert!(error.to_string().contains("leaves width and height open"), "{error}");
+}
+
+#[test]
+fn a_wrong_frame_is_refused_and_the_next_one_works() {
+    let mut model = load(&Onnx::doubling(&dims(&[1, 3, 2, 4])), OPTIONS).unwrap();
+    let error = model.run(&frame(23), &mut |_| panic!("nothing to hand over")).unwrap_err();
+    assert!(matches!(error, RunError::InputLength { expected: 24, actual: 23 }), "{error}");
+    model.run(&frame(24), &mut |outputs| assert_eq!(outputs[0].data[23], 46.0)).unwrap();
+}
+
+#[test]
+fn inputs_that_are_not_one_picture_of_floats_are_refused_by_name() {
+    let mut two = Onnx::doubling(&dims(&[1, 3, 2, 4]));
+    two.inputs.push(tensor("sizes", I64, &dims(&[1, 2])));
+    two.outputs.push(tensor("sizes2", I64, &dims(&[1, 2])));
+    two.nodes.push(node("Identity", &["sizes"], &["sizes2"]));
+    let typed = |dtype| Onnx {
+        inputs: vec![tensor("images", dtype, &dims(&[1, 3, 2, 4]))],
+        outputs: vec![tensor("same", dtype, &dims(&[1, 3, 2, 4]))],
+        nodes: vec![node("Identity", &["images"], &["same"])],
+        ..Onnx::default()
+    };
+    for (onnx, words) in [
+        (two, "2 inputs"),
+        (typed(U8), "images"),
+        (Onnx::doubling(&dims(&[1, 1, 2, 4])), "[1, 1, 2, 4]"),
+        (Onnx::doubling(&dims(&[4, 3, 2, 4])), "[4, 3, 2, 4]"),
+        (Onnx::doubling(&dims(&[3, 4])), "2 dimensions"),
+        (Onnx::doubling(&dims(&[1, 3, 90_000, 90_000])), "8192"),
+    ] {
+        let error = load(&onnx, OPTIONS).unwrap_err();
+        assert!(matches!(error, LoadError::Input { .. }) && error.to_string().contains(words), "{error}");
+    }
+    // The engine computes in f32 and widens f16, so this one works.
+    let half = load(&typed(F16), OPTIONS).unwrap();
+    assert_eq!(half.inputs()[0].dtype, "f32");
+}
+
+#[test]
+fn an_operator_it_does_not_have_is_named() {
+    let mut onnx = Onnx::doubling(&dims(&[1, 3, 2, 4]));
+    onnx.nodes = vec![node("DeformConvFromTheFuture", &["images", "two"], &["doubled"])];
+    match load(&onnx, OPTIONS).unwrap_err() {
+        LoadError::UnsupportedOperator { operator } => {
+            assert!(operator.starts_with("DeformConvFromTheFuture"), "{operator}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_graph_that_contradicts_itself_fails_at_load_and_not_at_the_first_picture() {
+    let mut onnx = Onnx::doubling(&dims(&[1, 3, 2, 4]));
+    onnx.weights = vec![onnx_writer::weights("two", &[5], &[2.0; 5])];
+    let error = load(&onnx, OPTIONS).unwrap_err();
+    assert!(matches!(error, LoadError::FirstRun(_) | LoadError::Invalid { .. }), "{error:?}");
+    onnx.outputs.clear();
+    assert!(matches!(load(&onnx, OPTIONS).unwrap_err(), LoadError::Invalid { .. }));
+}
+
+#[test]
+fn what_is_no_model_is_told_from_what_is_half_of_one() {
+    assert!(matches!(load_bytes(b"").unwrap_err(), LoadError::Empty));
+    for text in
+        [&b"hello, this is a text file\n"[..], b"<!DOCTYPE html><p>", b"version https://git-lfs.x", &[0; 64]]
+    {
+        let error = load_bytes(text).unwrap_err();
+        assert!(matches!(error, LoadError::NotOnnx { .. }), "{error:?}");
+    }
+    let whole = Onnx::doubling(&dims(&[1, 3, 2, 4])).encode();
+    for length in [12, 30, whole.len() / 2, whole.len() - 1] {
+        let error = load_bytes(&whole[..length]).unwrap_err();
+        assert!(matches!(error, LoadError::Truncated { .. }), "{length}: {error:?}");
+    }
+    for length in 0..whole.len() {
+        assert!(load_bytes(&whole[..length]).is_err(), "{length}");
+    }
+}
+
+#[test]
+fn a_file_is_read_from_disk_whatever_its_extension() {
+    let folder = std::env::temp_dir().join(format!("watchpost-builtin-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let bytes = Onnx::doubling(&dims(&[1, 3, 2, 4])).encode();
+    for name in ["model.onnx", "MODEL.ONNX", "model"] {
+        let path = folder.join(name);
+        std::fs::write(&path, &bytes).unwrap();
+        let model = Model::load(&path, OPTIONS);
+        assert!(model.is_ok(), "{name}: {model:?}");
+    }
+    assert!(matches!(
+        Model::load(&folder.join("absent.onnx"), OPTIONS).unwrap_err(),
+        LoadError::Unreadable(_)
+    ));
+    assert!(matches!(Model::load(&folder, OPTIONS).unwrap_err(), LoadError::NotOnnx { .. }));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn no_single_flipped_byte_makes_it_panic() {
+    let whole = Onnx::doubling(&dims(&[1, 3, 2, 4])).encode();
+    for index in 0..whole.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[index] ^= flip;
+            // Either it still is a model or the error is typed; a panic of the library is typed, too.
+            let _ = load_bytes(&bytes);
+        }
+    }
+}
