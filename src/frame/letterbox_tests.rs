@@ -362,6 +362,8 @@ fn pictures_lie_where_the_models_were_trained_to_find_them() {
     assert_eq!(placed(LetterboxTopLeft, 416, 810, 1080), [0, 0, 312, 416]);
     // 427 * 416 / 640 = 277.55 is cut, not rounded.
     assert_eq!(placed(LetterboxTopLeft, 416, 640, 427), [0, 0, 416, 277]);
+    // Not 234: 432 * (416 / 768) is a hair less in double precision.
+    assert_eq!(placed(LetterboxTopLeft, 416, 768, 432), [0, 0, 416, 233]);
     assert_eq!(placed(LetterboxTopLeft, 416, 1, 5000), [0, 0, 1, 416]);
     assert_eq!(placed(Stretch, 320, 7, 5), [0, 0, 320, 320]);
 }
