@@ -97,7 +97,7 @@ fn table(state: &DebugState) -> String {
         number(&state.handles, "pipeline"),
         number(&state.handles, "slot"),
     );
-    let inference = &state.counters["engine"]["inference"];
+    let inference = &state.engine["inference"];
     text += &format!(
         "engine  {} inferences, p50 {:.1} ms, p99 {:.1} ms\n",
         inference["count"],

@@ -32,6 +32,12 @@ pub struct CameraDebug {
     pub last_frame_age_ms: Option<u64>,
     /// Its slots.
     pub slots: Slots,
+    /// Frames that arrived.
+    pub frames_in: u64,
+    /// Frames by what became of them.
+    pub outcomes: serde_json::Value,
+    /// Openings given up for a fault.
+    pub restarts: u64,
 }
 
 /// Everything.
@@ -43,12 +49,15 @@ pub struct DebugState {
     pub memory_bytes: serde_json::Value,
     /// By kind: fd, thread, pipeline, slot.
     pub handles: serde_json::Value,
-    /// All counters and histograms.
+    /// The engine: inference times and batch sizes.
+    pub engine: serde_json::Value,
+    /// All counters under their Prometheus names.
     pub counters: serde_json::Value,
 }
 
 impl DebugState {
     pub(super) fn new(cameras: &[Watched], snapshot: Snapshot) -> Self {
+        let json = |value: serde_json::Result<serde_json::Value>| value.unwrap_or_default();
         let cameras = cameras.iter().zip(&snapshot.cameras).map(|(camera, counted)| CameraDebug {
             name: camera.options.name.clone(),
             state: camera.machine.state().as_str().to_owned(),
@@ -57,13 +66,16 @@ impl DebugState {
             fps: (camera.rate.fps * 10.0).round() / 10.0,
             last_frame_age_ms: counted.last_frame_age_ms,
             slots: Slots { capacity: camera.feed.pool.capacity(), free: camera.feed.pool.free() },
+            frames_in: counted.frames_in,
+            outcomes: json(serde_json::to_value(&counted.outcomes)),
+            restarts: camera.machine.restarts_count(),
         });
-        let json = |value: serde_json::Result<serde_json::Value>| value.unwrap_or_default();
         Self {
             cameras: cameras.collect(),
             memory_bytes: json(serde_json::to_value(&snapshot.memory_bytes)),
             handles: json(serde_json::to_value(&snapshot.handles)),
-            counters: json(serde_json::to_value(&snapshot)),
+            engine: json(serde_json::to_value(&snapshot.engine)),
+            counters: json(serde_json::to_value(snapshot.counters())),
         }
     }
 

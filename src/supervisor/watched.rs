@@ -182,6 +182,9 @@ impl Watched {
         if matches!(state, State::Wedged { .. }) {
             self.wedged.extend(self.running.take());
         }
+        if reason == Some(Reason::Shutdown) {
+            self.detail = None;
+        }
         let detail = reason.and(self.detail.as_deref());
         log(self.feed.name(), &announcement, detail);
         house.publisher.camera_state(&CameraState {

@@ -125,23 +125,22 @@ pub(super) struct Report {
 
 impl Report {
     pub fn new(witness: &Witness, frame_log: &str, state: &DebugState, duration: Duration) -> Self {
-        let camera = &state.counters["cameras"][0];
-        let outcomes = camera["outcomes"].as_object().cloned().unwrap_or_default();
+        let camera = state.cameras.first();
+        let outcomes = camera.and_then(|camera| camera.outcomes.as_object()).cloned().unwrap_or_default();
         let counted: BTreeMap<String, u64> =
             outcomes.into_iter().map(|(name, count)| (name, count.as_u64().unwrap_or(0))).collect();
         let detected = counted.get("detected").copied().unwrap_or(0);
-        let arrived = camera["frames_in"].as_u64().unwrap_or(0);
+        let arrived = camera.map_or(0, |camera| camera.frames_in);
         let done: u64 = counted.values().sum();
         let dropped = counted.into_iter().filter(|(name, count)| name != "detected" && *count > 0).collect();
         let mib = |bytes: u64| (bytes as f64 / 1_048_576.0 * 10.0).round() / 10.0;
-        let restarts = camera["restarts"].as_object().into_iter().flatten();
         Self {
             recall: round(witness.score.recall().unwrap_or(0.0), 4),
             precision: round(witness.score.precision().unwrap_or(0.0), 4),
             latency_ms: latency(&witness.read_at, frame_log),
             frames: Frames { arrived, detected, dropped, in_flight: arrived.saturating_sub(done) },
             rss_mib: Rss { warm: mib(witness.rss_warm_bytes), end: mib(witness.rss_end_bytes) },
-            restarts: restarts.filter_map(|(_, count)| count.as_u64()).sum(),
+            restarts: camera.map_or(0, |camera| camera.restarts),
             backend: witness.backend.clone(),
             duration_s: duration.as_secs_f64(),
             frames_scored: witness.read_at.len() as u64,
