@@ -411,6 +411,7 @@ fn a_password_of_the_defaults_gives_way_to_the_cameras_own() {
     assert_eq!(password(1), (Some("all"), Some("for-b")));
     assert_eq!(password(2), (Some("me"), Some("mine")));
     assert_eq!(password(3), (None, None));
+    assert_eq!(loaded.origins.get("camera.d.username"), None);
     // A mistake in [defaults] is told once, not once a camera.
     let errors =
         load_layers(&[("a.toml", text)], variables([("OWN", "x")]), Demands::RUN).expect_err("unset");

@@ -40,7 +40,6 @@ pub(super) fn read(
     url: Option<(&Node, &CameraUrl)>,
     environment: &Environment,
 ) -> Credentials {
-    let username = read_username(section, url);
     let own: Vec<_> =
         PASSWORD_KEYS.into_iter().filter_map(|key| section.find_own(key).map(|node| (key, node))).collect();
     let url_password = url.and_then(|(node, url)| url.password.clone().map(|password| (node, password)));
@@ -48,12 +47,14 @@ pub(super) fn read(
     check_keys(section, &own, url_place);
     let is_rtsp = url.is_some_and(|(_, url)| matches!(url.locator, Locator::Rtsp { .. }));
     if url.is_some() && !is_rtsp {
-        if let Some(node) = own.first().map(|(_, node)| *node).or(section.find_own("username")) {
+        let username = section.find_own("username");
+        if let Some(node) = own.first().map(|(_, node)| *node).or(username) {
             let message = "user and password have no effect here: only rtsp:// and rtsps:// take them";
             section.reading.warning(node.key_place, message, None);
         }
         return Credentials::default();
     }
+    let username = read_username(section, url);
     let password = match url_password {
         Some((node, password)) => {
             let hint = "better: username = \"…\" and password_credential, password_file or password_env";
