@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use watchpost::config::{
-    self, Auto, Cameras, ConfigErrors, KEYS, Loaded, Locator, OutputKind, Severity, Transport, load,
+    self, Auto, ConfigErrors, Demands, KEYS, Loaded, Locator, OutputKind, Severity, Transport, load,
     load_layers, load_str, report,
 };
 
@@ -46,7 +46,7 @@ fn everything_shown(outcome: &Result<Loaded, ConfigErrors>) -> String {
 
 /// The whole text that a golden file holds for one fixture.
 fn messages_of(name: &str, text: &str) -> String {
-    match load_layers(&[(name, text)], std::iter::empty(), Cameras::Required) {
+    match load_layers(&[(name, text)], std::iter::empty(), Demands::RUN) {
         Ok(loaded) => {
             let warnings: String = loaded.warnings.iter().map(|warning| format!("{warning}\n\n")).collect();
             format!("{warnings}{}", report::render(&loaded))
@@ -120,12 +120,9 @@ fn layers_win_key_by_key_and_keep_their_origin() {
         ("WATCHPOST__DETECTOR__MAX_BATCH_SIZE", "8"),
         ("WATCHPOST_LOG", "not ours"),
     ]);
-    let loaded = load_layers(
-        &[("config.toml", main), ("conf.d/10-site.toml", drop_in)],
-        environment,
-        Cameras::Required,
-    )
-    .unwrap_or_else(|errors| panic!("{errors}"));
+    let loaded =
+        load_layers(&[("config.toml", main), ("conf.d/10-site.toml", drop_in)], environment, Demands::RUN)
+            .unwrap_or_else(|errors| panic!("{errors}"));
     let names: Vec<_> = loaded.config.cameras.iter().map(|camera| camera.name.as_str()).collect();
     assert_eq!(names, ["gate", "roof", "yard"]);
     let gate = &loaded.config.cameras[0];
@@ -148,7 +145,7 @@ fn variables_find_names_that_a_variable_cannot_spell() {
     let text = "[detector]\nmodel = \"m\"\n[camera.Front-Door]\nurl = \"csi://0\"\n";
     let environment =
         variables([("WATCHPOST__CAMERA__FRONT_DOOR__USERNAME", "123"), ("WATCHPOST__DETECTOR__MODEL", "7")]);
-    let loaded = load_layers(&[("a", text)], environment, Cameras::Required).expect("valid");
+    let loaded = load_layers(&[("a", text)], environment, Demands::RUN).expect("valid");
     assert_eq!(loaded.config.cameras.len(), 1);
     assert_eq!(loaded.config.detector.model, "7");
 }
@@ -166,7 +163,7 @@ fn mistaken_variables_are_told_by_name() {
         ("WATCHPOST__memory__soft_limit", "600MiB"),
         ("WATCHPOST__MEMORY__SOFT_LIMITS", "1"),
     ]);
-    let errors = load_layers(&[("a.toml", text)], environment, Cameras::Required).expect_err("mistakes");
+    let errors = load_layers(&[("a.toml", text)], environment, Demands::RUN).expect_err("mistakes");
     let shown = errors.to_string();
     for part in [
         "WATCHPOST__CAMERA__A_B__SLOTS: error: this name could mean a-b or a_b",
@@ -294,7 +291,7 @@ fn unreadable_files_are_mistakes_like_any_other() {
 fn a_configuration_without_cameras_is_told_so_only_where_one_is_needed() {
     let text = "[detector]\nmodel = \"m\"\n";
     assert!(load_str("a.toml", text).is_ok());
-    let errors = load_layers(&[("a.toml", text)], std::iter::empty(), Cameras::Required).expect_err("none");
+    let errors = load_layers(&[("a.toml", text)], std::iter::empty(), Demands::RUN).expect_err("none");
     assert!(errors.to_string().contains("no camera is configured"), "{errors}");
 }
 
@@ -315,7 +312,7 @@ fn passwords_come_from_a_file_a_variable_or_systemd() {
     );
     let folder_name = folder.path().to_str().expect("UTF-8");
     let environment = variables([("B_PASSWORD", "from-variable"), ("CREDENTIALS_DIRECTORY", folder_name)]);
-    let loaded = load_layers(&[("a.toml", &text)], environment, Cameras::Required)
+    let loaded = load_layers(&[("a.toml", &text)], environment, Demands::RUN)
         .unwrap_or_else(|errors| panic!("{errors}"));
     let passwords: Vec<_> =
         loaded.config.cameras.iter().map(|camera| camera.password.as_ref().expect("set").expose()).collect();
@@ -358,8 +355,10 @@ fn a_password_that_is_not_there_names_the_camera() {
             "password_env = \"NOT_SET\"".into(),
             "camera `gate`: `password_env` must name an environment variable",
         ),
-        ("password_credential = \"gate\"".into(), "camera `gate`: `password_credential` needs systemd"),
-        ("password_credential = \"../gate\"".into(), "without /"),
+        (
+            "password_credential = \"gate\"".into(),
+            "camera `gate`: `password_credential` needs LoadCredential=",
+        ),
         ("password_env = 5".into(), "must be a text"),
     ] {
         let text = format!(
@@ -373,8 +372,25 @@ fn a_password_that_is_not_there_names_the_camera() {
     let text =
         "[detector]\nmodel = \"m\"\n[camera.gate]\nurl = \"rtsp://h/s\"\npassword_credential = \"nope\"\n";
     let environment = variables([("CREDENTIALS_DIRECTORY", folder_name.as_str())]);
-    let shown = load_layers(&[("a", text)], environment, Cameras::Required).expect_err("missing").to_string();
+    let shown = load_layers(&[("a", text)], environment, Demands::RUN).expect_err("missing").to_string();
     assert!(shown.contains("names a credential that does not exist"), "{shown}");
+}
+
+#[test]
+fn what_only_the_service_is_given_is_a_warning_for_check() {
+    let text = "[detector]\nmodel = \"m\"\n[defaults]\nusername = \"u\"\n\
+                [camera.a]\nurl = \"rtsp://h/1\"\npassword_credential = \"a\"\n\
+                [camera.b]\nurl = \"rtsp://h/2\"\npassword_env = \"B\"\n";
+    let errors = load_layers(&[("a.toml", text)], std::iter::empty(), Demands::RUN).expect_err("not given");
+    assert_eq!(errors.errors().count(), 2, "{errors}");
+    let loaded = load_layers(&[("a.toml", text)], std::iter::empty(), Demands::CHECK).expect("valid");
+    assert_eq!(loaded.warnings.len(), 2);
+    assert!(
+        loaded
+            .warnings
+            .iter()
+            .all(|warning| warning.hint.as_ref().is_some_and(|hint| hint.contains("service")))
+    );
 }
 
 #[test]
@@ -385,7 +401,7 @@ fn a_password_of_the_defaults_gives_way_to_the_cameras_own() {
                 [camera.c]\nurl = \"rtsp://me:mine@h/3\"\n\
                 [camera.d]\nurl = \"csi://0\"\n";
     let environment = variables([("ALL", "for-all"), ("OWN", "for-b")]);
-    let loaded = load_layers(&[("a.toml", text)], environment, Cameras::Required)
+    let loaded = load_layers(&[("a.toml", text)], environment, Demands::RUN)
         .unwrap_or_else(|errors| panic!("{errors}"));
     let password = |index: usize| {
         let camera = &loaded.config.cameras[index];
@@ -395,9 +411,10 @@ fn a_password_of_the_defaults_gives_way_to_the_cameras_own() {
     assert_eq!(password(1), (Some("all"), Some("for-b")));
     assert_eq!(password(2), (Some("me"), Some("mine")));
     assert_eq!(password(3), (None, None));
+    assert_eq!(loaded.origins.get("camera.d.username"), None);
     // A mistake in [defaults] is told once, not once a camera.
     let errors =
-        load_layers(&[("a.toml", text)], variables([("OWN", "x")]), Cameras::Required).expect_err("unset");
+        load_layers(&[("a.toml", text)], variables([("OWN", "x")]), Demands::RUN).expect_err("unset");
     assert_eq!(errors.errors().count(), 1, "{errors}");
 }
 
@@ -406,7 +423,7 @@ fn the_debug_socket_follows_systemd_the_session_and_the_user() {
     let base = "[detector]\nmodel = \"m\"\n";
     let socket = |text: &str, environment: &[(&str, &str)]| {
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let loaded = load_layers(&[("a", text)], environment, Cameras::Optional).expect("valid");
+        let loaded = load_layers(&[("a", text)], environment, Demands::LOOK).expect("valid");
         loaded.config.debug_socket.map(|path| path.display().to_string())
     };
     let both = [("RUNTIME_DIRECTORY", "/run/watchpost:/run/other"), ("XDG_RUNTIME_DIR", "/run/user/7")];
@@ -435,7 +452,7 @@ fn example() -> PathBuf {
 #[test]
 fn the_example_is_valid_and_explains_every_key() {
     let text = fs::read_to_string(example()).expect("the example");
-    let loaded = load_layers(&[("config.toml", &text)], std::iter::empty(), Cameras::Required)
+    let loaded = load_layers(&[("config.toml", &text)], std::iter::empty(), Demands::RUN)
         .unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(loaded.warnings, []);
     for (section, keys) in KEYS {
@@ -582,7 +599,7 @@ proptest! {
     #[test]
     fn any_toml_is_judged_without_a_panic(text in soup(), name in "WATCHPOST__[A-Z_]{0,30}", value in "\\PC{0,20}") {
         let environment = [(name, value)].into_iter();
-        let outcome = load_layers(&[("a.toml", &text), ("b.toml", &text)], environment, Cameras::Required);
+        let outcome = load_layers(&[("a.toml", &text), ("b.toml", &text)], environment, Demands::RUN);
         let _ = everything_shown(&outcome);
         if let Err(errors) = outcome {
             prop_assert!(errors.errors().count() > 0, "refused without a reason");
@@ -591,8 +608,11 @@ proptest! {
 
     #[test]
     fn a_password_in_a_file_is_never_shown(text in with_canary()) {
-        let shown = everything_shown(&load_layers(&[("a.toml", &text)], std::iter::empty(), Cameras::Required));
-        prop_assert!(!shown.contains(CANARY), "{}\n=====\n{}", text, shown);
+        for demands in [Demands::RUN, Demands::CHECK] {
+            let environment = variables([("CREDENTIALS_DIRECTORY", "/nonexistent")]);
+            let shown = everything_shown(&load_layers(&[("a.toml", &text)], environment, demands));
+            prop_assert!(!shown.contains(CANARY), "{}\n=====\n{}", text, shown);
+        }
     }
 
     #[test]
@@ -609,10 +629,12 @@ proptest! {
             ("GATE".to_owned(), CANARY.to_owned()),
         ];
         if resolved {
+            environment.push(("CREDENTIALS_DIRECTORY".to_owned(), "/nonexistent".to_owned()));
             environment.push(("WATCHPOST__CAMERA__YARD__PASSWORD_ENV".to_owned(), "GATE".to_owned()));
         }
         let text = "[detector]\nmodel = \"m\"\n[camera.gate]\nurl = \"rtsp://h/x\"\n[camera.yard]\nurl = \"rtsp://h/y\"\n";
-        let outcome = load_layers(&[("a.toml", text)], environment.into_iter(), Cameras::Required);
+        let demands = if resolved { Demands::RUN } else { Demands::CHECK };
+        let outcome = load_layers(&[("a.toml", text)], environment.into_iter(), demands);
         let shown = everything_shown(&outcome);
         prop_assert!(!shown.contains(CANARY), "{:?} {:?}\n=====\n{}", before, after, shown);
     }
@@ -625,7 +647,7 @@ proptest! {
             (format!("{index}.toml"), format!("{first}{slots}"))
         }).collect();
         let layers: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-        let loaded = load_layers(&layers, std::iter::empty(), Cameras::Required).expect("valid");
+        let loaded = load_layers(&layers, std::iter::empty(), Demands::RUN).expect("valid");
         let winner = values.iter().rposition(Option::is_some);
         let expected = winner.and_then(|index| values[index]).unwrap_or(2);
         prop_assert_eq!(loaded.config.cameras[0].slots, expected);

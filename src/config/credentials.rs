@@ -19,6 +19,9 @@ use super::tree::Node;
 /// The three ways to give a password.
 pub(super) const PASSWORD_KEYS: [&str; 3] = ["password_credential", "password_env", "password_file"];
 
+/// Where systemd puts the credentials of a service.
+const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
 const MOST_PASSWORD_BYTES: u64 = 4096;
 
 /// User and password of one camera.
@@ -37,7 +40,6 @@ pub(super) fn read(
     url: Option<(&Node, &CameraUrl)>,
     environment: &Environment,
 ) -> Credentials {
-    let username = read_username(section, url);
     let own: Vec<_> =
         PASSWORD_KEYS.into_iter().filter_map(|key| section.find_own(key).map(|node| (key, node))).collect();
     let url_password = url.and_then(|(node, url)| url.password.clone().map(|password| (node, password)));
@@ -45,12 +47,14 @@ pub(super) fn read(
     check_keys(section, &own, url_place);
     let is_rtsp = url.is_some_and(|(_, url)| matches!(url.locator, Locator::Rtsp { .. }));
     if url.is_some() && !is_rtsp {
-        if let Some(node) = own.first().map(|(_, node)| *node).or(section.find_own("username")) {
+        let username = section.find_own("username");
+        if let Some(node) = own.first().map(|(_, node)| *node).or(username) {
             let message = "user and password have no effect here: only rtsp:// and rtsps:// take them";
             section.reading.warning(node.key_place, message, None);
         }
         return Credentials::default();
     }
+    let username = read_username(section, url);
     let password = match url_password {
         Some((node, password)) => {
             let hint = "better: username = \"…\" and password_credential, password_file or password_env";
@@ -129,7 +133,11 @@ fn from_key(
 ) -> Option<Secret> {
     let name = text_of(node).ok()?;
     let found = match key {
-        "password_env" => from_variable(&name, environment),
+        "password_env" | "password_credential" if !is_given(key, &name, environment) => {
+            report_not_given(section, key, node, whose);
+            return None;
+        }
+        "password_env" => Ok(environment.get(&name).unwrap_or_default().to_owned()),
         "password_credential" => from_credential(&name, environment),
         _ => from_file(section, &name, node),
     };
@@ -147,23 +155,35 @@ fn from_key(
     }
 }
 
-fn from_variable(name: &str, environment: &Environment) -> Result<String, String> {
-    let value = environment.get(name);
-    value.map(str::to_owned).ok_or_else(|| {
-        "must name an environment variable that is set and not empty (the name, not the password itself)"
-            .to_owned()
-    })
+/// True if the variable, or systemd's folder of credentials, is there at all.
+fn is_given(key: &str, name: &str, environment: &Environment) -> bool {
+    let variable = if key == "password_env" { name } else { CREDENTIALS_DIRECTORY };
+    environment.get(variable).is_some()
+}
+
+fn report_not_given(section: &mut Section<'_, '_>, key: &str, node: &Node, whose: &str) {
+    let what = match key {
+        "password_env" => {
+            "must name an environment variable that is set and not empty (the name, not the password itself)"
+        }
+        _ => "needs LoadCredential= in the systemd unit, which gives this program CREDENTIALS_DIRECTORY",
+    };
+    let message = format!("{whose}: `{key}` {what}");
+    if section.reading.demands.passwords {
+        let hint = (key == "password_credential").then_some(
+            "without systemd: set CREDENTIALS_DIRECTORY to a folder that holds the file, or use password_file",
+        );
+        section.reading.error(node.place, message, hint);
+    } else {
+        section.reading.warning(node.place, message, Some("not so here; the service may be given it"));
+    }
 }
 
 fn from_credential(name: &str, environment: &Environment) -> Result<String, String> {
     if name.contains('/') || name == "." || name == ".." {
         return Err("must be the name of a systemd credential, without /".to_owned());
     }
-    let Some(folder) = environment.get("CREDENTIALS_DIRECTORY") else {
-        return Err("needs systemd, which did not start this program: add LoadCredential= to the unit, \
-                    or set CREDENTIALS_DIRECTORY to a folder that holds the file"
-            .to_owned());
-    };
+    let folder = environment.get(CREDENTIALS_DIRECTORY).unwrap_or_default();
     files::read_text(&Path::new(folder).join(name), MOST_PASSWORD_BYTES).map_err(|wrong| {
         format!("names a credential that {wrong}: add LoadCredential=NAME:/PATH to the unit")
     })

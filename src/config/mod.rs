@@ -96,13 +96,23 @@ pub const KEYS: [(&str, &[&str]); 6] = [
     ("debug", &["socket"]),
 ];
 
-/// Whether a configuration without a camera is a mistake.
+/// What a sub-command needs of a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cameras {
-    /// `run` and `check`: there is nothing to do without one.
-    Required,
-    /// Sub-commands that bring their own.
-    Optional,
+pub struct Demands {
+    /// A configuration without a camera is a mistake.
+    pub cameras: bool,
+    /// A password whose variable or systemd credential is not there is a mistake; otherwise a warning,
+    /// because only the service is given it.
+    pub passwords: bool,
+}
+
+impl Demands {
+    /// `run`: everything must be there.
+    pub const RUN: Self = Self { cameras: true, passwords: true };
+    /// `check`: an administrator's shell has not what systemd gives the service.
+    pub const CHECK: Self = Self { cameras: true, passwords: false };
+    /// Sub-commands that bring their own cameras, or only look something up.
+    pub const LOOK: Self = Self { cameras: false, passwords: false };
 }
 
 /// Where a value came from.
@@ -187,22 +197,22 @@ pub fn load(
     main: &Path,
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<Loaded, ConfigErrors> {
-    load_with(main, environment, Cameras::Required)
+    load_with(main, environment, Demands::RUN)
 }
 
-/// [`load`] for sub-commands that may do without a camera.
+/// [`load`] for sub-commands that need less than `run`.
 ///
 /// # Errors
 /// As [`load`].
 pub fn load_with(
     main: &Path,
     environment: impl Iterator<Item = (String, String)>,
-    cameras: Cameras,
+    demands: Demands,
 ) -> Result<Loaded, ConfigErrors> {
     let environment = Environment::new(environment);
     let mut layers = Layers::default();
     files::add_files(&mut layers, main)?;
-    settle(layers, &environment, cameras)
+    settle(layers, &environment, demands)
 }
 
 /// One text without an environment; a camera is not required. `name` stands in its messages.
@@ -210,7 +220,7 @@ pub fn load_with(
 /// # Errors
 /// As [`load`].
 pub fn load_str(name: &str, text: &str) -> Result<Loaded, ConfigErrors> {
-    load_layers(&[(name, text)], std::iter::empty(), Cameras::Optional)
+    load_layers(&[(name, text)], std::iter::empty(), Demands { cameras: false, passwords: true })
 }
 
 /// Several texts, each laid over the one before, and an environment.
@@ -220,24 +230,24 @@ pub fn load_str(name: &str, text: &str) -> Result<Loaded, ConfigErrors> {
 pub fn load_layers(
     texts: &[(&str, &str)],
     environment: impl Iterator<Item = (String, String)>,
-    cameras: Cameras,
+    demands: Demands,
 ) -> Result<Loaded, ConfigErrors> {
     let environment = Environment::new(environment);
     let mut layers = Layers::default();
     for (name, text) in texts {
         layers.add_document(name, name, text);
     }
-    settle(layers, &environment, cameras)
+    settle(layers, &environment, demands)
 }
 
-fn settle(mut layers: Layers, environment: &Environment, required: Cameras) -> Result<Loaded, ConfigErrors> {
+fn settle(mut layers: Layers, environment: &Environment, demands: Demands) -> Result<Loaded, ConfigErrors> {
     environment.lay_over(&mut layers);
     let Layers { sources, root, problems } = layers;
-    let mut reading = Reading { sources, problems, settings: Vec::new() };
+    let mut reading = Reading { sources, problems, settings: Vec::new(), demands };
     report_unknown_sections(&mut reading, &root);
     let detector = sections::detector(&mut reading, &root);
     let cameras = camera::cameras(&mut reading, &root, environment);
-    if required == Cameras::Required && !root.contains_key("camera") {
+    if demands.cameras && !root.contains_key("camera") {
         reading.missing(None, "no camera is configured", Some(files::FIRST_STEPS));
     }
     let first_of_debug = reading.settings.len();

@@ -11,7 +11,7 @@ use super::nearest::did_you_mean;
 use super::problem::{MOST_PROBLEMS, Problem, Severity};
 use super::source::{Place, SourceKind, Sources};
 use super::tree::{Node, Table, Value};
-use super::{Origin, Setting};
+use super::{Demands, Origin, Setting};
 
 /// What is collected while the tree is read.
 pub(super) struct Reading {
@@ -21,6 +21,8 @@ pub(super) struct Reading {
     pub problems: Vec<Problem>,
     /// Every value with its origin, in the order of the report.
     pub settings: Vec<Setting>,
+    /// What is a mistake for this sub-command.
+    pub demands: Demands,
 }
 
 impl Reading {
