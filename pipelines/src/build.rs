@@ -124,9 +124,8 @@ fn none_installed(elements: &[&str]) -> Failure {
 }
 
 fn parse(description: &str, name: &str) -> Result<gst::Pipeline, StartError> {
-    let mut context = gst::ParseContext::new();
-    let parsed = gst::parse::launch_full(description, Some(&mut context), gst::ParseFlags::FATAL_ERRORS);
-    let element = parsed.map_err(|error| parse_error(&error, &context))?;
+    let parsed = gst::parse::launch_full(description, None, gst::ParseFlags::FATAL_ERRORS);
+    let element = parsed.map_err(|error| parse_error(&error))?;
     let pipeline = element.downcast::<gst::Pipeline>().map_err(|_| StartError::Template {
         reason: "it is a single element; it needs a source and an element `appsink name=sink`".to_owned(),
     })?;
@@ -135,15 +134,17 @@ fn parse(description: &str, name: &str) -> Result<gst::Pipeline, StartError> {
     Ok(pipeline)
 }
 
-fn parse_error(error: &glib::Error, context: &gst::ParseContext) -> StartError {
-    match context.missing_elements().first() {
-        Some(element) => {
+fn parse_error(error: &glib::Error) -> StartError {
+    // `no element "foo"`: the quoted name is the only place where it is said.
+    let missing = error.message().split('"').nth(1);
+    match (error.kind::<gst::ParseError>(), missing) {
+        (Some(gst::ParseError::NoSuchElement), Some(element)) => {
             let package = package_of(element).to_owned();
             let message = missing_element(element, &package);
-            let class = FailureClass::MissingElement { element: element.clone(), package };
+            let class = FailureClass::MissingElement { element: element.to_owned(), package };
             StartError::Failed(Failure::new(class, message))
         }
-        None => StartError::Template { reason: crate::scrub(error.message()) },
+        _ => StartError::Template { reason: crate::scrub(error.message()) },
     }
 }
 
@@ -165,8 +166,8 @@ fn set_up_sink(core: &Core, spec: &Spec, delivery: Delivery) {
     let (of_sample, of_eos) = (core.reporter.clone(), core.reporter.clone());
     sink.set_callbacks(
         gst_app::AppSinkCallbacks::builder()
-            .new_sample(move |sink| of_sample.outlet.sample(sink))
-            .eos(move |_| of_eos.outlet.event(crate::Event::Eos))
+            .new_sample(move |sink| of_sample.sample(sink))
+            .eos(move |_| of_eos.end())
             .build(),
     );
 }

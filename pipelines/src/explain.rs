@@ -69,6 +69,8 @@ fn classify(error: &glib::Error, words: &str, target: &Target) -> FailureClass {
             | gst::StreamError::Format
             | gst::StreamError::TypeNotFound
             | gst::StreamError::WrongType => FailureClass::Decode,
+            // Nothing was linked: pads of another kind than video are left alone.
+            gst::StreamError::Failed if says(&["not-linked"]) => FailureClass::NoVideo,
             gst::StreamError::Failed if !network && says(&["internal data"]) => FailureClass::Decode,
             _ => FailureClass::Other,
         };

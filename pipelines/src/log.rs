@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use gstreamer as gst;
+use gstreamer::glib;
 use tracing::Level;
 
 use crate::scrub::scrub;
@@ -10,8 +11,8 @@ use crate::scrub::scrub;
 /// Target of the events: `RUST_LOG=gstreamer=debug` shows them.
 const TARGET: &str = "gstreamer";
 
-/// The category that knows why a connection failed.
-const CONNECTION: &str = "rtspconnection";
+/// The categories that say why a connection failed. The RTSP library logs to the default one up to 1.22 at least.
+const CONNECTION: [&str; 2] = ["default", "rtspconnection"];
 
 thread_local! {
     /// What it said last on this thread; the error message is posted by the same thread right after.
@@ -27,13 +28,17 @@ pub(crate) fn take_connection_error() -> Option<String> {
 /// that at trace level. They stay below our own levels because GStreamer warns of much that is no trouble;
 /// what matters arrives as an event.
 pub(crate) fn route() {
+    // GLib prints its criticals to stderr; rtspsrc up to 1.22 causes some when it is stopped early.
+    glib::log_set_default_handler(|domain, level, text| {
+        tracing::debug!(target: TARGET, domain = domain.unwrap_or_default(), ?level, "{}", scrub(text));
+    });
     if gst::log::get_default_threshold() < gst::DebugLevel::Warning {
         gst::log::set_default_threshold(gst::DebugLevel::Warning);
     }
     gst::log::set_active(true);
     gst::log::add_log_function(|category, level, _file, _function, _line, object, message| {
         let (is_error, is_warning) = (level == gst::DebugLevel::Error, level == gst::DebugLevel::Warning);
-        if is_error && category.name() == CONNECTION {
+        if is_error && CONNECTION.contains(&category.name()) {
             let text = message.get().map(|text| scrub(&text));
             CONNECTION_ERROR.set(text);
         }

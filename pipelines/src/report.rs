@@ -1,19 +1,23 @@
 //! What a pipeline has to say: bus messages and our own findings, put into words and sent out.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gstreamer as gst;
-use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
 
-use crate::explain::{Target, explain};
+use crate::explain::{self, Target, explain};
 use crate::failure::{Failure, FailureClass};
 use crate::outlet::{Event, Outlet};
+use crate::spec::SourceKind;
 
 /// Speaks for one pipeline, on any thread.
 pub(crate) struct Reporter {
     pub(crate) outlet: Arc<dyn Outlet>,
     pub(crate) target: Target,
     heard: Mutex<Heard>,
+    /// A frame came out.
+    delivered: AtomicBool,
 }
 
 /// What was said so far.
@@ -27,7 +31,7 @@ struct Heard {
 
 impl Reporter {
     pub(crate) fn new(outlet: Arc<dyn Outlet>, target: Target) -> Self {
-        Self { outlet, target, heard: Mutex::default() }
+        Self { outlet, target, heard: Mutex::default(), delivered: AtomicBool::new(false) }
     }
 
     pub(crate) fn fail(&self, failure: Failure) {
@@ -38,6 +42,22 @@ impl Reporter {
         heard.first_failure = Some(failure.clone());
         drop(heard);
         self.outlet.event(Event::Error(failure));
+    }
+
+    /// A decoded sample waits in `sink`.
+    pub(crate) fn sample(&self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
+        self.delivered.store(true, Ordering::Relaxed);
+        self.outlet.sample(sink)
+    }
+
+    /// The stream is over. A file that ends before it began was not one that can be decoded.
+    pub(crate) fn end(&self) {
+        let is_file = matches!(self.target.kind, SourceKind::File { .. } | SourceKind::Image { .. });
+        if is_file && !self.delivered.load(Ordering::Relaxed) {
+            self.fail(explain::failure(FailureClass::Decode, &self.target));
+        } else {
+            self.outlet.event(Event::Eos);
+        }
     }
 
     pub(crate) fn first_failure(&self) -> Failure {
@@ -79,8 +99,8 @@ impl Reporter {
                     self.element_message(structure);
                 }
             }
-            // The sink says it first unless it is a user's own.
-            gst::MessageView::Eos(_) => self.outlet.event(Event::Eos),
+            // Usually the sink has said it already; not where nothing was ever linked to it.
+            gst::MessageView::Eos(_) => self.end(),
             _ => {}
         }
     }
@@ -97,13 +117,5 @@ impl Reporter {
             }
             _ => {}
         }
-    }
-}
-
-/// Removes the closures that hold the reporter.
-pub(crate) fn silence(pipeline: &gst::Pipeline) {
-    if let Some(bus) = pipeline.bus() {
-        bus.set_sync_handler(|_, _| gst::BusSyncReply::Drop);
-        bus.set_flushing(true);
     }
 }

@@ -120,7 +120,7 @@ pub(crate) const CODECS: &[Codec] = &[
         depayloader: None,
         caps: "image/png",
         parser: None,
-        decoders: &[software("pngdec"), software("avdec_png")],
+        decoders: &[software("pngdec"), software("gdkpixbufdec")],
     },
     Codec {
         name: "WebP",
@@ -128,7 +128,7 @@ pub(crate) const CODECS: &[Codec] = &[
         depayloader: None,
         caps: "image/webp",
         parser: None,
-        decoders: &[software("webpdec"), software("avdec_webp")],
+        decoders: &[software("webpdec")],
     },
     Codec {
         name: "BMP",
@@ -136,7 +136,8 @@ pub(crate) const CODECS: &[Codec] = &[
         depayloader: None,
         caps: "image/bmp",
         parser: None,
-        decoders: &[software("avdec_bmp"), software("gdkpixbufdec")],
+        // avdec_bmp wants the whole file in one buffer, and there is no parser to make one.
+        decoders: &[software("gdkpixbufdec")],
     },
 ];
 
@@ -157,6 +158,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "v4l2h264dec",
             "jpegdec",
             "pngdec",
+            "gdkpixbufdec",
             "qtdemux",
             "matroskademux",
             "avidemux",
@@ -184,9 +186,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ),
     (
         "gstreamer1.0-libav",
-        &["avdec_h264", "avdec_h265", "avdec_mjpeg", "avdec_mpeg4", "avdec_png", "avdec_webp", "avdec_bmp"],
+        &["avdec_h264", "avdec_h265", "avdec_mjpeg", "avdec_mpeg4"],
     ),
-    ("gstreamer1.0-gtk3", &["gdkpixbufdec"]),
     ("gstreamer1.0-libcamera", &["libcamerasrc"]),
     ("nvidia-l4t-gstreamer", &["nvarguscamerasrc", "nvvidconv", "nvv4l2decoder"]),
     ("libgstreamer1.0-0", &["filesrc", "capsfilter"]),
