@@ -48,7 +48,7 @@ fn detector(input: &[Dim], output: &[Dim]) -> Onnx {
     Onnx {
         inputs: vec![tensor("images", F32, input)],
         outputs: vec![tensor("output", F32, output)],
-        nodes: vec![node("Identity", &["images"], &["output"])],
+        nodes: vec![node("Sigmoid", &["images"], &["output"])],
         ..Onnx::default()
     }
 }
@@ -80,7 +80,7 @@ fn facts_are_what_the_file_says() {
     assert_eq!(facts.inputs[0].to_string(), "images f32 [batch, 3, 64, ?]");
     assert_eq!(facts.outputs[0].to_string(), "output f32 [1, 6, 84]");
     assert_eq!((facts.producer.as_str(), facts.ir_version, facts.opsets[""]), ("test", 8, 17));
-    assert_eq!(facts.op_histogram()["Identity"], 1);
+    assert_eq!(facts.op_histogram()["Sigmoid"], 1);
     assert_eq!(facts.initializer_count, 1);
     assert_eq!(facts.metadata["names"], "{0: 'a', 1: 'b'}");
 }

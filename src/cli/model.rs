@@ -209,7 +209,10 @@ fn write_model(add: &AddArgs, target: &Path, toml: &str) -> Result<(), Failure> 
             replace(&copy, |file| io::copy(&mut source, file).map(|_| ())).map_err(failed(&copy))?;
         }
     }
-    replace(target, |file| file.write_all(toml.as_bytes())).map_err(failed(target))
+    replace(target, |file| file.write_all(toml.as_bytes())).map_err(|error| {
+        let hint = if add.dir.is_none() { "; --dir DIR writes it somewhere else" } else { "" };
+        Failure::new(exit::IO, format!("cannot write {}: {error}{hint}", target.display()))
+    })
 }
 
 /// Writes a file so that there is always a whole one: the old until the new is on the disk.

@@ -89,6 +89,9 @@ pub fn conclude(
     refuse_other_families(facts)?;
     let mut say = Said::default();
     let (width, height) = input_size(facts, overrides, &mut say)?;
+    if facts.nodes.iter().any(|node| node.op == "DequantizeLinear") {
+        say.note("INT8 inside (QDQ): the built-in engine computes it more slowly than the float model");
+    }
     let (head, class_count) = head(facts, (width, height), &mut say)?;
     let input = input_recipe(&head, (width, height), overrides, facts, &mut say);
     let labels = labels(facts, class_count, overrides, &mut say)?;
@@ -298,6 +301,11 @@ fn head(
                 "family yolov8 (YOLOv8, 9, 11, 12): output {output} is 4 + {} channels by boxes",
                 channels - 4
             ));
+            if pieces(facts).0 == 0 {
+                say.unknown(
+                    "class scores: 0..1 was assumed, but no Sigmoid makes them; check them with `detect`",
+                );
+            }
             Ok((HeadRecipe::Yolov8, channels - 4))
         }
         (Some(rows), Some(channels)) if channels > 5 => match strides_of(rows) {
@@ -342,9 +350,9 @@ fn refuse_decoded_yolox(facts: &OnnxFacts) -> Result<(), ConcludeError> {
     Ok(())
 }
 
-/// Whether objectness and classes have been through a sigmoid: walks back from the output through
-/// operators that only move numbers, and looks at who made them.
-fn sigmoid_of_yolox(facts: &OnnxFacts, say: &mut Said) -> Result<(), ConcludeError> {
+/// How many pieces of the output come from a Sigmoid, and how many from something else: walks back from
+/// the output through operators that only move numbers, and looks at who made them.
+fn pieces(facts: &OnnxFacts) -> (usize, usize) {
     let makers: std::collections::HashMap<&str, &super::NodeFacts> = facts
         .nodes
         .iter()
@@ -365,6 +373,12 @@ fn sigmoid_of_yolox(facts: &OnnxFacts, say: &mut Said) -> Result<(), ConcludeErr
             _ => others += 1,
         }
     }
+    (sigmoids, others)
+}
+
+/// Objectness and classes of YOLOX must have been through a sigmoid.
+fn sigmoid_of_yolox(facts: &OnnxFacts, say: &mut Said) -> Result<(), ConcludeError> {
+    let (sigmoids, others) = pieces(facts);
     if sigmoids == 0 {
         return Err(ConcludeError::UnsupportedFamily {
             family: "YOLOX without the sigmoid at its end",
@@ -413,6 +427,8 @@ fn input_recipe(
             "scale of the values: 0..255 was assumed; YOLOX models of before 2021-08 want them normalised: \
              then edit scale and offset in the manifest",
         );
+    } else if !facts.metadata.contains_key("names") {
+        say.unknown("scale of the values: 0..1 was assumed; edit scale and offset in the manifest otherwise");
     }
     InputRecipe { width, height, channels, fit, pad: 114, scale: [scale; 3], offset: [0.0; 3] }
 }
