@@ -111,6 +111,7 @@ impl Yolov8 {
 }
 
 /// The greatest of four labels' scores and of the best so far, box by box. NaN is never the greatest.
+// Not inlined: only as arguments are the slices known not to overlap, which vectorising needs.
 #[inline(never)]
 fn keep_greatest(rows: [&[f32]; 4], best: &mut [f32]) {
     let len = best.len();

@@ -374,6 +374,8 @@ fn blend(plane: Plane<'_>, tap: RowTap, len: usize, blended: &mut [i16]) {
 
 /// The weights are all the same, but read from memory: a scalar would be widened outside the loop, and LLVM no
 /// longer see that the product of two `i16` is one instruction.
+// Not inlined, or it could see through the array.
+#[inline(never)]
 fn blend_rows(upper: &[u8], lower: &[u8], weights: &[i16; RUN], blended: &mut [i16]) {
     for ((out, upper), lower) in blended.chunks_mut(RUN).zip(upper.chunks(RUN)).zip(lower.chunks(RUN)) {
         for (((out, &a), &b), &weight) in out.iter_mut().zip(upper).zip(lower).zip(weights) {
@@ -398,6 +400,7 @@ fn blend_pairs(plane: Plane<'_>, tap: RowTap, len: usize, us: &mut [i16], vs: &m
 }
 
 /// As [`blend_rows`] for pairs.
+#[inline(never)]
 fn blend_pair_rows(
     upper: &[[u8; 2]],
     lower: &[[u8; 2]],
