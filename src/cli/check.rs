@@ -9,7 +9,7 @@ use super::common::{ConfigArg, LoadedModel, load_config, load_model, print, prin
 use super::{Failure, exit};
 use crate::budget::{Basis, Budget, show_bytes};
 use crate::config::report::{render, to_json};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Demands, Loaded};
 use crate::decode::{Decoder, Limits};
 use crate::engine;
 use crate::filter::Filter;
@@ -33,7 +33,7 @@ pub struct CheckArgs {
 }
 
 pub(super) fn run(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let loaded = load_config(&args.config.config)?;
+    let loaded = load_config(&args.config.config, Demands::CHECK)?;
     let before_bytes = process_usage().rss_bytes;
     let model = load_model(&loaded.config.detector, exit::CONFIG)?;
     let model_bytes = process_usage().rss_bytes.saturating_sub(before_bytes);

@@ -4,25 +4,22 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::{Failure, exit};
-use crate::config::{self, DetectorOptions, Loaded};
+use crate::config::{self, Demands, DetectorOptions, Loaded};
 use crate::engine::{self, Engine, EngineError};
 use crate::model::{self, Manifest};
 use crate::supervisor::ModelTag;
-
-/// Where the configuration is unless `-c` says otherwise.
-pub const CONFIG_PATH: &str = "/etc/watchpost/config.toml";
 
 /// `-c FILE`
 #[derive(Debug, clap::Args)]
 pub struct ConfigArg {
     /// Configuration file; `conf.d/*.toml` beside it and WATCHPOST__… variables are read after it
-    #[arg(short, long, value_name = "FILE", default_value = CONFIG_PATH)]
+    #[arg(short, long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
     pub config: PathBuf,
 }
 
 /// Reads the configuration; warnings go to the log.
-pub fn load_config(path: &Path) -> Result<Loaded, Failure> {
-    let loaded = config::load(path, config::process_environment())
+pub fn load_config(path: &Path, demands: Demands) -> Result<Loaded, Failure> {
+    let loaded = config::load_with(path, config::process_environment(), demands)
         .map_err(|errors| Failure::new(exit::CONFIG, errors.to_string()))?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::common::{ConfigArg, load_config, print};
 use super::{Failure, exit};
 use crate::budget::show_bytes;
+use crate::config::Demands;
 use crate::supervisor::DebugState;
 
 /// The daemon answers within a second or not at all.
@@ -36,7 +37,7 @@ pub struct DebugArgs {
 pub(super) fn run(args: &DebugArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let socket = match &args.socket {
         Some(socket) => socket.clone(),
-        None => load_config(&args.config.config)?.config.debug_socket.ok_or_else(|| {
+        None => load_config(&args.config.config, Demands::LOOK)?.config.debug_socket.ok_or_else(|| {
             let message = "the configuration turns the debug socket off; name one with [debug] socket = \"…\"";
             Failure::new(exit::UNAVAILABLE, message)
         })?,

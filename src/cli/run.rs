@@ -7,7 +7,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::common::{ConfigArg, LoadedModel, load_config, load_model, start_gstreamer};
 use super::{Failure, exit};
-use crate::config::{CameraOptions, Config, Locator};
+use crate::config::{CameraOptions, Config, Demands, Locator};
+use crate::publish::PublishError;
 use crate::source::{GstSource, SceneSource, Source};
 use crate::supervisor::{Control, Parts, StartError, Supervisor, Verdict};
 
@@ -25,7 +26,7 @@ pub struct RunArgs {
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
-    let config = load_config(&args.config.config)?.config;
+    let config = load_config(&args.config.config, Demands::RUN)?.config;
     start_gstreamer()?;
     let model = load_model(&config.detector, exit::CONFIG)?;
     tracing::info!(
@@ -65,7 +66,10 @@ fn source(camera: &CameraOptions) -> Arc<dyn Source> {
 pub(super) fn start_failure(error: StartError) -> Failure {
     let code = match &error {
         StartError::Classes { .. } => exit::CONFIG,
-        StartError::Publish(_) => exit::UNAVAILABLE,
+        StartError::Publish(
+            PublishError::SocketInUse { .. } | PublishError::PortInUse { .. } | PublishError::Setup { .. },
+        ) => exit::UNAVAILABLE,
+        StartError::Publish(_) => exit::CONFIG,
         StartError::System { .. } => exit::TRY_AGAIN,
     };
     Failure::new(code, error.to_string())
