@@ -53,7 +53,9 @@ impl Watcher {
     pub fn connect(url: &str, codec: Codec, access: Access) -> Self {
         gst::init().unwrap();
         let decode = match codec {
-            Codec::H264 => "rtph264depay name=packets ! h264parse ! avdec_h264 max-threads=1 output-corrupt=false",
+            Codec::H264 => {
+                "rtph264depay name=packets ! h264parse ! avdec_h264 max-threads=1 output-corrupt=false"
+            }
             Codec::H265 => {
                 "rtph265depay name=packets ! h265parse ! avdec_h265 max-threads=1 output-corrupt=false"
             }
