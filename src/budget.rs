@@ -6,11 +6,11 @@
 
 use serde::Serialize;
 
-use crate::config::{Config, Locator, OutputKind};
+use crate::config::{Config, Locator};
 use crate::decode::Decoder;
 use crate::frame::{Letterbox, Work};
 use crate::model::Manifest;
-use crate::publish::STAGING_BYTES;
+use crate::publish::footprint_bytes;
 
 /// The stream that estimates are made for.
 const STREAM_WIDTH: u32 = 1920;
@@ -71,9 +71,7 @@ impl Budget {
         budget.add("engine", "decoding and NMS buffers", 1, decoder.buffer_bytes(), Basis::Exact);
         for output in &config.outputs {
             let owner = format!("output {}", output.name);
-            budget.add(&owner, "lines kept for readers", 1, output.buffer_bytes, Basis::Exact);
-            let readers = if matches!(output.kind, OutputKind::Stdout) { 1 } else { output.max_readers };
-            budget.add(&owner, "staging, one a reader", readers, STAGING_BYTES, Basis::Bounded);
+            budget.add(&owner, "lines kept, and their readers", 1, footprint_bytes(output), Basis::Bounded);
         }
         budget
     }
