@@ -1,0 +1,96 @@
+//! After warm-up the frame path makes no allocation: camera thread, source thread, engine thread.
+//!
+//! A counting allocator counts only on threads that have marked themselves: the fake source and the fake
+//! engine mark the threads they are called on. The control shows that an allocation there is seen.
+
+mod fakes;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use watchpost::metrics::Outcome;
+use watchpost::supervisor::{Supervisor, Verdict};
+
+struct Counting;
+
+static COUNT: AtomicU64 = AtomicU64::new(0);
+static LEAKY_ENGINE: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    static MARKED: Cell<bool> = const { Cell::new(false) };
+}
+
+fn mark() {
+    MARKED.with(|marked| marked.set(true));
+    if LEAKY_ENGINE.load(Ordering::Relaxed) {
+        drop(std::hint::black_box(Box::new([0u8; 64])));
+    }
+}
+
+fn count() {
+    // A thread that is ending has no thread-local values any more; it is not on the frame path.
+    if MARKED.try_with(Cell::get).unwrap_or(false) {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call is passed on unchanged to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn the_frame_path_allocates_nothing_after_warm_up_and_the_test_would_see_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = fakes::FakeEngine::new(Duration::ZERO, mark);
+    let (parts, _sent) = fakes::parts(3, Duration::from_millis(2), engine, folder.path());
+    let supervisor = Supervisor::start(parts).expect("starts");
+    let (control, registry) = (supervisor.control(), supervisor.registry());
+    let running = std::thread::spawn(move || supervisor.run());
+    let detected = || registry.cameras.iter().map(|c| c.outcome_count(Outcome::Detected)).sum::<u64>();
+
+    let wait_for = |frames: u64| {
+        let goal = detected() + frames;
+        for _ in 0..3000 {
+            if detected() >= goal {
+                return;
+            }
+            fakes::wait(Duration::from_millis(10));
+        }
+        panic!("{frames} frames did not come");
+    };
+    wait_for(300);
+    let before = COUNT.load(Ordering::Relaxed);
+    wait_for(2000);
+    let allocations = COUNT.load(Ordering::Relaxed) - before;
+
+    LEAKY_ENGINE.store(true, Ordering::Relaxed);
+    let before = COUNT.load(Ordering::Relaxed);
+    wait_for(100);
+    let control_allocations = COUNT.load(Ordering::Relaxed) - before;
+
+    control.stop("the test is over");
+    assert_eq!(running.join().expect("no panic"), Verdict::Stopped);
+    assert_eq!(allocations, 0, "allocations in 2000 frames");
+    assert!(control_allocations >= 100, "the control saw {control_allocations} of 100 allocations");
+}

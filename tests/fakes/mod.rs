@@ -1,0 +1,173 @@
+//! A source and an engine that do nothing but keep time, so that tests see the frame path alone.
+#![allow(dead_code, reason = "every test binary uses its own part")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use watchpost::config::{CameraOptions, Config, DetectorOptions, Locator, MemoryOptions, OutputKind, OutputOptions};
+use watchpost::engine::{Engine, EngineError, TensorView};
+use watchpost::model::{ChannelOrder, Fit, HeadRecipe, InputRecipe};
+use watchpost::source::{Arrived, Decoded, Fault, MemoryFrame, MemoryPicture, Opening, Receiver, Source, TsSource};
+use watchpost::supervisor::{ModelTag, Parts};
+
+/// Input side of the fake model.
+pub const SIDE: usize = 416;
+/// Boxes of a YOLOX head of that size.
+pub const BOXES: usize = 52 * 52 + 26 * 26 + 13 * 13;
+const CHANNELS: usize = 5 + 3;
+
+/// The one place in these tests where a thread really waits.
+#[allow(clippy::disallowed_methods, reason = "the fakes keep real time")]
+pub fn wait(time: Duration) {
+    std::thread::sleep(time);
+}
+
+#[allow(clippy::disallowed_methods, reason = "the fakes keep real time")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// A camera that shows one picture at a steady rate.
+pub struct FakeSource {
+    pub interval: Duration,
+    /// Called on the camera's thread and on the source's own thread when they begin.
+    pub on_thread: fn(),
+    pub sent: Arc<AtomicU64>,
+}
+
+struct Running {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Opening for Running {}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the fake source does not panic");
+        }
+    }
+}
+
+impl Source for FakeSource {
+    fn open(&self, _generation: u64, receiver: Arc<dyn Receiver>) -> Result<Box<dyn Opening>, Fault> {
+        (self.on_thread)();
+        let over = Arc::new(AtomicBool::new(false));
+        let (flag, on_thread, sent, interval) =
+            (Arc::clone(&over), self.on_thread, Arc::clone(&self.sent), self.interval);
+        let thread = std::thread::spawn(move || {
+            let picture = Arc::new(MemoryPicture::new(640, 360));
+            let mut next = now();
+            on_thread();
+            for number in 1u64.. {
+                wait(next.saturating_duration_since(now()));
+                next += interval;
+                if flag.load(Ordering::Relaxed) {
+                    return;
+                }
+                let frame = Decoded::Memory(MemoryFrame::new(Arc::clone(&picture), number * 1_000_000));
+                sent.fetch_add(1, Ordering::Relaxed);
+                receiver.frame(Arrived { frame, at: now(), wall: SystemTime::UNIX_EPOCH, ts_source: TsSource::Arrival });
+            }
+        });
+        Ok(Box::new(Running { over, thread: Some(thread) }))
+    }
+}
+
+/// An engine whose inference takes a given time and sees three objects in every frame.
+pub struct FakeEngine {
+    pub inference: Duration,
+    pub on_thread: fn(),
+    pub output: Vec<f32>,
+}
+
+impl FakeEngine {
+    pub fn new(inference: Duration, on_thread: fn()) -> Self {
+        let mut output = vec![0.0; BOXES * CHANNELS];
+        for (index, class) in [(700, 0), (1400, 1), (3000, 2)] {
+            let row = &mut output[index * CHANNELS..][..CHANNELS];
+            row[2..4].copy_from_slice(&[1.0, 1.2]);
+            row[4] = 0.9;
+            row[5 + class] = 0.95;
+        }
+        Self { inference, on_thread, output }
+    }
+}
+
+impl Engine for FakeEngine {
+    fn backend(&self) -> &'static str {
+        "fake"
+    }
+
+    fn precision(&self) -> &'static str {
+        "fp32"
+    }
+
+    fn max_batch(&self) -> usize {
+        1
+    }
+
+    fn infer(
+        &mut self,
+        inputs: &[&[f32]],
+        each: &mut dyn FnMut(usize, &[TensorView<'_>]),
+    ) -> Result<(), EngineError> {
+        (self.on_thread)();
+        if !self.inference.is_zero() {
+            wait(self.inference);
+        }
+        for index in 0..inputs.len() {
+            each(index, &[TensorView { name: "output", shape: &[1, BOXES, CHANNELS], data: &self.output }]);
+        }
+        Ok(())
+    }
+}
+
+/// A daemon of `cameras` fake cameras that publishes to a Unix socket in `folder`.
+pub fn parts(cameras: usize, interval: Duration, engine: FakeEngine, folder: &std::path::Path) -> (Parts, Arc<AtomicU64>) {
+    let sent = Arc::new(AtomicU64::new(0));
+    let scene = Locator::Scene { seed: 1, fps: 1, width: 640, height: 360 };
+    let on_thread = engine.on_thread;
+    let options: Vec<CameraOptions> =
+        (0..cameras).map(|index| CameraOptions::new(format!("cam{index}"), scene.clone())).collect();
+    let sources = options
+        .iter()
+        .map(|_| Arc::new(FakeSource { interval, on_thread, sent: Arc::clone(&sent) }) as Arc<dyn Source>)
+        .collect();
+    let socket = OutputKind::Unix { path: folder.join("records.sock"), mode: 0o600 };
+    let config = Config {
+        detector: DetectorOptions::new("fake"),
+        cameras: options,
+        outputs: vec![OutputOptions::new("local", socket)],
+        memory: MemoryOptions::default(),
+        supervisor: Default::default(),
+        debug_socket: None,
+    };
+    let parts = Parts {
+        config,
+        sources,
+        engine: Box::new(engine),
+        tag: ModelTag {
+            name: "fake".to_owned(),
+            sha256: "000000000000".to_owned(),
+            backend: "fake",
+            precision: "fp32",
+        },
+        input: InputRecipe {
+            width: SIDE,
+            height: SIDE,
+            channels: ChannelOrder::Rgb,
+            fit: Fit::LetterboxCentre,
+            pad: 114,
+            scale: [1.0 / 255.0; 3],
+            offset: [0.0; 3],
+        },
+        head: HeadRecipe::Yolox { strides: vec![8, 16, 32] },
+        labels: ["person", "car", "dog"].map(str::to_owned).to_vec(),
+    };
+    (parts, sent)
+}
