@@ -8,7 +8,8 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
 use crate::census::Ticket;
-use crate::failure::StartError;
+use crate::explain;
+use crate::failure::{FailureClass, StartError};
 use crate::report::Reporter;
 use crate::scrub::SecretGuard;
 
@@ -29,6 +30,17 @@ impl Core {
             return Ok(());
         }
         Err(StartError::Failed(self.reporter.first_failure()))
+    }
+
+    /// Says that the source is damaged when nothing came out of it and no thread works on it any more:
+    /// parsebin (and decodebin) up to 1.22 at least swallow the error of a demuxer that fails while it is
+    /// being plugged in, and then nothing more happens, not even the end.
+    pub(crate) fn fail_if_dead(&self) {
+        let elements = self.pipeline.iterate_recurse().into_iter().flatten();
+        let mut pads = elements.flat_map(|element| element.pads());
+        if !self.reporter.has_delivered() && !pads.any(|pad| pad.task_state() == gst::TaskState::Started) {
+            self.reporter.fail(explain::failure(FailureClass::Decode, &self.reporter.target));
+        }
     }
 
     pub(crate) fn name(&self) -> &str {

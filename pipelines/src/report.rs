@@ -50,10 +50,15 @@ impl Reporter {
         self.outlet.sample(sink)
     }
 
+    /// At least one frame came out.
+    pub(crate) fn has_delivered(&self) -> bool {
+        self.delivered.load(Ordering::Relaxed)
+    }
+
     /// The stream is over. A file that ends before it began was not one that can be decoded.
     pub(crate) fn end(&self) {
         let is_file = matches!(self.target.kind, SourceKind::File { .. } | SourceKind::Image { .. });
-        if is_file && !self.delivered.load(Ordering::Relaxed) {
+        if is_file && !self.has_delivered() {
             self.fail(explain::failure(FailureClass::Decode, &self.target));
         } else {
             self.outlet.event(Event::Eos);
