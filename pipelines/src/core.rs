@@ -8,8 +8,7 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
 use crate::census::Ticket;
-use crate::explain;
-use crate::failure::{FailureClass, StartError};
+use crate::failure::StartError;
 use crate::report::Reporter;
 use crate::scrub::SecretGuard;
 
@@ -39,7 +38,7 @@ impl Core {
         let elements = self.pipeline.iterate_recurse().into_iter().flatten();
         let mut pads = elements.flat_map(|element| element.pads());
         if !self.reporter.has_delivered() && !pads.any(|pad| pad.task_state() == gst::TaskState::Started) {
-            self.reporter.fail(explain::failure(FailureClass::Decode, &self.reporter.target));
+            self.reporter.fail_as_unreadable();
         }
     }
 
