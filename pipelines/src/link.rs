@@ -39,7 +39,10 @@ pub(crate) fn streams(
     streams.connect_pad_added(move |_, pad| {
         let (Some(pipeline), Some(raw)) = (weak_pipeline.upgrade(), weak_raw.upgrade()) else { return };
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
-        let Some(structure) = caps.structure(0).filter(|structure| is_video(structure)) else { return };
+        let Some(structure) = caps.structure(0).filter(|structure| is_video(structure)) else {
+            pad_reporter.note_other_stream();
+            return;
+        };
         if pad_taken.swap(true, Ordering::AcqRel) {
             return;
         }

@@ -77,12 +77,14 @@ impl Server {
             let factory = gst_rtsp_server::RTSPMediaFactory::new();
             factory.set_launch(launch);
             factory.set_shared(true);
-            factory.add_role_from_structure(
-                &gst::Structure::builder("viewer")
-                    .field("media.factory.access", true)
-                    .field("media.factory.construct", true)
-                    .build(),
-            );
+            if options.login.is_some() || options.certificate.is_some() {
+                factory.add_role_from_structure(
+                    &gst::Structure::builder("viewer")
+                        .field("media.factory.access", true)
+                        .field("media.factory.construct", true)
+                        .build(),
+                );
+            }
             mounts.add_factory(path, factory);
         }
         if options.login.is_some() || options.certificate.is_some() {
