@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::pool::Pool;
-use super::wake::{Bell, Wake, doorbell};
+use crate::wake::{Bell, Wake, doorbell};
 use crate::metrics::{CameraMetrics, Outcome};
 
 /// A camera's permanent part.

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::wake::Wake;
+use crate::wake::Wake;
 
 /// Time that a camera needs from its admission to a filled slot; the reserve is let in this long before the
 /// running inference is expected to end, plus a tenth of it for the spread of inference times.
