@@ -174,9 +174,7 @@ impl CameraMetrics {
             last_frame_age_ms: self.last_frame_age(now).map(age_ms),
             frames_in: self.frames_in(),
             outcomes: Named(Outcome::ALL.iter().map(|o| (o.as_str(), self.outcome_count(*o))).collect()),
-            restarts: Named(
-                Reason::ALL.iter().map(|r| (r.as_str(), self.restart_count(*r))).collect(),
-            ),
+            restarts: Named(Reason::ALL.iter().map(|r| (r.as_str(), self.restart_count(*r))).collect()),
             frame_age: self.frame_age.summary(),
         }
     }

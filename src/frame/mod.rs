@@ -5,20 +5,20 @@ mod freeze;
 mod letterbox;
 mod letterbox_geometry;
 mod letterbox_reference;
-mod mailbox;
-mod pacer;
 #[cfg(test)]
 mod letterbox_tests;
+mod mailbox;
+mod pacer;
 mod pool;
 mod pump;
 mod turnstile;
 
+pub use crate::source::{Layout, Matrix, Picture, PictureError, Plane, Range};
 pub use feed::Feed;
 pub use freeze::FreezeWatch;
 pub use letterbox::*;
 pub use letterbox_geometry::*;
 pub use letterbox_reference::*;
-pub use crate::source::{Layout, Matrix, Picture, PictureError, Plane, Range};
 pub use mailbox::{Mailbox, Numbered};
 pub use pacer::Pacer;
 pub use pool::{Pool, Slot, SlotMemory};

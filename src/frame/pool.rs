@@ -121,8 +121,8 @@ impl Drop for Slot {
 
 #[cfg(test)]
 mod tests {
-    use crate::wake::doorbell;
     use super::*;
+    use crate::wake::doorbell;
 
     #[test]
     fn free_and_in_flight_add_up_to_the_capacity() {
