@@ -16,9 +16,10 @@ use watchpost_pipelines::{Frame, Pipeline, Pull, PullPipeline, Spec};
 
 use crate::clock;
 use crate::engine::{Engine, EngineError, TensorView};
-use crate::frame::{Bell, Geometry, Letterbox, Pool, Slot, doorbell};
+use crate::frame::{Geometry, Letterbox, Pool, Slot};
 use crate::model::InputRecipe;
 use crate::source::{Fault, borrow_picture, fault};
+use crate::wake::{Bell, doorbell};
 
 /// One being inferred, one ready, one being filled.
 const SLOTS: usize = 3;
@@ -74,7 +75,10 @@ pub struct Ready {
 enum Step {
     Frame(Box<Ready>),
     /// An input is at its end, in order or not.
-    End { input_index: usize, fault: Option<Fault> },
+    End {
+        input_index: usize,
+        fault: Option<Fault>,
+    },
 }
 
 /// What comes of a run.
@@ -104,7 +108,8 @@ pub fn run(
     let (steps_tx, steps_rx) = bounded(SLOTS);
     std::thread::scope(|scope| {
         let reader = Reader { inputs, recipe, choice, stop: &stop, steps: steps_tx };
-        let reading = std::thread::Builder::new().name("input".to_owned()).spawn_scoped(scope, || reader.run());
+        let reading =
+            std::thread::Builder::new().name("input".to_owned()).spawn_scoped(scope, || reader.run());
         let reading = reading.map_err(|error| EngineError::Inference {
             backend: engine.backend(),
             reason: format!("no thread for reading the input: {error}"),

@@ -30,7 +30,10 @@ fn sixty_openings_leave_threads_descriptors_and_objects_as_they_were() {
         stream(&Spec { transport, ..server.spec() }, round.is_multiple_of(3));
         stream(&common::rtsp(&server.url("/nothing")), false);
         let template = "rtspsrc ! appsink name=sink {nonsense}".to_owned();
-        assert!(Pipeline::start(&Spec { template: Some(template), ..server.spec() }, "x", Recorder::new()).is_err());
+        assert!(
+            Pipeline::start(&Spec { template: Some(template), ..server.spec() }, "x", Recorder::new())
+                .is_err()
+        );
         assert_eq!(open_pipelines(), 0);
     };
     for round in 0..8 {
@@ -55,7 +58,9 @@ fn sixty_openings_leave_threads_descriptors_and_objects_as_they_were() {
             )
         },
     );
-    eprintln!("measured: threads and descriptors {baseline:?}, objects {objects}, before and after 60 openings");
+    eprintln!(
+        "measured: threads and descriptors {baseline:?}, objects {objects}, before and after 60 openings"
+    );
     // The same count must be able to see a leak.
     let kept = Pipeline::start(&server.spec(), "kept", Recorder::new()).unwrap();
     assert!(live_objects().unwrap() > objects + 5);

@@ -86,11 +86,15 @@ pub(super) fn run(args: &DetectArgs) -> Result<(), Failure> {
         detector.threads = Auto::Fixed(usize::try_from(threads).unwrap_or(1));
     }
     let mut model = load_model(&detector, exit::NO_INPUT)?;
-    let filter = Filter::new(args.classes.as_deref(), &model.manifest.labels, args.score_threshold)
-        .map_err(|unknown| {
+    let filter = Filter::new(args.classes.as_deref(), &model.manifest.labels, args.score_threshold).map_err(
+        |unknown| {
             let labels = model.manifest.labels.join(", ");
-            Failure::new(exit::USAGE, format!("--classes: no label {}; the model has: {labels}", unknown.join(", ")))
-        })?;
+            Failure::new(
+                exit::USAGE,
+                format!("--classes: no label {}; the model has: {labels}", unknown.join(", ")),
+            )
+        },
+    )?;
     let (name, sink) = open_output(args.output.as_deref())?;
     let mut records = Records { name, sink, line: Vec::with_capacity(4096), written: 0, failure: None };
     let mut stages = Stages::default();
@@ -131,36 +135,37 @@ fn detect(
     let choice = Choice { every: args.every, max_frames: args.max_frames, realtime: args.realtime };
     let mut last = (usize::MAX, 0);
     let mut undecodable = None;
-    let totals = offline::run(inputs, &manifest.input, choice, engine.as_mut(), &mut |ready, outputs, took| {
-        let began = clock::now();
-        let objects = match reader.read(outputs, &ready.geometry, filter) {
-            Ok(objects) => objects,
-            Err(error) => {
-                undecodable = Some(Failure::new(exit::NO_INPUT, error.to_string()));
-                return false;
-            }
-        };
-        let previous = if last.0 == ready.input_index { last.1 } else { 0 };
-        last = (ready.input_index, ready.seq);
-        stages.objects += objects.len() as u64;
-        let record = Detections {
-            camera: &inputs[ready.input_index].name,
-            generation: 1,
-            seq: ready.seq,
-            ts: clock::wall(),
-            ts_source: TsSource::File,
-            pts_ns: ready.pts_ns,
-            stamp: None,
-            latency_ms: clock::now().saturating_duration_since(ready.at).as_secs_f64() * 1e3,
-            frame: FrameSize { width: ready.width, height: ready.height },
-            model: tag.part(),
-            dropped_since_last: ready.seq - previous - 1,
-            objects,
-        };
-        let go_on = records.write(&record);
-        stages.add(ready, took, began);
-        go_on
-    });
+    let totals =
+        offline::run(inputs, &manifest.input, choice, engine.as_mut(), &mut |ready, outputs, took| {
+            let began = clock::now();
+            let objects = match reader.read(outputs, &ready.geometry, filter) {
+                Ok(objects) => objects,
+                Err(error) => {
+                    undecodable = Some(Failure::new(exit::NO_INPUT, error.to_string()));
+                    return false;
+                }
+            };
+            let previous = if last.0 == ready.input_index { last.1 } else { 0 };
+            last = (ready.input_index, ready.seq);
+            stages.objects += objects.len() as u64;
+            let record = Detections {
+                camera: &inputs[ready.input_index].name,
+                generation: 1,
+                seq: ready.seq,
+                ts: clock::wall(),
+                ts_source: TsSource::File,
+                pts_ns: ready.pts_ns,
+                stamp: None,
+                latency_ms: clock::now().saturating_duration_since(ready.at).as_secs_f64() * 1e3,
+                frame: FrameSize { width: ready.width, height: ready.height },
+                model: tag.part(),
+                dropped_since_last: ready.seq - previous - 1,
+                objects,
+            };
+            let go_on = records.write(&record);
+            stages.add(ready, took, began);
+            go_on
+        });
     match undecodable {
         Some(failure) => Err(failure),
         None => totals.map_err(|error| Failure::new(exit::INTERNAL, error.to_string())),
@@ -203,7 +208,8 @@ fn path_input(path: &Path, realtime: bool) -> Input {
 }
 
 fn url_input(text: &str, realtime: bool) -> Result<Input, Failure> {
-    let url = parse_url(text).map_err(|error| Failure::new(exit::USAGE, format!("an input cannot be used: {error}")))?;
+    let url = parse_url(text)
+        .map_err(|error| Failure::new(exit::USAGE, format!("an input cannot be used: {error}")))?;
     if let Locator::File { path } = &url.locator {
         return Ok(path_input(path, realtime));
     }
@@ -212,7 +218,10 @@ fn url_input(text: &str, realtime: bool) -> Result<Input, Failure> {
     camera.username = url.username;
     camera.password = url.password;
     let source = GstSource::new(&camera).ok_or_else(|| {
-        Failure::new(exit::USAGE, "test://scene never ends; watch it with `watchpost run` or `watchpost demo`")
+        Failure::new(
+            exit::USAGE,
+            "test://scene never ends; watch it with `watchpost run` or `watchpost demo`",
+        )
     })?;
     let mut spec = source.spec().clone();
     spec.realtime = realtime;

@@ -5,25 +5,22 @@ mod freeze;
 mod letterbox;
 mod letterbox_geometry;
 mod letterbox_reference;
-mod mailbox;
-mod pacer;
 #[cfg(test)]
 mod letterbox_tests;
-mod picture;
+mod mailbox;
+mod pacer;
 mod pool;
 mod pump;
 mod turnstile;
-mod wake;
 
+pub use crate::source::{Layout, Matrix, Picture, PictureError, Plane, Range};
 pub use feed::Feed;
 pub use freeze::FreezeWatch;
 pub use letterbox::*;
 pub use letterbox_geometry::*;
 pub use letterbox_reference::*;
-pub use picture::*;
 pub use mailbox::{Mailbox, Numbered};
 pub use pacer::Pacer;
 pub use pool::{Pool, Slot, SlotMemory};
 pub use pump::{Bench, End, Pump, Work};
 pub use turnstile::{Answer, Line, Ticket, Turnstile};
-pub use wake::{Bell, Wake, doorbell};

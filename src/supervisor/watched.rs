@@ -11,7 +11,6 @@ use crate::camera::{Action, Announcement, BackoffOptions, Input, Limits, Machine
 use crate::clock;
 use crate::config::{CameraOptions, SupervisorOptions};
 use crate::frame::{Bench, Feed, FreezeWatch, Letterbox, Turnstile, Work};
-use crate::metrics::RestartReason;
 use crate::model::InputRecipe;
 use crate::publish::{CameraState, Publisher};
 use crate::source::{Fault, Source};
@@ -173,7 +172,7 @@ impl Watched {
         self.feed.metrics.set_up(matches!(state, State::Streaming { .. }));
         if let State::Closing { reason, .. } = state {
             if !matches!(reason, Reason::Shutdown | Reason::Ended) {
-                self.feed.metrics.restart(RestartReason::from_name(reason.as_str()));
+                self.feed.metrics.restart(reason);
             }
             if self.detail.is_none() {
                 self.detail = self.own_words(reason);
@@ -202,9 +201,7 @@ impl Watched {
     fn own_words(&self, reason: Reason) -> Option<String> {
         let seconds = |time: Duration| time.as_secs_f64();
         match reason {
-            Reason::Stalled => {
-                Some(format!("no new frame for {:.1} s", seconds(self.options.stall_timeout)))
-            }
+            Reason::Stalled => Some(format!("no new frame for {:.1} s", seconds(self.options.stall_timeout))),
             Reason::OpenTimeout => {
                 Some(format!("no first frame within {:.1} s", seconds(self.options.open_timeout)))
             }
@@ -241,7 +238,12 @@ fn log(camera: &str, announcement: &Announcement, detail: Option<&str>) {
             tracing::info!(camera, generation, reason, "next try in {wait:.1} s");
         }
         State::Wedged { .. } => {
-            tracing::error!(camera, generation, reason, "the teardown does not return; the camera is left alone");
+            tracing::error!(
+                camera,
+                generation,
+                reason,
+                "the teardown does not return; the camera is left alone"
+            );
         }
         State::Stopped => tracing::info!(camera, generation, "stopped: {detail}"),
     }
