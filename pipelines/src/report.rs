@@ -33,7 +33,13 @@ struct Heard {
 
 impl Reporter {
     pub(crate) fn new(outlet: Arc<dyn Outlet>, target: Target) -> Self {
-        Self { outlet, target, heard: Mutex::default(), delivered: AtomicBool::new(false), other_stream: AtomicBool::new(false) }
+        Self {
+            outlet,
+            target,
+            heard: Mutex::default(),
+            delivered: AtomicBool::new(false),
+            other_stream: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn fail(&self, failure: Failure) {

@@ -41,10 +41,10 @@ fn make(launch: &str, path: &Path) {
     watchpost_pipelines::init().unwrap();
     let pipeline = gst::parse::launch(&format!("{launch} ! filesink location={}", path.display())).unwrap();
     pipeline.set_state(gst::State::Playing).unwrap();
-    let message = pipeline
-        .bus()
-        .unwrap()
-        .timed_pop_filtered(gst::ClockTime::from_seconds(20), &[gst::MessageType::Eos, gst::MessageType::Error]);
+    let message = pipeline.bus().unwrap().timed_pop_filtered(
+        gst::ClockTime::from_seconds(20),
+        &[gst::MessageType::Eos, gst::MessageType::Error],
+    );
     assert!(matches!(message.as_ref().map(|m| m.type_()), Some(gst::MessageType::Eos)), "{message:?}");
     pipeline.set_state(gst::State::Null).unwrap();
 }
@@ -87,7 +87,8 @@ fn a_slow_reader_gets_every_frame_too() {
 #[test]
 fn a_pull_pipeline_stops_in_the_middle() {
     let Some(shared) = shared() else { return };
-    let pipeline = Pipeline::start_pull(&file(shared.join("footage/people-walking-720p.mp4")), "half").unwrap();
+    let pipeline =
+        Pipeline::start_pull(&file(shared.join("footage/people-walking-720p.mp4")), "half").unwrap();
     for _ in 0..10 {
         assert!(matches!(pipeline.pull(PATIENCE), Pull::Frame(_)));
     }
@@ -113,9 +114,12 @@ fn a_file_in_real_time_plays_at_its_own_pace() {
 #[test]
 fn photos_are_one_frame_each() {
     let Some(shared) = shared() else { return };
-    for (name, size) in
-        [("bus.jpg", (810, 1080)), ("zidane.jpg", (1280, 720)), ("dog.jpg", (768, 576)), ("sofa-cats.jpg", (640, 480))]
-    {
+    for (name, size) in [
+        ("bus.jpg", (810, 1080)),
+        ("zidane.jpg", (1280, 720)),
+        ("dog.jpg", (768, 576)),
+        ("sofa-cats.jpg", (640, 480)),
+    ] {
         let frames = all(&image(shared.join("footage/photos").join(name))).unwrap();
         assert_eq!(frames.iter().map(|frame| frame.size).collect::<Vec<_>>(), [size], "{name}");
     }
@@ -124,9 +128,12 @@ fn photos_are_one_frame_each() {
 #[test]
 fn images_of_every_kind_open_in_odd_sizes() {
     let folder = tempfile::tempdir().unwrap();
-    for (kind, encoder) in
-        [("jpg", "jpegenc"), ("png", "pngenc"), ("webp", "webpenc"), ("bmp", "videoconvert ! video/x-raw,format=BGR ! avenc_bmp")]
-    {
+    for (kind, encoder) in [
+        ("jpg", "jpegenc"),
+        ("png", "pngenc"),
+        ("webp", "webpenc"),
+        ("bmp", "videoconvert ! video/x-raw,format=BGR ! avenc_bmp"),
+    ] {
         let path = folder.path().join(format!("picture.{kind}"));
         let source = "videotestsrc num-buffers=1 pattern=white ! video/x-raw,width=321,height=123";
         make(&format!("{source} ! videoconvert ! {encoder}"), &path);
@@ -178,7 +185,10 @@ fn sound_alone_is_no_video() {
     let failure = all(&file(&path)).unwrap_err();
     // parsebin may give up before it has shown the sound.
     assert!(matches!(failure.class, FailureClass::NoVideo | FailureClass::Decode), "{failure}");
-    assert!(failure.message.contains("no video stream") || failure.message.contains("not a video"), "{failure}");
+    assert!(
+        failure.message.contains("no video stream") || failure.message.contains("not a video"),
+        "{failure}"
+    );
 }
 
 #[test]

@@ -48,17 +48,22 @@ fn a_canary_password_appears_nowhere() {
         ..ServerOptions::default()
     });
     // Everything of the client; the server's own log in this process would be its own affair.
-    for category in ["rtspsrc", "default", "rtpsession", "udpsrc", "GST_PIPELINE", "parse", "GST_EVENT", "basesrc"] {
+    for category in
+        ["rtspsrc", "default", "rtpsession", "udpsrc", "GST_PIPELINE", "parse", "GST_EVENT", "basesrc"]
+    {
         gst::log::set_threshold_for_name(category, gst::DebugLevel::Trace);
     }
-    let credentials = |password: &str| Some(Credentials { username: "viewer".into(), password: password.into() });
+    let credentials =
+        |password: &str| Some(Credentials { username: "viewer".into(), password: password.into() });
     let mut said = String::new();
     let mut watch = |spec: &Spec| {
         said.push_str(&format!("{spec:?}\n"));
         let recorder = Recorder::new();
         match Pipeline::start(spec, "secret", recorder.clone()) {
             Ok(pipeline) => {
-                drop(recorder.wait("frame or failure", 15, |memory| memory.frames_total > 3 || memory.over()));
+                drop(
+                    recorder.wait("frame or failure", 15, |memory| memory.frames_total > 3 || memory.over()),
+                );
                 pipeline.stop();
                 said.push_str(&format!("{:?}\n", recorder.memory().events));
             }
@@ -73,7 +78,8 @@ fn a_canary_password_appears_nowhere() {
     watch(&Spec { kind: SourceKind::Rtsp { url: "rtsp://127.0.0.1:1/x".into() }, ..right.clone() });
     let other_user = Some(Credentials { username: "stranger".into(), password: CANARY.into() });
     watch(&Spec { credentials: other_user, ..right.clone() });
-    let in_template = format!("rtspsrc location=rtsp://viewer:{CANARY}@127.0.0.1:1/x ! nosuch ! appsink name=sink");
+    let in_template =
+        format!("rtspsrc location=rtsp://viewer:{CANARY}@127.0.0.1:1/x ! nosuch ! appsink name=sink");
     watch(&Spec { template: Some(in_template.replace('ü', "u")), credentials: None, ..right.clone() });
     // A URL that still has its password in it, against the advice.
     let url = server.url("/nothing").replace("rtsp://", "rtsp://viewer:Canary-7391@");
