@@ -101,6 +101,7 @@ pub struct Frame {
     pts_ns: Option<u64>,
     age: Option<Duration>,
     capture_unix_ns: Option<i64>,
+    source_time_runs: bool,
 }
 
 impl Frame {
@@ -133,7 +134,21 @@ impl Frame {
             pts_ns: running.map(gst::ClockTime::nseconds),
             age,
             capture_unix_ns: None,
+            source_time_runs: true,
         })
+    }
+
+    pub(crate) fn with_source_time(self, source_time_runs: bool) -> Self {
+        Self { source_time_runs, ..self }
+    }
+
+    /// False for a frame whose source still has the timestamp that it had at the frame before: a network
+    /// camera whose RTP timestamps stand still, although [`Self::pts_ns`], which GStreamer corrects by the
+    /// time of arrival, runs on. Single frames of a healthy stream can say so, too, where a decoder gives
+    /// several at once.
+    #[must_use]
+    pub fn source_time_runs(&self) -> bool {
+        self.source_time_runs
     }
 
     /// Width in pixels.

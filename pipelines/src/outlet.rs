@@ -66,8 +66,13 @@ pub enum Pull {
 
 /// Where samples and messages of one pipeline go.
 pub(crate) trait Outlet: Send + Sync {
-    /// A decoded sample waits in `sink`. Runs on the streaming thread.
-    fn sample(&self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError>;
+    /// A decoded sample waits in `sink`. Runs on the streaming thread. `source_times` is how often the
+    /// source's own timestamps have changed so far, where it has some.
+    fn sample(
+        &self,
+        sink: &gst_app::AppSink,
+        source_times: Option<u64>,
+    ) -> Result<gst::FlowSuccess, gst::FlowError>;
     /// A message. The first [`Event::Eos`] or [`Event::Error`] is the last event.
     fn event(&self, event: Event);
     /// From now on nothing gets out; returns when the last callback has.
@@ -84,6 +89,8 @@ pub(crate) struct Push {
 #[derive(Default)]
 struct Progress {
     described: bool,
+    /// At the frame before.
+    source_times: Option<u64>,
     finished: bool,
 }
 
@@ -105,13 +112,22 @@ impl Push {
 }
 
 impl Outlet for Push {
-    fn sample(&self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
+    fn sample(
+        &self,
+        sink: &gst_app::AppSink,
+        source_times: Option<u64>,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
         // A missing sample means that the sink is being shut down or that a newer one took its place.
         let Some(sample) = sink.try_pull_sample(gst::ClockTime::ZERO) else {
             return Ok(gst::FlowSuccess::Ok);
         };
-        let describe = !std::mem::replace(&mut self.progress().described, true);
-        let frame = Frame::new(&sample, sink);
+        let (describe, source_time_runs) = {
+            let mut progress = self.progress();
+            let before = std::mem::replace(&mut progress.source_times, source_times);
+            let describe = !std::mem::replace(&mut progress.described, true);
+            (describe, source_times.is_none() || source_times != before)
+        };
+        let frame = Frame::new(&sample, sink).map(|frame| frame.with_source_time(source_time_runs));
         self.with_receiver(|receiver| {
             if describe {
                 receiver.event(Event::SourceInfo(crate::build::describe(sink, &sample)));
@@ -187,7 +203,11 @@ impl Inbox {
 }
 
 impl Outlet for Inbox {
-    fn sample(&self, _sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
+    fn sample(
+        &self,
+        _sink: &gst_app::AppSink,
+        _source_times: Option<u64>,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
         self.state().ready_count += 1;
         self.changed.notify_all();
         Ok(gst::FlowSuccess::Ok)

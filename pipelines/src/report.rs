@@ -9,12 +9,14 @@ use gstreamer_app as gst_app;
 use crate::explain::{self, Target, explain};
 use crate::failure::{Failure, FailureClass};
 use crate::outlet::{Event, Outlet};
+use crate::rtp_times::RtpTimes;
 use crate::spec::SourceKind;
 
 /// Speaks for one pipeline, on any thread.
 pub(crate) struct Reporter {
     pub(crate) outlet: Arc<dyn Outlet>,
     pub(crate) target: Target,
+    pub(crate) rtp_times: Arc<RtpTimes>,
     heard: Mutex<Heard>,
     /// A frame came out.
     delivered: AtomicBool,
@@ -36,6 +38,7 @@ impl Reporter {
         Self {
             outlet,
             target,
+            rtp_times: Arc::default(),
             heard: Mutex::default(),
             delivered: AtomicBool::new(false),
             other_stream: AtomicBool::new(false),
@@ -55,7 +58,7 @@ impl Reporter {
     /// A decoded sample waits in `sink`.
     pub(crate) fn sample(&self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
         self.delivered.store(true, Ordering::Relaxed);
-        self.outlet.sample(sink)
+        self.outlet.sample(sink, self.rtp_times.changes_count())
     }
 
     /// At least one frame came out.

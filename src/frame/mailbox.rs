@@ -89,7 +89,7 @@ impl Mailbox {
         }
         let pts_ns = arrived.frame.pts_ns();
         // A frame without a timestamp, or with the one of its predecessor, is no sign of life.
-        if pts_ns.is_some() && pts_ns != inside.last_pts_ns {
+        if pts_ns.is_some() && pts_ns != inside.last_pts_ns && arrived.frame.source_time_runs() {
             inside.last_pts_ns = pts_ns;
             self.feed.progressed(arrived.at);
         }

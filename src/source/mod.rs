@@ -53,6 +53,14 @@ impl Decoded {
         }
     }
 
+    /// Whether the source's own time went on since the frame before it.
+    pub fn source_time_runs(&self) -> bool {
+        match self {
+            Self::Gst(frame) => frame.source_time_runs(),
+            Self::Memory(_) => true,
+        }
+    }
+
     /// Presentation time in the stream, in nanoseconds.
     pub fn pts_ns(&self) -> Option<u64> {
         match self {
