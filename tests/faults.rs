@@ -134,7 +134,7 @@ impl Stage {
     }
 
     /// One fault from its beginning to the recovery; a row of the table.
-    fn suffer(&mut self, fault: Fault) -> [String; 5] {
+    fn suffer(&mut self, fault: Fault) -> [String; 6] {
         let (before, mark, began) = (self.count(), self.daemon.mark(), clock::now());
         self.victim.inject(fault).expect("the fault is known");
         let noticed = self.outage(fault, mark, began);
@@ -149,7 +149,8 @@ impl Stage {
         let neighbours = self.neighbours(fault.name(), &before, &after);
         let (reasons, noticed) = noticed;
         let noticed = noticed.map_or("-".to_owned(), |at| seconds(began, at));
-        [fault.name().to_owned(), reasons, noticed, seconds(healed, recovered), neighbours]
+        let rss = format!("{:.1} MiB", usage(self.daemon.pid()).rss_bytes as f64 / f64::from(1 << 20));
+        [fault.name().to_owned(), reasons, noticed, seconds(healed, recovered), neighbours, rss]
     }
 
     /// The fault's time; why the camera was down, and when that was noticed.
@@ -222,7 +223,7 @@ fn every_fault_is_noticed_told_and_recovered_from_and_the_neighbours_go_on() {
     let _alone = alone();
     let mut stage = Stage::new();
     let warm = usage(stage.daemon.pid());
-    let mut rows = vec![["fault", "reasons", "noticed after", "recovered after", "neighbours"].map(str::to_owned)];
+    let mut rows = vec![["fault", "reasons", "noticed after", "recovered after", "neighbours", "rss"].map(str::to_owned)];
     for fault in Fault::all() {
         let row = stage.suffer(fault);
         eprintln!("{}", row.join(" | "));
@@ -245,9 +246,10 @@ fn every_fault_is_noticed_told_and_recovered_from_and_the_neighbours_go_on() {
     assert!(!records.iter().any(|record| record.detail().contains(PASSWORD)), "the password is in a record");
 }
 
-fn print_table(rows: &[[String; 5]]) {
+fn print_table(rows: &[[String; 6]]) {
     for row in rows {
-        eprintln!("| {:18} | {:34} | {:13} | {:15} | {:26} |", row[0], row[1], row[2], row[3], row[4]);
+        let [fault, reasons, noticed, recovered, neighbours, rss] = row;
+        eprintln!("| {fault:18} | {reasons:25} | {noticed:13} | {recovered:15} | {neighbours:24} | {rss:9} |");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The daemon as its users run it: a process with a configuration file, whose records arrive on a pipe, and
 //! which is told to end by a signal. The cameras are real RTSP servers in the test's own process.
-#![allow(dead_code, reason = "every test binary uses its own part")]
+#![allow(dead_code, unused_imports, reason = "every test binary uses its own part")]
 
 mod record;
 
