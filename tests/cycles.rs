@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::fd::IntoRawFd;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use support::{PATIENCE, Usage, pause, usage, wait_for};
@@ -19,7 +20,7 @@ use watchpost::metrics::Registry;
 use watchpost::source::{Fault, GstSource, Opening, Receiver, Source};
 use watchpost::supervisor::{Control, Supervisor, Verdict};
 use watchpost_pipelines::{live_objects, open_pipelines};
-use watchpost_testcam::{Codec, Picture};
+use watchpost_testcam::Picture;
 
 const ROLE: &str = "CYCLES_ROLE";
 const LEAK: &str = "CYCLES_LEAK";
@@ -44,6 +45,9 @@ const FULL: Plan = Plan { warm_stops: 30, warm_stalls: 10, stops: 140, stalls: 6
 const CONTROL: Plan = Plan { warm_stops: 12, warm_stalls: 2, stops: 20, stalls: 2 };
 /// Memory is allowed some slack, so it takes more of them.
 const CONTROL_MEMORY: Plan = Plan { warm_stops: 12, warm_stalls: 2, stops: 50, stalls: 2 };
+
+/// What stalls take turns in: pictures missing, answers missing, everything missing, everything wrong.
+const FAULTS: [&str; 6] = ["keepalive-only", "stop-sending", "close", "garbage", "accept-silent", "vanish"];
 
 /// What leaks on purpose.
 #[derive(Clone, Copy, PartialEq)]
@@ -166,13 +170,13 @@ fn the_camera_of_the_other_tests() {
     let mut options = support::scene(1);
     options.picture = Picture::Scene { seed: 1, width: 320, height: 192, fps: 15 };
     // Every picture can be the first one, so that an opening takes no longer than it must.
-    options.codec = Codec::Mjpeg;
+    options.gop = 1;
     let camera = support::camera(options);
     println!("url={}", camera.url());
     for order in std::io::stdin().lines().map_while(Result::ok) {
-        match order.as_str() {
-            "mute" => camera.inject(watchpost_testcam::Fault::KeepaliveOnly).expect("known"),
-            _ => camera.heal(),
+        match order.parse() {
+            Ok(fault) => camera.inject(fault).expect("a known fault"),
+            Err(_) => camera.heal(),
         }
     }
 }
@@ -191,6 +195,33 @@ fn held() -> Held {
     let pipelines = open_pipelines();
     let objects = (pipelines == 0).then(|| live_objects().expect("the leaks tracer is active"));
     Held { usage: usage(std::process::id()), pipelines, objects }
+}
+
+/// Hears only that its pipeline has failed.
+#[derive(Default)]
+struct Deaf {
+    failed: AtomicBool,
+}
+
+impl watchpost_pipelines::Receiver for Deaf {
+    fn frame(&self, _frame: watchpost_pipelines::Frame) {}
+
+    fn event(&self, _event: watchpost_pipelines::Event) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Objects while one pipeline exists, in which nothing happens any more: nobody answered it.
+fn objects_of_one_pipeline() -> usize {
+    let url = format!("rtsp://127.0.0.1:{}/nothing", support::free_port());
+    let spec = watchpost_pipelines::Spec::new(watchpost_pipelines::SourceKind::Rtsp { url });
+    let deaf = Arc::new(Deaf::default());
+    let pipeline = watchpost_pipelines::Pipeline::start(&spec, "failed", deaf.clone()).expect("it is built");
+    wait_for("its failure", PATIENCE, || deaf.failed.load(Ordering::Relaxed).then_some(()));
+    pause(Duration::from_millis(200));
+    let objects = live_objects().expect("the leaks tracer is active");
+    pipeline.stop();
+    objects
 }
 
 impl Held {
@@ -225,7 +256,7 @@ impl Life {
         let locator = Locator::Rtsp { url: url.to_owned() };
         let camera = CameraOptions {
             stall_timeout: Duration::from_millis(300),
-            open_timeout: Duration::from_secs(5),
+            open_timeout: Duration::from_millis(1500),
             latency: Duration::from_millis(20),
             ..CameraOptions::new("cam", locator)
         };
@@ -245,12 +276,13 @@ impl Life {
         Self { control, registry, thread, _folder: folder }
     }
 
-    fn in_state(&self, state: &str, generation: u64) {
+    /// Waits for this state in this generation or a later one; returns which.
+    fn in_state(&self, state: &str, generation: u64) -> u64 {
         wait_for(&format!("{state} in generation {generation}"), PATIENCE, || {
             let debug = self.control.state(Duration::from_secs(1))?;
             let camera = &debug.cameras[0];
-            (camera.state == state && camera.generation >= generation).then_some(())
-        });
+            (camera.state == state && camera.generation >= generation).then_some(camera.generation)
+        })
     }
 
     fn end(self) {
@@ -275,20 +307,25 @@ fn start_and_stop(url: &str, leak: Leak, count: usize) {
 
 fn stall_and_heal(camera: &mut Camera, leak: Leak, count: usize) {
     let life = Life::begin(&camera.url, leak);
-    for generation in 1..=count as u64 {
-        life.in_state("streaming", generation);
-        camera.order("mute");
-        life.in_state("opening", generation + 1);
+    let mut generation = 0;
+    for fault in FAULTS.iter().cycle().take(count) {
+        generation = life.in_state("streaming", generation + 1);
+        camera.order(fault);
+        generation = life.in_state("opening", generation + 1);
         let state = life.control.state(PATIENCE).expect("the supervisor answers");
         assert_eq!(state.cameras[0].slots.free, state.cameras[0].slots.capacity, "the slots are home");
         camera.order("heal");
+        // The opening that met the fault may still fail.
+        generation -= 1;
     }
+    life.in_state("streaming", generation + 1);
     life.end();
 }
 
 /// Runs the plan; ends in a panic that names what was left behind.
 fn check(plan: Plan, leak: Leak) {
     watchpost_pipelines::init().expect("GStreamer starts");
+    assert!(objects_of_one_pipeline() > 0, "the tracer counts");
     let mut camera = Camera::start();
     start_and_stop(&camera.url, Leak::Nothing, plan.warm_stops);
     stall_and_heal(&mut camera, Leak::Nothing, plan.warm_stalls);
