@@ -16,6 +16,7 @@
 //! - a pipeline is owned by one value whose drop takes everything down, also when building failed half way;
 //! - every text that leaves the crate went through [`scrub()`].
 
+mod arenas;
 mod build;
 mod census;
 mod core;
@@ -48,13 +49,15 @@ pub use spec::{Credentials, SourceKind, Spec, Transport};
 
 use std::sync::OnceLock;
 
-/// Starts GStreamer and routes its log into `tracing`. Calling it again costs nothing.
+/// Starts GStreamer and routes its log into `tracing`. Calling it again costs nothing. Best called before
+/// any thread is started: it also limits the heaps that the C library keeps for threads.
 ///
 /// # Errors
 /// When the GStreamer libraries cannot be initialised; every later call repeats the same answer.
 pub fn init() -> Result<(), InitError> {
     static DONE: OnceLock<Result<(), InitError>> = OnceLock::new();
     DONE.get_or_init(|| {
+        arenas::limit();
         // The default log function would print debug strings, passwords and all, to stderr.
         gstreamer::log::remove_default_log_function();
         gstreamer::init().map_err(|error| InitError { reason: scrub(error.message()) })?;
