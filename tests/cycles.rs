@@ -256,7 +256,7 @@ impl Life {
         let locator = Locator::Rtsp { url: url.to_owned() };
         let camera = CameraOptions {
             stall_timeout: Duration::from_millis(300),
-            open_timeout: Duration::from_millis(1500),
+            open_timeout: Duration::from_millis(700),
             latency: Duration::from_millis(20),
             ..CameraOptions::new("cam", locator)
         };

@@ -18,6 +18,9 @@ const RECOVER_WITHIN: Duration = Duration::from_secs(3);
 /// How long a fault lasts.
 const HOLD: Duration = Duration::from_secs(5);
 
+/// What the heaps may still grow by; that nothing is lost, `cycles.rs` says more sharply.
+const RSS_SLACK_BYTES: u64 = 8 << 20;
+
 const KEYS: &str = "stall_timeout = \"2s\"\nopen_timeout = \"2500ms\"\ndetect_fps = 5\nread_stamp = true";
 const SUPERVISOR: &str = "backoff_min = \"500ms\"\nbackoff_max = \"1s\"";
 const PASSWORD: &str = "correct-horse-battery";
@@ -222,23 +225,23 @@ impl Stage {
 fn every_fault_is_noticed_told_and_recovered_from_and_the_neighbours_go_on() {
     let _alone = alone();
     let mut stage = Stage::new();
-    let warm = usage(stage.daemon.pid());
     let mut rows = vec![["fault", "reasons", "noticed after", "recovered after", "neighbours", "rss"].map(str::to_owned)];
+    let mut warm = None;
     for fault in Fault::all() {
         let row = stage.suffer(fault);
         eprintln!("{}", row.join(" | "));
         rows.push(row);
+        // Warm is a daemon in which everything has happened once, a restart as well.
+        warm.get_or_insert_with(|| usage(stage.daemon.pid()));
     }
+    let warm = warm.expect("there are faults");
     let end = usage(stage.daemon.pid());
     print_table(&rows);
-    eprintln!("daemon: {warm:?} before, {end:?} after");
+    eprintln!("the daemon after the first fault: {warm:?}, after the last: {end:?}");
     assert!(stage.arrived as f64 >= 0.99 * stage.sent as f64, "{} of {}", stage.arrived, stage.sent);
-    assert!(end.rss_bytes <= warm.rss_bytes + (16 << 20), "memory grew");
-    let slots = stage.daemon.debug();
+    assert!(end.rss_bytes <= warm.rss_bytes + RSS_SLACK_BYTES, "memory grew");
+    assert_eq!(end.fds, warm.fds, "descriptors");
     stage.daemon.stop();
-    for camera in slots.cameras {
-        assert!(camera.slots.free <= camera.slots.capacity);
-    }
     let log = stage.daemon.log().join("\n");
     let records = stage.daemon.all_records();
     assert_consistent(&records);
