@@ -100,12 +100,17 @@ pub struct Frame {
     format: PixelFormat,
     pts_ns: Option<u64>,
     age: Option<Duration>,
+    packet_time_ns: Option<u64>,
     capture_unix_ns: Option<i64>,
 }
 
 impl Frame {
     /// Maps the sample that just came out of `sink`.
-    pub(crate) fn new(sample: &gst::Sample, sink: &gst_app::AppSink) -> Result<Self, String> {
+    pub(crate) fn new(
+        sample: &gst::Sample,
+        sink: &gst_app::AppSink,
+        packet_time_ns: Option<u64>,
+    ) -> Result<Self, String> {
         let caps = sample.caps().ok_or("a frame came without its format")?;
         let info = gst_video::VideoInfo::from_caps(caps)
             .map_err(|_| format!("a frame has a format that is not video: {caps}"))?;
@@ -132,6 +137,7 @@ impl Frame {
             format,
             pts_ns: running.map(gst::ClockTime::nseconds),
             age,
+            packet_time_ns,
             capture_unix_ns: None,
         })
     }
@@ -172,6 +178,14 @@ impl Frame {
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         self.age
+    }
+
+    /// Timestamp of the newest packets of a network camera when this frame came out of the decoder, in
+    /// nanoseconds of the pipeline's time; `None` for other sources. It moves only when the camera's own
+    /// timestamps move, while [`Frame::pts_ns`] may have been made up by the decoder.
+    #[must_use]
+    pub fn packet_time_ns(&self) -> Option<u64> {
+        self.packet_time_ns
     }
 
     /// When the camera captured it, by the camera's own clock (RTCP sender reports), in nanoseconds since

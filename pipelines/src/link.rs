@@ -139,6 +139,7 @@ fn decode(
 ) -> Result<(), Failure> {
     if structure.name() == "application/x-rtp" {
         let chain = elements(rtp_codec(structure, reporter)?, Entry::Rtp, reporter)?;
+        reporter.watch_packet_time(&chain[0]);
         return join(pad, &chain, raw, pipeline);
     }
     if structure.name() == "video/x-raw" {
