@@ -9,6 +9,8 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
 
+use crate::outlet::Times;
+
 /// One plane of 8-bit samples. Row `y` starts at `data[y * stride_bytes]`; a row may be padded.
 #[derive(Debug, Clone, Copy)]
 pub struct Plane<'a> {
@@ -109,7 +111,7 @@ impl Frame {
     pub(crate) fn new(
         sample: &gst::Sample,
         sink: &gst_app::AppSink,
-        packet_time_ns: Option<u64>,
+        times: Option<Times<'_>>,
     ) -> Result<Self, String> {
         let caps = sample.caps().ok_or("a frame came without its format")?;
         let info = gst_video::VideoInfo::from_caps(caps)
@@ -137,8 +139,10 @@ impl Frame {
             format,
             pts_ns: running.map(gst::ClockTime::nseconds),
             age,
-            packet_time_ns,
-            capture_unix_ns: None,
+            packet_time_ns: times.and_then(|times| times.packet_time_ns),
+            capture_unix_ns: times
+                .zip(running)
+                .and_then(|(times, pts)| times.capture_clock.unix_ns(pts.nseconds())),
         })
     }
 

@@ -17,6 +17,7 @@
 //! - every text that leaves the crate went through [`scrub()`].
 
 mod build;
+mod capture_time;
 mod census;
 mod core;
 mod devices;

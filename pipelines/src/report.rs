@@ -7,9 +7,10 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
+use crate::capture_time::CaptureClock;
 use crate::explain::{self, Target, explain};
 use crate::failure::{Failure, FailureClass};
-use crate::outlet::{Event, Outlet};
+use crate::outlet::{Event, Outlet, Times};
 use crate::spec::SourceKind;
 
 /// Speaks for one pipeline, on any thread.
@@ -23,6 +24,8 @@ pub(crate) struct Reporter {
     other_stream: AtomicBool,
     /// Timestamp of the newest packets, in nanoseconds plus one; 0: none seen.
     packet_time_ns: AtomicU64,
+    /// The camera's clock.
+    pub(crate) capture_clock: Arc<CaptureClock>,
 }
 
 /// What was said so far.
@@ -43,6 +46,7 @@ impl Reporter {
             delivered: AtomicBool::new(false),
             other_stream: AtomicBool::new(false),
             packet_time_ns: AtomicU64::new(0),
+            capture_clock: Arc::default(),
         }
     }
 
@@ -78,7 +82,7 @@ impl Reporter {
     pub(crate) fn sample(&self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
         self.delivered.store(true, Ordering::Relaxed);
         let packet_time_ns = self.packet_time_ns.load(Ordering::Relaxed).checked_sub(1);
-        self.outlet.sample(sink, packet_time_ns)
+        self.outlet.sample(sink, Times { packet_time_ns, capture_clock: &self.capture_clock })
     }
 
     /// At least one frame came out.
