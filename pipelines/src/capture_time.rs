@@ -49,9 +49,7 @@ impl CaptureClock {
         rtspsrc.connect("new-manager", false, move |arguments| {
             let manager = element(arguments, 1)?;
             // UDP and TCP both have an rtpbin; some servers' proprietary transports have another manager.
-            if glib::subclass::SignalId::lookup("new-jitterbuffer", manager.type_()).is_none() {
-                return None;
-            }
+            glib::subclass::SignalId::lookup("new-jitterbuffer", manager.type_())?;
             let clock = clock.clone();
             manager.connect("new-jitterbuffer", false, move |arguments| {
                 let clock = clock.clone();
