@@ -102,7 +102,7 @@ pub struct Frame {
     format: PixelFormat,
     pts_ns: Option<u64>,
     age: Option<Duration>,
-    packet_time_ns: Option<u64>,
+    rtp_changes_count: Option<u64>,
     capture_unix_ns: Option<i64>,
 }
 
@@ -139,7 +139,7 @@ impl Frame {
             format,
             pts_ns: running.map(gst::ClockTime::nseconds),
             age,
-            packet_time_ns: times.and_then(|times| times.packet_time_ns),
+            rtp_changes_count: times.and_then(|times| times.rtp_changes_count),
             capture_unix_ns: times
                 .zip(running)
                 .and_then(|(times, pts)| times.capture_clock.unix_ns(pts.nseconds())),
@@ -184,12 +184,12 @@ impl Frame {
         self.age
     }
 
-    /// Timestamp of the newest packets of a network camera when this frame came out of the decoder, in
-    /// nanoseconds of the pipeline's time; `None` for other sources. It moves only when the camera's own
-    /// timestamps move, while [`Frame::pts_ns`] may have been made up by the decoder.
+    /// How often the timestamp of a network camera's packets had changed when this frame came out of the
+    /// decoder; `None` for other sources. It moves only when the camera's own time does, while
+    /// [`Frame::pts_ns`] runs on: the jitter buffer and the decoder make timestamps up.
     #[must_use]
-    pub fn packet_time_ns(&self) -> Option<u64> {
-        self.packet_time_ns
+    pub fn rtp_changes_count(&self) -> Option<u64> {
+        self.rtp_changes_count
     }
 
     /// When the camera captured it, by the camera's own clock (RTCP sender reports), in nanoseconds since

@@ -31,6 +31,7 @@ mod outlet;
 mod pipeline;
 mod probe;
 mod report;
+mod rtp_times;
 mod scrub;
 pub mod spec;
 mod table;

@@ -140,7 +140,7 @@ fn decode(
 ) -> Result<(), Failure> {
     if structure.name() == "application/x-rtp" {
         let chain = elements(rtp_codec(structure, reporter)?, Entry::Rtp, reporter)?;
-        reporter.watch_packet_time(&chain[0]);
+        reporter.rtp_times.watch(pad);
         return join(pad, &chain, raw, pipeline);
     }
     if structure.name() == "video/x-raw" {

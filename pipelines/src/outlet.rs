@@ -68,8 +68,8 @@ pub enum Pull {
 /// What a network camera says of its own time.
 #[derive(Clone, Copy)]
 pub(crate) struct Times<'a> {
-    /// Timestamp of the newest packets.
-    pub(crate) packet_time_ns: Option<u64>,
+    /// How often the timestamp of its packets has changed.
+    pub(crate) rtp_changes_count: Option<u64>,
     /// From stream time to the camera's clock.
     pub(crate) capture_clock: &'a CaptureClock,
 }

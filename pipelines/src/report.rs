@@ -1,16 +1,16 @@
 //! What a pipeline has to say: bus messages and our own findings, put into words and sent out.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gstreamer as gst;
-use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
 use crate::capture_time::CaptureClock;
 use crate::explain::{self, Target, explain};
 use crate::failure::{Failure, FailureClass};
 use crate::outlet::{Event, Outlet, Times};
+use crate::rtp_times::RtpTimes;
 use crate::spec::SourceKind;
 
 /// Speaks for one pipeline, on any thread.
@@ -22,8 +22,8 @@ pub(crate) struct Reporter {
     delivered: AtomicBool,
     /// A stream that is not video was seen.
     other_stream: AtomicBool,
-    /// Timestamp of the newest packets, in nanoseconds plus one; 0: none seen.
-    packet_time_ns: AtomicU64,
+    /// The timestamps of the camera's packets.
+    pub(crate) rtp_times: Arc<RtpTimes>,
     /// The camera's clock.
     pub(crate) capture_clock: Arc<CaptureClock>,
 }
@@ -45,27 +45,9 @@ impl Reporter {
             heard: Mutex::default(),
             delivered: AtomicBool::new(false),
             other_stream: AtomicBool::new(false),
-            packet_time_ns: AtomicU64::new(0),
+            rtp_times: Arc::default(),
             capture_clock: Arc::default(),
         }
-    }
-
-    /// Watches the timestamps that leave `depayloader`. Behind the decoder it is too late: a decoder makes
-    /// up timestamps that run on when those of its input stand still.
-    pub(crate) fn watch_packet_time(self: &Arc<Self>, depayloader: &gst::Element) {
-        let Some(pad) = depayloader.static_pad("src") else { return };
-        let reporter = Arc::downgrade(self);
-        pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, info| {
-            let pts = match &info.data {
-                Some(gst::PadProbeData::Buffer(buffer)) => buffer.pts(),
-                Some(gst::PadProbeData::BufferList(list)) => list.iter().find_map(gst::BufferRef::pts),
-                _ => None,
-            };
-            if let (Some(reporter), Some(pts)) = (reporter.upgrade(), pts) {
-                reporter.packet_time_ns.store(pts.nseconds().saturating_add(1), Ordering::Relaxed);
-            }
-            gst::PadProbeReturn::Ok
-        });
     }
 
     pub(crate) fn fail(&self, failure: Failure) {
@@ -81,8 +63,8 @@ impl Reporter {
     /// A decoded sample waits in `sink`.
     pub(crate) fn sample(&self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
         self.delivered.store(true, Ordering::Relaxed);
-        let packet_time_ns = self.packet_time_ns.load(Ordering::Relaxed).checked_sub(1);
-        self.outlet.sample(sink, Times { packet_time_ns, capture_clock: &self.capture_clock })
+        let rtp_changes_count = self.rtp_times.changes_count();
+        self.outlet.sample(sink, Times { rtp_changes_count, capture_clock: &self.capture_clock })
     }
 
     /// At least one frame came out.
