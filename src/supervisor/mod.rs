@@ -190,12 +190,7 @@ impl Supervisor {
                 self.cameras[index].closed(generation, now, &self.house);
             }
             Message::EngineEnded(result) => self.engine_ended(result),
-            Message::OutputClosed => {
-                if self.house.publisher.closed_all() {
-                    tracing::info!("nobody reads any output any more; stopping");
-                    self.verdict.get_or_insert(Verdict::OutputsClosed);
-                }
-            }
+            Message::OutputClosed => self.look_after_outputs(),
             Message::Stop(why) => {
                 tracing::info!("stopping: {why}");
                 self.verdict.get_or_insert(Verdict::Stopped);
@@ -228,8 +223,17 @@ impl Supervisor {
         timers.map(|(at, _timer)| at).min().map_or(self.next_look, |at| at.min(self.next_look))
     }
 
+    fn look_after_outputs(&mut self) {
+        if self.house.publisher.closed_all() && self.verdict.is_none() {
+            tracing::info!("nobody reads any output any more; stopping");
+            self.verdict = Some(Verdict::OutputsClosed);
+        }
+    }
+
     /// Once a second: rates, gauges, limits.
     fn look_after(&mut self, now: Instant) {
+        // The message that says so is not waited for when the inbox is full.
+        self.look_after_outputs();
         for camera in &mut self.cameras {
             camera.rate.measure(camera.feed.metrics.frames_in(), now);
         }

@@ -1,6 +1,5 @@
 //! Putting the house together: everything that will ever be allocated for frames is allocated here.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -199,12 +198,8 @@ fn start_publisher(
     supervisor: &Sender<Message>,
 ) -> Result<Publisher, StartError> {
     let supervisor = supervisor.clone();
-    let closed = std::sync::Mutex::new(BTreeSet::new());
-    let publisher = Publisher::start(&config.outputs, registry, move |output, _reason| {
-        let first = closed.lock().is_ok_and(|mut closed| closed.insert(output.to_owned()));
-        if first {
-            let _supervisor_gone = supervisor.try_send(Message::OutputClosed);
-        }
+    let publisher = Publisher::start(&config.outputs, registry, move |_output, _reason| {
+        let _looked_after_once_a_second_anyway = supervisor.try_send(Message::OutputClosed);
     })?;
     Ok(publisher)
 }
