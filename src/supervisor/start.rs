@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::notify::Notify;
 use super::opening::thread_name;
 use super::results::Results;
 use super::watched::{House, Watched};
@@ -139,6 +140,7 @@ impl Supervisor {
             memory: config.memory,
             max_wedged: config.supervisor.max_wedged,
             soft_limit_exceeded: false,
+            notify: Notify::new(),
             verdict: None,
             next_look: now + LOOK_EVERY,
         })
