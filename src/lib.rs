@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+mod os_words;
 pub mod config;
 pub mod metrics;
 pub mod model;
