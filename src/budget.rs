@@ -145,7 +145,11 @@ impl Budget {
         let _ = writeln!(
             text,
             "{:owner_width$}  {:what_width$}  {:>5}   {:>10}   {:>10}",
-            "sum", "", "", "", show_bytes(self.total_bytes())
+            "sum",
+            "",
+            "",
+            "",
+            show_bytes(self.total_bytes())
         );
         text
     }

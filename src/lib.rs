@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
-mod os_words;
 pub mod config;
 pub mod metrics;
 pub mod model;
+mod os_words;
 
 pub mod camera;
 pub mod source;

@@ -74,7 +74,10 @@ pub struct Ready {
 enum Step {
     Frame(Box<Ready>),
     /// An input is at its end, in order or not.
-    End { input_index: usize, fault: Option<Fault> },
+    End {
+        input_index: usize,
+        fault: Option<Fault>,
+    },
 }
 
 /// What comes of a run.
@@ -104,7 +107,8 @@ pub fn run(
     let (steps_tx, steps_rx) = bounded(SLOTS);
     std::thread::scope(|scope| {
         let reader = Reader { inputs, recipe, choice, stop: &stop, steps: steps_tx };
-        let reading = std::thread::Builder::new().name("input".to_owned()).spawn_scoped(scope, || reader.run());
+        let reading =
+            std::thread::Builder::new().name("input".to_owned()).spawn_scoped(scope, || reader.run());
         let reading = reading.map_err(|error| EngineError::Inference {
             backend: engine.backend(),
             reason: format!("no thread for reading the input: {error}"),

@@ -308,9 +308,13 @@ impl Machine {
             Input::Stop => self.on_stop(now),
             Input::Tick => self.on_tick(now),
             Input::Progress { generation, at } if self.is_current(generation) => self.on_progress(at),
-            Input::Failed { generation, reason } if self.is_current(generation) => self.on_failed(reason, now),
+            Input::Failed { generation, reason } if self.is_current(generation) => {
+                self.on_failed(reason, now)
+            }
             Input::Closed { generation } if self.is_current(generation) => self.on_closed(now),
-            Input::Progress { .. } | Input::Failed { .. } | Input::Closed { .. } => self.stale_inputs_count += 1,
+            Input::Progress { .. } | Input::Failed { .. } | Input::Closed { .. } => {
+                self.stale_inputs_count += 1
+            }
         }
     }
 

@@ -68,11 +68,15 @@ impl Life {
     }
 
     fn opens(&self) -> Option<u64> {
-        self.actions.iter().find_map(|a| if let Action::Open { generation } = a { Some(*generation) } else { None })
+        self.actions
+            .iter()
+            .find_map(|a| if let Action::Open { generation } = a { Some(*generation) } else { None })
     }
 
     fn closes(&self) -> Option<u64> {
-        self.actions.iter().find_map(|a| if let Action::Close { generation } = a { Some(*generation) } else { None })
+        self.actions
+            .iter()
+            .find_map(|a| if let Action::Close { generation } = a { Some(*generation) } else { None })
     }
 
     fn announced(&self) -> Announcement {

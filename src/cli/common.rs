@@ -49,7 +49,10 @@ pub fn find_model(name: &str, code: u8) -> Result<Manifest, Failure> {
         model::find(name, &model::search_dirs()).map_err(|error| Failure::new(code, error.to_string()))?;
     if !manifest.notes.is_empty() {
         let model = &manifest.name;
-        tracing::warn!(model, "no manifest: its recipe was concluded from the file; `watchpost model add` shows and keeps it");
+        tracing::warn!(
+            model,
+            "no manifest: its recipe was concluded from the file; `watchpost model add` shows and keeps it"
+        );
     }
     for note in &manifest.notes {
         tracing::info!(model = manifest.name, "{note}");
@@ -83,12 +86,15 @@ pub fn input_failure(name: &str, error: &io::Error) -> Failure {
 pub fn output_failure(name: &str, error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::new(0, "the reader of the output has gone"),
-        io::ErrorKind::StorageFull => {
-            Failure::new(exit::IO, format!("{name} cannot be written: the disk is full; make room and try again"))
-        }
+        io::ErrorKind::StorageFull => Failure::new(
+            exit::IO,
+            format!("{name} cannot be written: the disk is full; make room and try again"),
+        ),
         io::ErrorKind::NotFound => Failure::new(
             exit::IO,
-            format!("{name} cannot be written: its folder does not exist; create it, or choose another place"),
+            format!(
+                "{name} cannot be written: its folder does not exist; create it, or choose another place"
+            ),
         ),
         _ => Failure::new(exit::IO, format!("{name} cannot be written: {}", os_words(error))),
     }
@@ -107,7 +113,8 @@ pub fn print(out: &mut dyn Write, text: &str) -> Result<(), Failure> {
 
 /// Writes a JSON value, indented, to stdout.
 pub fn print_json(out: &mut dyn Write, value: &impl serde::Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Failure::new(exit::INTERNAL, format!("the report cannot be written as JSON: {error}")))?;
+    let text = serde_json::to_string_pretty(value).map_err(|error| {
+        Failure::new(exit::INTERNAL, format!("the report cannot be written as JSON: {error}"))
+    })?;
     print(out, &format!("{text}\n"))
 }

@@ -21,5 +21,7 @@ pub struct CompletionsArgs {
 pub(super) fn run(args: &CompletionsArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "watchpost", &mut script);
-    out.write_all(&script).map_err(|error| common::output_failure("stdout", &error)).or_else(common::quiet_if_closed)
+    out.write_all(&script)
+        .map_err(|error| common::output_failure("stdout", &error))
+        .or_else(common::quiet_if_closed)
 }

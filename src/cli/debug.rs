@@ -39,7 +39,8 @@ pub(super) fn run(args: &DebugArgs, out: &mut dyn Write) -> Result<(), Failure> 
     let socket = match &args.socket {
         Some(socket) => socket.clone(),
         None => load_config(&args.config.config, Demands::LOOK)?.config.debug_socket.ok_or_else(|| {
-            let message = "the configuration turns the debug socket off; name one with [debug] socket = \"…\"";
+            let message =
+                "the configuration turns the debug socket off; name one with [debug] socket = \"…\"";
             Failure::new(exit::UNAVAILABLE, message)
         })?,
     };
@@ -48,7 +49,8 @@ pub(super) fn run(args: &DebugArgs, out: &mut dyn Write) -> Result<(), Failure> 
         return print(out, &answer);
     }
     let state: DebugState = serde_json::from_str(&answer).map_err(|error| {
-        let message = format!("{}: what answers there is not this version of watchpost: {error}", socket.display());
+        let message =
+            format!("{}: what answers there is not this version of watchpost: {error}", socket.display());
         Failure::new(exit::UNAVAILABLE, message)
     })?;
     print(out, &table(&state))

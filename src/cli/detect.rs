@@ -96,15 +96,17 @@ pub(super) fn run(args: &DetectArgs) -> Result<(), Failure> {
         detector.threads = Auto::Fixed(usize::try_from(threads).unwrap_or(1));
     }
     let mut model = load_model(&detector, exit::NO_INPUT)?;
-    let filter = Filter::new(args.classes.as_deref(), &model.manifest.labels, args.score_threshold)
-        .map_err(|unknown| {
+    let filter = Filter::new(args.classes.as_deref(), &model.manifest.labels, args.score_threshold).map_err(
+        |unknown| {
             let lacks = lacks_labels(&unknown, &model.manifest.labels);
             Failure::new(exit::USAGE, format!("--classes: the model {} {lacks}", model.tag.name))
-        })?;
+        },
+    )?;
     spare_inputs(args, &inputs, &model.manifest)?;
     let mut records = Records::open(args.output.as_deref())?;
     // Opened before the work: hours of it should not end with a summary that has no place.
-    let summary = args.summary.as_deref().map(|path| open(path, &records).map(|file| (path, file))).transpose()?;
+    let summary =
+        args.summary.as_deref().map(|path| open(path, &records).map(|file| (path, file))).transpose()?;
     let mut stages = Stages::default();
     let totals = detect(args, &inputs, &detector, &filter, &mut model, &mut records, &mut stages);
     let written = records.finish();
@@ -186,36 +188,37 @@ fn detect(
     let choice = Choice { every: args.every, max_frames: args.max_frames, realtime: args.realtime };
     let mut last = (usize::MAX, 0);
     let mut undecodable = None;
-    let totals = offline::run(inputs, &manifest.input, choice, engine.as_mut(), &mut |ready, outputs, took| {
-        let began = clock::now();
-        let objects = match reader.read(outputs, &ready.geometry, filter) {
-            Ok(objects) => objects,
-            Err(error) => {
-                undecodable = Some(Failure::new(exit::NO_INPUT, error.to_string()));
-                return false;
-            }
-        };
-        let previous = if last.0 == ready.input_index { last.1 } else { 0 };
-        last = (ready.input_index, ready.seq);
-        stages.objects += objects.len() as u64;
-        let record = Detections {
-            camera: &inputs[ready.input_index].name,
-            generation: 1,
-            seq: ready.seq,
-            ts: clock::wall(),
-            ts_source: TsSource::File,
-            pts_ns: ready.pts_ns,
-            stamp: None,
-            latency_ms: clock::now().saturating_duration_since(ready.at).as_secs_f64() * 1e3,
-            frame: FrameSize { width: ready.width, height: ready.height },
-            model: tag.part(),
-            dropped_since_last: ready.seq - previous - 1,
-            objects,
-        };
-        let go_on = records.write(&record);
-        stages.add(ready, took, began);
-        go_on
-    });
+    let totals =
+        offline::run(inputs, &manifest.input, choice, engine.as_mut(), &mut |ready, outputs, took| {
+            let began = clock::now();
+            let objects = match reader.read(outputs, &ready.geometry, filter) {
+                Ok(objects) => objects,
+                Err(error) => {
+                    undecodable = Some(Failure::new(exit::NO_INPUT, error.to_string()));
+                    return false;
+                }
+            };
+            let previous = if last.0 == ready.input_index { last.1 } else { 0 };
+            last = (ready.input_index, ready.seq);
+            stages.objects += objects.len() as u64;
+            let record = Detections {
+                camera: &inputs[ready.input_index].name,
+                generation: 1,
+                seq: ready.seq,
+                ts: clock::wall(),
+                ts_source: TsSource::File,
+                pts_ns: ready.pts_ns,
+                stamp: None,
+                latency_ms: clock::now().saturating_duration_since(ready.at).as_secs_f64() * 1e3,
+                frame: FrameSize { width: ready.width, height: ready.height },
+                model: tag.part(),
+                dropped_since_last: ready.seq - previous - 1,
+                objects,
+            };
+            let go_on = records.write(&record);
+            stages.add(ready, took, began);
+            go_on
+        });
     match undecodable {
         Some(failure) => Err(failure),
         None => totals.map_err(|error| Failure::new(exit::INTERNAL, error.to_string())),
@@ -224,7 +227,10 @@ fn detect(
 
 fn taken_already(option: &str, path: &Path) -> Failure {
     let path = path.display();
-    Failure::new(exit::USAGE, format!("{option} {path}: this file is in use by this command; choose another one"))
+    Failure::new(
+        exit::USAGE,
+        format!("{option} {path}: this file is in use by this command; choose another one"),
+    )
 }
 
 /// The inputs that are there, and what is to be said of the others, which do not keep them from being read.
@@ -264,11 +270,7 @@ fn path_inputs(path: &Path, realtime: bool) -> Result<Vec<Input>, Failure> {
 fn path_input(path: &Path, realtime: bool) -> Input {
     let path = path.to_owned();
     let name = path.display().to_string();
-    let kind = if offline::is_image(&path) {
-        SourceKind::Image { path }
-    } else {
-        SourceKind::File { path }
-    };
+    let kind = if offline::is_image(&path) { SourceKind::Image { path } } else { SourceKind::File { path } };
     let mut spec = watchpost_pipelines::Spec::new(kind);
     spec.realtime = realtime;
     Input { name, spec }
@@ -288,7 +290,10 @@ fn url_input(text: &str, realtime: bool) -> Result<Input, Failure> {
     camera.username = url.username;
     camera.password = url.password;
     let source = GstSource::new(&camera).ok_or_else(|| {
-        Failure::new(exit::USAGE, "test://scene never ends; watch it with `watchpost run` or `watchpost demo`")
+        Failure::new(
+            exit::USAGE,
+            "test://scene never ends; watch it with `watchpost run` or `watchpost demo`",
+        )
     })?;
     let mut spec = source.spec().clone();
     spec.realtime = realtime;

@@ -131,8 +131,7 @@ fn add_model(add: &AddArgs) -> Result<String, Failure> {
     let mut conclusion = model::conclude(&facts, &default_name(&add.file), &overrides(add)?)
         .map_err(|cause| Failure::from(ModelError::Conclude { path: path.clone(), cause }))?;
     let source = ModelSource::File(add.file.clone());
-    conclusion.manifest.sha256 =
-        model::digest(&source).map_err(|error| input_failure(&path, &error))?;
+    conclusion.manifest.sha256 = model::digest(&source).map_err(|error| input_failure(&path, &error))?;
     conclusion.manifest.source = source;
     let (target, file) = target(add, &conclusion.manifest.name)?;
     let toml = conclusion.manifest.to_toml(&file);

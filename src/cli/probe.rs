@@ -52,8 +52,9 @@ pub(super) fn run(args: &ProbeArgs, out: &mut dyn Write) -> Result<(), Failure> 
     let timeout: Duration =
         parse_duration(&args.timeout).map_err(|error| usage(format!("--timeout: {error}")))?;
     let camera = camera(args)?;
-    let source = GstSource::new(&camera)
-        .ok_or_else(|| usage("test://scene is drawn by watchpost itself; there is nothing to probe".to_owned()))?;
+    let source = GstSource::new(&camera).ok_or_else(|| {
+        usage("test://scene is drawn by watchpost itself; there is nothing to probe".to_owned())
+    })?;
     start_gstreamer()?;
     let report = watchpost_pipelines::probe(source.spec(), timeout).map_err(|failure| {
         let fault = fault(failure);
@@ -98,7 +99,8 @@ fn camera(args: &ProbeArgs) -> Result<CameraOptions, Failure> {
     camera.username = args.username.clone().or(url.username);
     camera.password = match &args.password_env {
         Some(name) => Some(Secret::new(
-            std::env::var(name).map_err(|_| usage(format!("--password-env: the variable {name} is not set")))?,
+            std::env::var(name)
+                .map_err(|_| usage(format!("--password-env: the variable {name} is not set")))?,
         )),
         None => url.password,
     };
@@ -107,7 +109,10 @@ fn camera(args: &ProbeArgs) -> Result<CameraOptions, Failure> {
     if let Locator::File { path } = &camera.locator
         && !path.exists()
     {
-        return Err(Failure::new(exit::NO_INPUT, format!("{}: No such file or folder; check the path", path.display())));
+        return Err(Failure::new(
+            exit::NO_INPUT,
+            format!("{}: No such file or folder; check the path", path.display()),
+        ));
     }
     Ok(camera)
 }

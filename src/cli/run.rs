@@ -50,7 +50,15 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
 pub(super) fn parts(config: Config, model: LoadedModel) -> Parts {
     let LoadedModel { manifest, engine, tag } = model;
     let sources = config.cameras.iter().map(source).collect();
-    Parts { config, sources, engine, tag, input: manifest.input, head: manifest.head, labels: manifest.labels }
+    Parts {
+        config,
+        sources,
+        engine,
+        tag,
+        input: manifest.input,
+        head: manifest.head,
+        labels: manifest.labels,
+    }
 }
 
 fn source(camera: &CameraOptions) -> Arc<dyn Source> {
@@ -76,9 +84,8 @@ pub(super) fn start_failure(error: StartError) -> Failure {
 }
 
 fn obey_signals(control: Control) -> Result<(), Failure> {
-    let failure = |error: std::io::Error| {
-        Failure::new(exit::INTERNAL, format!("signals cannot be handled: {error}"))
-    };
+    let failure =
+        |error: std::io::Error| Failure::new(exit::INTERNAL, format!("signals cannot be handled: {error}"));
     // The order matters: a second signal finds the flag that the first one set, and ends the process at once.
     let told_once = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {

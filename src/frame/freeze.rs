@@ -32,7 +32,9 @@ impl FreezeWatch {
     pub fn is_frozen(&mut self, picture: &Picture<'_>, at: Instant) -> bool {
         let differing = self.compare(picture);
         match self.changed_at {
-            Some(changed_at) if differing <= STRAYS => at.saturating_duration_since(changed_at) >= self.timeout,
+            Some(changed_at) if differing <= STRAYS => {
+                at.saturating_duration_since(changed_at) >= self.timeout
+            }
             _ => {
                 self.adopt(picture);
                 self.changed_at = Some(at);

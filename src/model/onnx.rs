@@ -219,7 +219,9 @@ fn inspect_reader(mut reader: impl Read + Seek, file_bytes: u64) -> Result<OnnxF
         Err(InspectError::Damaged { .. } | InspectError::Truncated { .. } | InspectError::TooMuch { .. })
             if !model.has_graph && !IR_VERSIONS.contains(&model.facts.ir_version) =>
         {
-            Err(InspectError::NotOnnx { reason: "its first bytes are not those of a model; check that this is the file you mean, or copy it again" })
+            Err(InspectError::NotOnnx {
+                reason: "its first bytes are not those of a model; check that this is the file you mean, or copy it again",
+            })
         }
         Err(error) => Err(error),
         Ok(()) if !model.has_graph && model.facts.ir_version == 0 => {

@@ -36,7 +36,10 @@ impl Source for SceneSource {
         let thread = std::thread::Builder::new()
             .name("scene".to_owned())
             .spawn(move || draw(options, &flag, receiver.as_ref()))
-            .map_err(|error| Fault { reason: Reason::Internal, detail: format!("no thread for the scene: {error}") })?;
+            .map_err(|error| Fault {
+                reason: Reason::Internal,
+                detail: format!("no thread for the scene: {error}"),
+            })?;
         Ok(Box::new(Drawing { over, thread: Some(thread) }))
     }
 }
@@ -72,11 +75,18 @@ fn draw(options: SceneOptions, over: &AtomicBool, receiver: &dyn Receiver) {
             return;
         }
         // All three still lent out: the receiver is behind, this frame is never drawn.
-        let Some(free) = pictures.iter_mut().find(|picture| Arc::strong_count(picture) == 1) else { continue };
+        let Some(free) = pictures.iter_mut().find(|picture| Arc::strong_count(picture) == 1) else {
+            continue;
+        };
         if let Some(picture) = Arc::get_mut(free) {
             scene.render(number, picture.i420_mut());
             let frame = Decoded::Memory(MemoryFrame::new(Arc::clone(free), pts_ns));
-            receiver.frame(Arrived { frame, at: clock::now(), wall: clock::wall(), ts_source: TsSource::Arrival });
+            receiver.frame(Arrived {
+                frame,
+                at: clock::now(),
+                wall: clock::wall(),
+                ts_source: TsSource::Arrival,
+            });
         }
     }
 }

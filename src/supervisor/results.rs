@@ -25,12 +25,7 @@ pub struct ModelTag {
 impl ModelTag {
     /// As a part of a record.
     pub fn part(&self) -> ModelPart<'_> {
-        ModelPart {
-            name: &self.name,
-            sha256: &self.sha256,
-            backend: self.backend,
-            precision: self.precision,
-        }
+        ModelPart { name: &self.name, sha256: &self.sha256, backend: self.backend, precision: self.precision }
     }
 }
 

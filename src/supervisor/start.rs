@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::opening::thread_name;
-use super::watched::{House, Watched};
 use super::results::Results;
+use super::watched::{House, Watched};
 use super::{LOOK_EVERY, Message, ModelTag, Supervisor, debug_socket};
 use crate::clock;
 use crate::config::{Auto, CameraOptions, Config};
@@ -116,7 +116,8 @@ impl Supervisor {
             ..Limits::default()
         };
         let decoder = Decoder::new(&head, &input, labels.len(), limits);
-        let desk = Desk { worker, engine, decoder, labels, tag, filters, max_objects: config.detector.max_objects };
+        let desk =
+            Desk { worker, engine, decoder, labels, tag, filters, max_objects: config.detector.max_objects };
         let engine = spawn_engine(desk, Arc::clone(&publisher), supervisor.clone())?;
         let debug_socket = config
             .debug_socket

@@ -80,7 +80,8 @@ mod tests {
     #[test]
     fn an_idle_engine_and_tolerated_figures_are_healthy() {
         assert_eq!(examine(HEALTHY, TOLERANCES), None);
-        let busy = Vitals { inference_running_for: Some(Duration::from_secs(30)), wedged_count: 2, ..HEALTHY };
+        let busy =
+            Vitals { inference_running_for: Some(Duration::from_secs(30)), wedged_count: 2, ..HEALTHY };
         assert_eq!(examine(busy, TOLERANCES), None);
         let unlimited = Tolerances { hard_limit_bytes: None, ..TOLERANCES };
         assert_eq!(examine(Vitals { rss_bytes: u64::MAX, ..HEALTHY }, unlimited), None);

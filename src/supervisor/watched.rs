@@ -202,9 +202,7 @@ impl Watched {
     fn own_words(&self, reason: Reason) -> Option<String> {
         let seconds = |time: Duration| time.as_secs_f64();
         match reason {
-            Reason::Stalled => {
-                Some(format!("no new frame for {:.1} s", seconds(self.options.stall_timeout)))
-            }
+            Reason::Stalled => Some(format!("no new frame for {:.1} s", seconds(self.options.stall_timeout))),
             Reason::OpenTimeout => {
                 Some(format!("no first frame within {:.1} s", seconds(self.options.open_timeout)))
             }
@@ -241,7 +239,12 @@ fn log(camera: &str, announcement: &Announcement, detail: Option<&str>) {
             tracing::info!(camera, generation, reason, "next try in {wait:.1} s");
         }
         State::Wedged { .. } => {
-            tracing::error!(camera, generation, reason, "the teardown does not return; the camera is left alone");
+            tracing::error!(
+                camera,
+                generation,
+                reason,
+                "the teardown does not return; the camera is left alone"
+            );
         }
         State::Stopped => tracing::info!(camera, generation, "stopped: {detail}"),
     }

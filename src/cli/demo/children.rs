@@ -29,7 +29,8 @@ pub(super) struct Folder(PathBuf);
 impl Folder {
     pub fn new() -> Result<Self, Failure> {
         let path = std::env::temp_dir().join(format!("watchpost-demo-{}", std::process::id()));
-        std::fs::create_dir_all(&path).map_err(|error| output_failure(&path.display().to_string(), &error))?;
+        std::fs::create_dir_all(&path)
+            .map_err(|error| output_failure(&path.display().to_string(), &error))?;
         Ok(Self(path))
     }
 
@@ -103,7 +104,16 @@ impl Camera {
     pub fn start(folder: &Folder, args: &DemoArgs) -> Result<Self, Failure> {
         let scene = format!("seed={},width={WIDTH},height={HEIGHT},fps={}", args.seed, args.fps);
         let mut child = Command::new(program("watchpost-testcam")?)
-            .args(["serve", "--codec", &args.codec, "--scene", &scene, "--bitrate-kbps", "1500", "--frame-log"])
+            .args([
+                "serve",
+                "--codec",
+                &args.codec,
+                "--scene",
+                &scene,
+                "--bitrate-kbps",
+                "1500",
+                "--frame-log",
+            ])
             .arg(folder.path("frames.log"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -111,12 +121,14 @@ impl Camera {
             .map_err(|error| unavailable(format!("the test camera does not start: {error}")))?;
         let stdout = child.stdout.take();
         let process = Process(child);
-        let events = spawn_lines(stdout.ok_or_else(|| unavailable("the test camera has no stdout".to_owned()))?)?;
+        let events =
+            spawn_lines(stdout.ok_or_else(|| unavailable("the test camera has no stdout".to_owned()))?)?;
         let ready = events
             .recv_deadline(clock::now() + START_WITHIN)
             .map_err(|_| unavailable("the test camera does not come up; it has said why above".to_owned()))?;
         let ready: serde_json::Value = serde_json::from_str(&ready).unwrap_or_default();
-        let url = ready["url"].as_str().ok_or_else(|| unavailable("the test camera names no URL".to_owned()))?;
+        let url =
+            ready["url"].as_str().ok_or_else(|| unavailable("the test camera names no URL".to_owned()))?;
         Ok(Self { url: url.to_owned(), process })
     }
 
@@ -141,7 +153,11 @@ impl Daemon {
         write_config(&config, url, &debug_socket)?;
         let own = std::env::current_exe().map_err(|error| unavailable(format!("where am I? {error}")))?;
         let mut command = Command::new(own);
-        command.args(["--log-level", "warn", "run", "-c"]).arg(&config).stdin(Stdio::null()).stdout(Stdio::piped());
+        command
+            .args(["--log-level", "warn", "run", "-c"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
         // The demo is the same whatever configuration its environment carries.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("WATCHPOST__") {
@@ -169,7 +185,8 @@ impl Daemon {
 
     /// Resident memory of the daemon's process.
     pub fn rss_bytes(&self) -> u64 {
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.process.0.id())).unwrap_or_default();
+        let statm =
+            std::fs::read_to_string(format!("/proc/{}/statm", self.process.0.id())).unwrap_or_default();
         let pages: u64 = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
         pages * rustix::param::page_size() as u64
     }

@@ -64,7 +64,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
     let folder = Folder::new()?;
     let camera = Camera::start(&folder, args)?;
     let daemon = Daemon::start(&folder, &camera.url)?;
-    let scene = watchpost_scene::SceneOptions { seed: args.seed, width: WIDTH, height: HEIGHT, fps: args.fps };
+    let scene =
+        watchpost_scene::SceneOptions { seed: args.seed, width: WIDTH, height: HEIGHT, fps: args.fps };
     let mut witness = Witness::new(scene);
     let state = watch(&daemon, &mut witness, duration)?;
     daemon.stop()?;
@@ -74,9 +75,11 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
     let report = Report::new(&witness, &log, &state, duration);
     eprint!("{}", report.table());
     if let Some(path) = &args.report {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|error| Failure::new(exit::INTERNAL, format!("the report cannot be written: {error}")))?;
-        std::fs::write(path, text + "\n").map_err(|error| output_failure(&path.display().to_string(), &error))?;
+        let text = serde_json::to_string_pretty(&report).map_err(|error| {
+            Failure::new(exit::INTERNAL, format!("the report cannot be written: {error}"))
+        })?;
+        std::fs::write(path, text + "\n")
+            .map_err(|error| output_failure(&path.display().to_string(), &error))?;
     }
     if witness.frames() == 0 {
         let message = "no frame was detected; run with --log-level info to see the daemon's story";
