@@ -1,13 +1,20 @@
 //! watchpost: cameras in, detections out, memory that cannot grow. Modules in reading order.
+//!
+//! A room may use rooms above it, never rooms below it; `tests/tidy.rs` holds the house to that.
 #![forbid(unsafe_code)]
 
+// What every room may use.
 pub mod clock;
+pub mod wake;
+
+// What is asked for.
 pub mod config;
-pub mod metrics;
 pub mod model;
 mod os_words;
 
+// The flow, from camera to published record.
 pub mod camera;
+pub mod metrics;
 pub mod source;
 
 pub mod frame;
@@ -20,6 +27,7 @@ pub mod filter;
 
 pub mod publish;
 
+// Who runs it.
 pub mod budget;
 pub mod offline;
 pub mod supervisor;

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::camera::Reason;
+
 pub use histogram::{Histogram, HistogramSummary};
 pub use snapshot::{
     CameraSnapshot, Counters, EngineSnapshot, MemoryBytes, Named, OpenHandles, OutputSnapshot, Snapshot,
@@ -60,41 +62,6 @@ named! {
     }
 }
 
-named! {
-    /// Why a camera was taken down. The same names are the `reason` of `camera_state` records.
-    RestartReason {
-        /// No connection.
-        ConnectFailed = "connect_failed",
-        /// Wrong or missing credentials.
-        Unauthorized = "unauthorized",
-        /// The other side does not know this path.
-        NotFound = "not_found",
-        /// Frames stopped.
-        Stalled = "stalled",
-        /// Frames arrive, but their time or picture stands still.
-        FrozenPicture = "frozen_picture",
-        /// End of stream.
-        Eos = "eos",
-        /// The source reported an error.
-        SourceError = "source_error",
-        /// No first frame in time.
-        OpenTimeout = "open_timeout",
-        /// The process was ending.
-        Shutdown = "shutdown",
-        /// The configuration changed, or cannot work.
-        Config = "config",
-        /// None of these.
-        Other = "other",
-    }
-}
-
-impl RestartReason {
-    /// The reason with this name; [`RestartReason::Other`] for a name that is none.
-    pub fn from_name(name: &str) -> Self {
-        Self::ALL.iter().copied().find(|reason| reason.as_str() == name).unwrap_or(Self::Other)
-    }
-}
-
 /// Largest batch that is counted by itself.
 const MAX_BATCH_SIZE: usize = 64;
 
@@ -103,7 +70,7 @@ const MAX_BATCH_SIZE: usize = 64;
 pub struct CameraMetrics {
     name: String,
     outcomes: [AtomicU64; Outcome::ALL.len()],
-    restarts: [AtomicU64; RestartReason::ALL.len()],
+    restarts: [AtomicU64; Reason::ALL.len()],
     frames_in: AtomicU64,
     up: AtomicBool,
     generation: AtomicU64,
@@ -167,12 +134,12 @@ impl CameraMetrics {
     }
 
     /// The camera is being taken down to be opened again.
-    pub fn restart(&self, reason: RestartReason) {
+    pub fn restart(&self, reason: Reason) {
         self.restarts[reason as usize].fetch_add(1, Relaxed);
     }
 
     /// Restarts for this reason.
-    pub fn restart_count(&self, reason: RestartReason) -> u64 {
+    pub fn restart_count(&self, reason: Reason) -> u64 {
         self.restarts[reason as usize].load(Relaxed)
     }
 
@@ -207,9 +174,7 @@ impl CameraMetrics {
             last_frame_age_ms: self.last_frame_age(now).map(age_ms),
             frames_in: self.frames_in(),
             outcomes: Named(Outcome::ALL.iter().map(|o| (o.as_str(), self.outcome_count(*o))).collect()),
-            restarts: Named(
-                RestartReason::ALL.iter().map(|r| (r.as_str(), self.restart_count(*r))).collect(),
-            ),
+            restarts: Named(Reason::ALL.iter().map(|r| (r.as_str(), self.restart_count(*r))).collect()),
             frame_age: self.frame_age.summary(),
         }
     }

@@ -16,9 +16,10 @@ use watchpost_pipelines::{Frame, Pipeline, Pull, PullPipeline, Spec};
 
 use crate::clock;
 use crate::engine::{Engine, EngineError, TensorView};
-use crate::frame::{Bell, Geometry, Letterbox, Pool, Slot, doorbell};
+use crate::frame::{Geometry, Letterbox, Pool, Slot};
 use crate::model::InputRecipe;
 use crate::source::{Fault, borrow_picture, fault};
+use crate::wake::{Bell, doorbell};
 
 /// One being inferred, one ready, one being filled.
 const SLOTS: usize = 3;

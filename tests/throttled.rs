@@ -40,7 +40,12 @@ fn run(cameras: usize) {
             age.p50_seconds * 1e3,
             age.p99_seconds * 1e3,
         );
-        assert!(age.p99_seconds < 2.0 * INFERENCE.as_secs_f64(), "{}: p99 {}", camera.name(), age.p99_seconds);
+        assert!(
+            age.p99_seconds < 2.0 * INFERENCE.as_secs_f64(),
+            "{}: p99 {}",
+            camera.name(),
+            age.p99_seconds
+        );
         assert!(camera.frames_in() > 4 * detected, "the detector is too slow by five");
         let in_slots = (debug.slots.capacity - debug.slots.free) as u64;
         assert!(in_slots <= debug.slots.capacity as u64);

@@ -105,10 +105,11 @@ fn describe_launch(spec: &Spec) -> Result<String, StartError> {
         Some(own) => own.as_str(),
         None => {
             let candidates = templates(&spec.kind);
-            let installed = candidates
-                .iter()
-                .find(|template| gst::ElementFactory::find(template.key_element).is_some());
-            installed.ok_or_else(|| none_installed(&candidates.iter().map(|t| t.key_element).collect::<Vec<_>>()))?.text
+            let installed =
+                candidates.iter().find(|template| gst::ElementFactory::find(template.key_element).is_some());
+            installed
+                .ok_or_else(|| none_installed(&candidates.iter().map(|t| t.key_element).collect::<Vec<_>>()))?
+                .text
         }
     };
     launch::expand(text, spec).map_err(|reason| StartError::Template { reason })
@@ -119,7 +120,8 @@ fn none_installed(elements: &[&str]) -> Failure {
         elements.iter().map(|element| format!("{element} (package {})", package_of(element))).collect();
     let element = (*elements.last().unwrap_or(&"source")).to_owned();
     let package = package_of(&element).to_owned();
-    let message = format!("this source needs the GStreamer element {}, which is not installed", ways.join(" or "));
+    let message =
+        format!("this source needs the GStreamer element {}, which is not installed", ways.join(" or "));
     Failure::new(FailureClass::MissingElement { element, package }, message)
 }
 
@@ -151,7 +153,9 @@ fn parse_error(error: &glib::Error) -> StartError {
 fn set_up_sink(core: &Core, spec: &Spec, delivery: Delivery) {
     let sink = &core.sink;
     let paced = match spec.kind {
-        SourceKind::File { .. } | SourceKind::Image { .. } => spec.realtime && delivery == Delivery::NewestWins,
+        SourceKind::File { .. } | SourceKind::Image { .. } => {
+            spec.realtime && delivery == Delivery::NewestWins
+        }
         // Live pictures are late already; waiting for their time would only make them older.
         SourceKind::Rtsp { .. } | SourceKind::V4l2 { .. } | SourceKind::Csi { .. } => false,
     };

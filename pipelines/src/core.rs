@@ -31,6 +31,17 @@ impl Core {
         Err(StartError::Failed(self.reporter.first_failure()))
     }
 
+    /// Says that the source is damaged when nothing came out of it and no thread works on it any more:
+    /// parsebin (and decodebin) up to 1.22 at least swallow the error of a demuxer that fails while it is
+    /// being plugged in, and then nothing more happens, not even the end.
+    pub(crate) fn fail_if_dead(&self) {
+        let elements = self.pipeline.iterate_recurse().into_iter().flatten();
+        let mut pads = elements.flat_map(|element| element.pads());
+        if !self.reporter.has_delivered() && !pads.any(|pad| pad.task_state() == gst::TaskState::Started) {
+            self.reporter.fail_as_unreadable();
+        }
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

@@ -47,7 +47,8 @@ pub(crate) fn explain(
         _ => None,
     };
     let debug_words = debug.unwrap_or_default();
-    let words = format!("{} {debug_words} {}", error.message(), reason.as_deref().unwrap_or_default()).to_lowercase();
+    let words =
+        format!("{} {debug_words} {}", error.message(), reason.as_deref().unwrap_or_default()).to_lowercase();
     let class = classify(error, &words, target);
     let message = match &class {
         FailureClass::Other => other(error, reason.as_deref().or(debug), target),
@@ -62,7 +63,9 @@ fn classify(error: &glib::Error, words: &str, target: &Target) -> FailureClass {
     if let Some(stream) = error.kind::<gst::StreamError>() {
         return match stream {
             // Streams that we cannot decode were refused with a word of our own; what is left is none.
-            gst::StreamError::CodecNotFound if network && says(&["no supported stream"]) => FailureClass::NoVideo,
+            gst::StreamError::CodecNotFound if network && says(&["no supported stream"]) => {
+                FailureClass::NoVideo
+            }
             gst::StreamError::CodecNotFound => FailureClass::UnsupportedCodec,
             gst::StreamError::Decode
             | gst::StreamError::Demux
@@ -120,7 +123,9 @@ fn sentence(class: &FailureClass, target: &Target, missing_plugin: Option<&str>)
             format!("{label} cannot be reached: check the host name and the network")
         }
         FailureClass::Refused => {
-            format!("{label} refuses connections: nothing listens there; check the port, or the camera is starting")
+            format!(
+                "{label} refuses connections: nothing listens there; check the port, or the camera is starting"
+            )
         }
         FailureClass::Unauthorized => match &target.username {
             Some(user) => format!("{label} does not accept user \"{user}\" with this password: check both"),
@@ -128,7 +133,9 @@ fn sentence(class: &FailureClass, target: &Target, missing_plugin: Option<&str>)
         },
         FailureClass::NotFound => match target.kind {
             SourceKind::Rtsp { .. } => {
-                format!("{label} does not exist on that camera: check the path of the URL in the camera's manual")
+                format!(
+                    "{label} does not exist on that camera: check the path of the URL in the camera's manual"
+                )
             }
             _ => format!("{label} does not exist"),
         },

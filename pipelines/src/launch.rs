@@ -102,7 +102,10 @@ mod tests {
 
     #[test]
     fn comments_go_and_placeholders_are_quoted() {
-        let text = expand("# a {nonsense}\n  # b\nfilesrc location={path} ! x n={decode_threads}", &file("/a b.mp4"));
+        let text = expand(
+            "# a {nonsense}\n  # b\nfilesrc location={path} ! x n={decode_threads}",
+            &file("/a b.mp4"),
+        );
         assert_eq!(text.unwrap(), "filesrc location=\"/a b.mp4\" ! x n=\"1\"");
     }
 

@@ -39,7 +39,10 @@ pub(crate) fn streams(
     streams.connect_pad_added(move |_, pad| {
         let (Some(pipeline), Some(raw)) = (weak_pipeline.upgrade(), weak_raw.upgrade()) else { return };
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
-        let Some(structure) = caps.structure(0).filter(|structure| is_video(structure)) else { return };
+        let Some(structure) = caps.structure(0).filter(|structure| is_video(structure)) else {
+            pad_reporter.note_other_stream();
+            return;
+        };
         if pad_taken.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -91,8 +94,10 @@ fn select_video(rtspsrc: &gst::Element, reporter: &Arc<Reporter>) {
         let caps = arguments.get(2).and_then(|value| value.get::<gst::Caps>().ok());
         let structure = caps.as_ref().and_then(|caps| caps.structure(0));
         let wanted = structure.is_some_and(is_video) && !selected.swap(true, Ordering::AcqRel);
-        if wanted && let Some(structure) = structure
-            && let Err(failure) = rtp_codec(structure, &reporter).and_then(|codec| elements(codec, Entry::Rtp, &reporter))
+        if wanted
+            && let Some(structure) = structure
+            && let Err(failure) =
+                rtp_codec(structure, &reporter).and_then(|codec| elements(codec, Entry::Rtp, &reporter))
         {
             // Said now, before the camera has been asked to send.
             reporter.fail(failure);
@@ -139,9 +144,9 @@ fn decode(
     if structure.name() == "video/x-raw" {
         return join(pad, &[], raw, pipeline);
     }
-    let known = CODECS.iter().find(|codec| {
-        codec.caps.parse::<gst::Caps>().is_ok_and(|of_codec| of_codec.can_intersect(caps))
-    });
+    let known = CODECS
+        .iter()
+        .find(|codec| codec.caps.parse::<gst::Caps>().is_ok_and(|of_codec| of_codec.can_intersect(caps)));
     match known {
         Some(codec) => join(pad, &elements(codec, Entry::Parsed, reporter)?, raw, pipeline),
         None => decode_by_search(pad, raw, pipeline),
@@ -182,15 +187,17 @@ fn elements(codec: &Codec, entry: Entry, reporter: &Reporter) -> Result<Vec<gst:
 /// device memory, which nothing here reads yet.
 fn decoder(codec: &Codec, reporter: &Reporter) -> Result<gst::Element, Failure> {
     let mut software = codec.decoders.iter().filter(|decoder| !decoder.hardware);
-    software.clone().find_map(|decoder| gst::ElementFactory::make(decoder.element).build().ok()).ok_or_else(|| {
-        let element = software.next().map_or("decoder", |decoder| decoder.element).to_owned();
-        let package = package_of(&element).to_owned();
-        let message = format!(
-            "{} is {}, for which no decoder is installed: install the package {package}",
-            reporter.target.label, codec.name
-        );
-        Failure::new(FailureClass::MissingElement { element, package }, message)
-    })
+    software.clone().find_map(|decoder| gst::ElementFactory::make(decoder.element).build().ok()).ok_or_else(
+        || {
+            let element = software.next().map_or("decoder", |decoder| decoder.element).to_owned();
+            let package = package_of(&element).to_owned();
+            let message = format!(
+                "{} is {}, for which no decoder is installed: install the package {package}",
+                reporter.target.label, codec.name
+            );
+            Failure::new(FailureClass::MissingElement { element, package }, message)
+        },
+    )
 }
 
 /// An element by its factory's name.

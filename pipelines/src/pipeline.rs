@@ -9,6 +9,9 @@ use crate::failure::StartError;
 use crate::outlet::{Inbox, Pull, Push, Receiver};
 use crate::spec::Spec;
 
+/// How often a reader that waits looks whether the pipeline is still alive.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
 /// A source that pushes: frames arrive as they are decoded, and a newer one replaces an older one that its
 /// receiver had no time for. Dropping it is [`Pipeline::stop`].
 #[derive(Debug)]
@@ -67,7 +70,18 @@ impl PullPipeline {
     /// before a failure come first; after that the answer stays [`Pull::Eos`] or [`Pull::Error`].
     #[must_use]
     pub fn pull(&self, timeout: Duration) -> Pull {
-        self.inbox.pull(self.core.sink(), timeout)
+        let mut left = timeout;
+        loop {
+            let step = left.min(LOOK_INTERVAL);
+            match self.inbox.pull(self.core.sink(), step) {
+                Pull::TimedOut => self.core.fail_if_dead(),
+                pulled => return pulled,
+            }
+            left -= step;
+            if left.is_zero() {
+                return self.inbox.pull(self.core.sink(), left);
+            }
+        }
     }
 
     /// Takes everything down on the calling thread.

@@ -50,11 +50,15 @@ pub fn probe(spec: &Spec, timeout: Duration) -> Result<ProbeReport, Failure> {
     let clock = gst::SystemClock::obtain();
     let started = clock.time();
     let witness = Arc::new(Witness { clock, seen: Mutex::default(), changed: Condvar::new() });
-    let pipeline = Pipeline::start(spec, "probe", witness.clone()).map_err(crate::StartError::into_failure)?;
+    let pipeline =
+        Pipeline::start(spec, "probe", witness.clone()).map_err(crate::StartError::into_failure)?;
     let first = witness.wait(timeout, |seen| seen.first.is_some() || seen.end.is_some());
     let Some(first_at) = first.first.as_ref().map(|first| first.at) else {
         return Err(first.end.clone().unwrap_or_else(|| {
-            Failure::new(FailureClass::Timeout, format!("no frame came within {:.1} s", timeout.as_secs_f64()))
+            Failure::new(
+                FailureClass::Timeout,
+                format!("no frame came within {:.1} s", timeout.as_secs_f64()),
+            )
         }));
     };
     let declared = first.info.declared_fps;
@@ -64,7 +68,8 @@ pub fn probe(spec: &Spec, timeout: Duration) -> Result<ProbeReport, Failure> {
     }
     pipeline.stop();
     let seen = witness.seen();
-    let first = seen.first.as_ref().ok_or_else(|| Failure::new(FailureClass::Other, "the first frame is gone"))?;
+    let first =
+        seen.first.as_ref().ok_or_else(|| Failure::new(FailureClass::Other, "the first frame is gone"))?;
     Ok(ProbeReport {
         codec: seen.info.codec.clone(),
         width: first.width,

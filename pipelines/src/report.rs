@@ -18,6 +18,8 @@ pub(crate) struct Reporter {
     heard: Mutex<Heard>,
     /// A frame came out.
     delivered: AtomicBool,
+    /// A stream that is not video was seen.
+    other_stream: AtomicBool,
 }
 
 /// What was said so far.
@@ -31,7 +33,13 @@ struct Heard {
 
 impl Reporter {
     pub(crate) fn new(outlet: Arc<dyn Outlet>, target: Target) -> Self {
-        Self { outlet, target, heard: Mutex::default(), delivered: AtomicBool::new(false) }
+        Self {
+            outlet,
+            target,
+            heard: Mutex::default(),
+            delivered: AtomicBool::new(false),
+            other_stream: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn fail(&self, failure: Failure) {
@@ -50,11 +58,28 @@ impl Reporter {
         self.outlet.sample(sink)
     }
 
+    /// At least one frame came out.
+    pub(crate) fn has_delivered(&self) -> bool {
+        self.delivered.load(Ordering::Relaxed)
+    }
+
+    /// There is sound, or something else that is no video.
+    pub(crate) fn note_other_stream(&self) {
+        self.other_stream.store(true, Ordering::Relaxed);
+    }
+
+    /// Nothing comes out of the source, and nothing said why.
+    pub(crate) fn fail_as_unreadable(&self) {
+        let has_other = self.other_stream.load(Ordering::Relaxed);
+        let class = if has_other { FailureClass::NoVideo } else { FailureClass::Decode };
+        self.fail(explain::failure(class, &self.target));
+    }
+
     /// The stream is over. A file that ends before it began was not one that can be decoded.
     pub(crate) fn end(&self) {
         let is_file = matches!(self.target.kind, SourceKind::File { .. } | SourceKind::Image { .. });
-        if is_file && !self.delivered.load(Ordering::Relaxed) {
-            self.fail(explain::failure(FailureClass::Decode, &self.target));
+        if is_file && !self.has_delivered() {
+            self.fail_as_unreadable();
         } else {
             self.outlet.event(Event::Eos);
         }

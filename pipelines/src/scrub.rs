@@ -164,7 +164,8 @@ mod tests {
 
     #[test]
     fn innocent_text_stays() {
-        for text in ["rtsp://host:554/a@b", "rtsp://[::1]/a@b", "rtsp://[::1]:8554/a@b", "a@b", "", "://", "x://@"]
+        for text in
+            ["rtsp://host:554/a@b", "rtsp://[::1]/a@b", "rtsp://[::1]:8554/a@b", "a@b", "", "://", "x://@"]
         {
             let wanted = if text == "x://@" { "x://***@" } else { text };
             assert_eq!(scrub(text), wanted);

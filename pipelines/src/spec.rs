@@ -4,8 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::scrub::scrub;
+
 /// What to open and how. [`Spec::new`] fills in what a camera wants.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Spec {
     /// Which source.
     pub kind: SourceKind,
@@ -45,8 +47,24 @@ impl Spec {
     }
 }
 
+impl fmt::Debug for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spec")
+            .field("kind", &self.kind)
+            .field("credentials", &self.credentials)
+            .field("transport", &self.transport)
+            .field("tls_verify", &self.tls_verify)
+            .field("tls_ca_file", &self.tls_ca_file)
+            .field("latency", &self.latency)
+            .field("decode_threads", &self.decode_threads)
+            .field("template", &self.template.as_deref().map(scrub))
+            .field("realtime", &self.realtime)
+            .finish()
+    }
+}
+
 /// Where pictures come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum SourceKind {
     /// A network camera.
     Rtsp {
@@ -73,6 +91,19 @@ pub enum SourceKind {
         /// The file.
         path: PathBuf,
     },
+}
+
+impl fmt::Debug for SourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // It should hold no password; if it does, it is not printed.
+            Self::Rtsp { url } => f.debug_struct("Rtsp").field("url", &scrub(url)).finish(),
+            Self::V4l2 { device } => f.debug_struct("V4l2").field("device", device).finish(),
+            Self::Csi { sensor_index } => f.debug_struct("Csi").field("sensor_index", sensor_index).finish(),
+            Self::File { path } => f.debug_struct("File").field("path", path).finish(),
+            Self::Image { path } => f.debug_struct("Image").field("path", path).finish(),
+        }
+    }
 }
 
 /// RTSP user and password.

@@ -18,7 +18,8 @@ const CSI: &[Template] = &[
     Template { text: include_str!("../launch/csi-nvargus.launch"), key_element: "nvarguscamerasrc" },
     Template { text: include_str!("../launch/csi-libcamera.launch"), key_element: "libcamerasrc" },
 ];
-const FILE: &[Template] = &[Template { text: include_str!("../launch/file.launch"), key_element: "parsebin" }];
+const FILE: &[Template] =
+    &[Template { text: include_str!("../launch/file.launch"), key_element: "parsebin" }];
 const IMAGE: &[Template] =
     &[Template { text: include_str!("../launch/image.launch"), key_element: "parsebin" }];
 
@@ -104,7 +105,12 @@ pub(crate) const CODECS: &[Codec] = &[
         depayloader: Some("rtpjpegdepay"),
         caps: "image/jpeg",
         parser: Some("jpegparse"),
-        decoders: &[hardware("nvjpegdec"), hardware("vajpegdec"), software("jpegdec"), software("avdec_mjpeg")],
+        decoders: &[
+            hardware("nvjpegdec"),
+            hardware("vajpegdec"),
+            software("jpegdec"),
+            software("avdec_mjpeg"),
+        ],
     },
     Codec {
         name: "MPEG-4",
@@ -184,10 +190,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "v4l2slh265dec",
         ],
     ),
-    (
-        "gstreamer1.0-libav",
-        &["avdec_h264", "avdec_h265", "avdec_mjpeg", "avdec_mpeg4"],
-    ),
+    ("gstreamer1.0-libav", &["avdec_h264", "avdec_h265", "avdec_mjpeg", "avdec_mpeg4"]),
     ("gstreamer1.0-libcamera", &["libcamerasrc"]),
     ("nvidia-l4t-gstreamer", &["nvarguscamerasrc", "nvvidconv", "nvv4l2decoder"]),
     ("libgstreamer1.0-0", &["filesrc", "capsfilter"]),

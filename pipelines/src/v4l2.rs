@@ -24,7 +24,9 @@ pub(crate) struct Choice {
 pub(crate) fn choose(offered: &gst::Caps) -> Option<Choice> {
     offered
         .iter_with_features()
-        .filter(|(_, features)| !features.is_any() && features.contains(gst::CAPS_FEATURE_MEMORY_SYSTEM_MEMORY))
+        .filter(|(_, features)| {
+            !features.is_any() && features.contains(gst::CAPS_FEATURE_MEMORY_SYSTEM_MEMORY)
+        })
         .filter_map(|(structure, _)| candidate(structure))
         .min_by_key(|candidate| candidate.badness)
         .map(|candidate| Choice { caps: candidate.caps, codec: candidate.codec })
@@ -56,7 +58,9 @@ fn candidate(structure: &gst::StructureRef) -> Option<Candidate> {
         (
             narrowed.get::<i32>("width").unwrap_or(WANTED_WIDTH),
             narrowed.get::<i32>("height").unwrap_or(WANTED_HEIGHT),
-            narrowed.get::<gst::Fraction>("framerate").map_or(WANTED_FPS, |rate| rate.numer() / rate.denom().max(1)),
+            narrowed
+                .get::<gst::Fraction>("framerate")
+                .map_or(WANTED_FPS, |rate| rate.numer() / rate.denom().max(1)),
         )
     };
     let wanted = i64::from(WANTED_WIDTH) * i64::from(WANTED_HEIGHT);

@@ -140,7 +140,8 @@ fn an_unknown_path_is_not_found() {
 #[test]
 fn sound_alone_is_no_video() {
     let sound = "( audiotestsrc is-live=true ! alawenc ! rtppcmapay name=pay0 )".to_owned();
-    let server = Server::start(ServerOptions { mounts: vec![("/stream", sound)], ..ServerOptions::default() });
+    let server =
+        Server::start(ServerOptions { mounts: vec![("/stream", sound)], ..ServerOptions::default() });
     let failure = failure_of(&server.spec(), 5);
     assert_eq!(failure.class, FailureClass::NoVideo, "{failure}");
 }

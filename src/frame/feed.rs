@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::pool::Pool;
-use super::wake::{Bell, Wake, doorbell};
 use crate::metrics::{CameraMetrics, Outcome};
+use crate::wake::{Bell, Wake, doorbell};
 
 /// A camera's permanent part.
 #[derive(Debug)]

@@ -13,8 +13,8 @@ mod picture;
 mod pool;
 mod pump;
 mod turnstile;
-mod wake;
 
+pub use crate::source::{Layout, Matrix, Picture, PictureError, Plane, Range};
 pub use feed::Feed;
 pub use freeze::FreezeWatch;
 pub use letterbox::*;
@@ -26,4 +26,3 @@ pub use picture::*;
 pub use pool::{Pool, Slot, SlotMemory};
 pub use pump::{Bench, End, Pump, Work};
 pub use turnstile::{Answer, Line, Ticket, Turnstile};
-pub use wake::{Bell, Wake, doorbell};

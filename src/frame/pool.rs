@@ -6,7 +6,7 @@
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::turnstile::Ticket;
-use super::wake::Wake;
+use crate::wake::Wake;
 
 /// Where a slot's tensor lives. A closed enum: every place that reads a slot says what it does with each.
 #[derive(Debug)]
@@ -121,8 +121,8 @@ impl Drop for Slot {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wake::doorbell;
     use super::*;
+    use crate::wake::doorbell;
 
     #[test]
     fn free_and_in_flight_add_up_to_the_capacity() {

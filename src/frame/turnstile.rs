@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::wake::Wake;
+use crate::wake::Wake;
 
 /// Time that a camera needs from its admission to a filled slot; the reserve is let in this long before the
 /// running inference is expected to end, plus a tenth of it for the spread of inference times.
@@ -59,10 +59,7 @@ impl Line {
             }
         };
         let reserve_at = self.reserve_opens_at();
-        let limit = match reserve_at {
-            Some(at) if now < at => self.batch,
-            _ => 2 * self.batch,
-        };
+        let limit = if reserve_at.is_some_and(|at| now >= at) { 2 * self.batch } else { self.batch };
         if place < limit.saturating_sub(self.admitted) {
             self.waiting.remove(place);
             self.admitted += 1;
@@ -101,11 +98,13 @@ impl Line {
         self.admitted
     }
 
-    /// Those who may come in next, oldest first.
+    /// Those who may come in next, now or when the reserve opens, oldest first.
     pub fn next_in_line(&self) -> impl Iterator<Item = usize> + '_ {
         self.waiting.iter().copied().take((2 * self.batch).saturating_sub(self.admitted))
     }
 
+    /// `None` while nothing runs, or while nobody knows yet how long an inference takes: what is admitted
+    /// then beyond a batch would only wait.
     fn reserve_opens_at(&self) -> Option<Instant> {
         let expected = self.expected?;
         let lead = LEAD + expected / 10;
@@ -222,7 +221,8 @@ mod tests {
         let now = crate::clock::now();
         let mut line = learned(1, 3, now);
         assert_eq!(line.ask(0, now), Answer::Admitted);
-        assert_eq!(line.ask(0, now), Answer::Admitted, "nothing runs yet: the reserve is open");
+        assert_eq!(line.ask(0, now), Answer::Wait(None), "nothing runs yet: there is no reserve");
+        line.leave(0);
         assert!(matches!(line.ask(1, now), Answer::Wait(_)));
         assert!(matches!(line.ask(2, now), Answer::Wait(_)));
         line.returned();
@@ -236,7 +236,6 @@ mod tests {
         let now = crate::clock::now();
         let mut line = learned(1, 4, now);
         line.ask(0, now);
-        line.ask(0, now);
         line.ask(1, now);
         line.ask(2, now);
         line.leave(1);
@@ -249,10 +248,15 @@ mod tests {
     fn a_batch_is_let_in_whole() {
         let now = crate::clock::now();
         let mut line = learned(4, 8, now);
-        for camera in 0..8 {
+        for camera in 0..4 {
             assert_eq!(line.ask(camera, now), Answer::Admitted);
         }
-        assert!(matches!(line.ask(0, now), Answer::Wait(None)));
+        assert_eq!(line.ask(4, now), Answer::Wait(None));
+        line.inference_started(now);
+        for camera in 4..8 {
+            assert_eq!(line.ask(camera, now + T), Answer::Admitted, "a whole batch in reserve");
+        }
+        assert_eq!(line.ask(0, now + T), Answer::Wait(None));
     }
 
     proptest::proptest! {
@@ -278,7 +282,7 @@ mod tests {
                 while line.admitted() > 0 {
                     line.returned();
                 }
-                let next: Vec<_> = line.next_in_line().collect();
+                let next: Vec<_> = line.next_in_line().take(batch).collect();
                 for camera in next {
                     proptest::prop_assert_eq!(line.ask(camera, now), Answer::Admitted);
                 }

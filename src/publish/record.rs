@@ -120,7 +120,7 @@ pub struct CameraState<'a> {
     pub ts: SystemTime,
     /// The state entered.
     pub state: State,
-    /// Why: `stalled`, `unauthorized`, … (the names of [`crate::metrics::RestartReason`]). Static on
+    /// Why: `stalled`, `unauthorized`, … (the names of [`crate::camera::Reason`]). Static on
     /// purpose: text that came from outside cannot get into it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,

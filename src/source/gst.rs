@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use watchpost_pipelines as pipelines;
 
-use super::{Arrived, Decoded, Fault, Opening, Receiver, Source, TsSource};
+use super::{
+    Arrived, Decoded, Fault, Layout, Matrix, Opening, Picture, Plane, Range, Receiver, Source, TsSource,
+};
 use crate::camera::Reason;
 use crate::clock;
 use crate::config::{CameraOptions, Locator, Transport};
-use crate::frame::{Layout, Matrix, Picture, Plane, Range};
 
 /// A pipeline that says a frame is older than this has confused its clocks; the frame counts as new.
 const PLAUSIBLE_AGE: Duration = Duration::from_secs(30);

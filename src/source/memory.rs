@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::frame::{Layout, Matrix, Picture, Plane, Range};
+use super::{Layout, Matrix, Picture, Plane, Range};
 
 /// A tightly packed I420 picture, BT.601 limited range.
 #[derive(Debug, Clone)]

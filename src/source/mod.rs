@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::camera::Reason;
-use crate::frame::Picture;
-
 mod gst;
 mod memory;
+mod picture;
 mod scene;
 
 pub use gst::GstSource;
 pub(crate) use gst::{fault, picture as borrow_picture};
 pub use memory::{MemoryFrame, MemoryPicture};
+pub use picture::{Layout, Matrix, Picture, PictureError, Plane, Range};
 pub use scene::SceneSource;
 
 /// Which clock a frame's wall time comes from. The names are those of the records.

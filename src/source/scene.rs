@@ -10,7 +10,7 @@ use watchpost_scene::{Scene, SceneOptions};
 use super::{Arrived, Decoded, Fault, MemoryFrame, MemoryPicture, Opening, Receiver, Source, TsSource};
 use crate::camera::Reason;
 use crate::clock;
-use crate::frame::doorbell;
+use crate::wake::doorbell;
 
 /// One is being drawn, one is the newest, one is being letterboxed.
 const PICTURES: usize = 3;

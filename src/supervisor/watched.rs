@@ -11,7 +11,6 @@ use crate::camera::{Action, Announcement, BackoffOptions, Input, Limits, Machine
 use crate::clock;
 use crate::config::{CameraOptions, SupervisorOptions};
 use crate::frame::{Bench, Feed, FreezeWatch, Letterbox, Turnstile, Work};
-use crate::metrics::RestartReason;
 use crate::model::InputRecipe;
 use crate::publish::{CameraState, Publisher};
 use crate::source::{Fault, Source};
@@ -173,7 +172,7 @@ impl Watched {
         self.feed.metrics.set_up(matches!(state, State::Streaming { .. }));
         if let State::Closing { reason, .. } = state {
             if !matches!(reason, Reason::Shutdown | Reason::Ended) {
-                self.feed.metrics.restart(RestartReason::from_name(reason.as_str()));
+                self.feed.metrics.restart(reason);
             }
             if self.detail.is_none() {
                 self.detail = self.own_words(reason);

@@ -6,10 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use watchpost::config::{CameraOptions, Config, DetectorOptions, Locator, MemoryOptions, OutputKind, OutputOptions};
+use watchpost::config::{
+    CameraOptions, Config, DetectorOptions, Locator, MemoryOptions, OutputKind, OutputOptions,
+};
 use watchpost::engine::{Engine, EngineError, TensorView};
 use watchpost::model::{ChannelOrder, Fit, HeadRecipe, InputRecipe};
-use watchpost::source::{Arrived, Decoded, Fault, MemoryFrame, MemoryPicture, Opening, Receiver, Source, TsSource};
+use watchpost::source::{
+    Arrived, Decoded, Fault, MemoryFrame, MemoryPicture, Opening, Receiver, Source, TsSource,
+};
 use watchpost::supervisor::{ModelTag, Parts};
 
 /// Input side of the fake model.
@@ -71,7 +75,12 @@ impl Source for FakeSource {
                 }
                 let frame = Decoded::Memory(MemoryFrame::new(Arc::clone(&picture), number * 1_000_000));
                 sent.fetch_add(1, Ordering::Relaxed);
-                receiver.frame(Arrived { frame, at: now(), wall: SystemTime::UNIX_EPOCH, ts_source: TsSource::Arrival });
+                receiver.frame(Arrived {
+                    frame,
+                    at: now(),
+                    wall: SystemTime::UNIX_EPOCH,
+                    ts_source: TsSource::Arrival,
+                });
             }
         });
         Ok(Box::new(Running { over, thread: Some(thread) }))
@@ -128,7 +137,12 @@ impl Engine for FakeEngine {
 }
 
 /// A daemon of `cameras` fake cameras that publishes to a Unix socket in `folder`.
-pub fn parts(cameras: usize, interval: Duration, engine: FakeEngine, folder: &std::path::Path) -> (Parts, Arc<AtomicU64>) {
+pub fn parts(
+    cameras: usize,
+    interval: Duration,
+    engine: FakeEngine,
+    folder: &std::path::Path,
+) -> (Parts, Arc<AtomicU64>) {
     let sent = Arc::new(AtomicU64::new(0));
     let scene = Locator::Scene { seed: 1, fps: 1, width: 640, height: 360 };
     let on_thread = engine.on_thread;

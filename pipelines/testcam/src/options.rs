@@ -109,7 +109,7 @@ pub enum Picture {
         fps: u32,
     },
     /// The first video stream of a file, decoded and encoded again at its nominal frame rate and its own
-    /// size (cropped to a width that is a multiple of 8 by scaling).
+    /// size, scaled down by a few pixels where the width is no multiple of 8 or the height is odd.
     Clip {
         /// Any container and codec that this machine's GStreamer opens.
         path: PathBuf,

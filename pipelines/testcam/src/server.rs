@@ -62,6 +62,8 @@ impl Server {
         let server = RTSPServer::new();
         server.set_address("127.0.0.1");
         server.set_service("0");
+        // The default of 5 makes a crowd of clients that connect at once wait for SYN retries.
+        server.set_backlog(128);
         let threads = RTSPThreadPool::new();
         // Clients are served by the server's own thread: one thread less to end.
         threads.set_max_threads(0);

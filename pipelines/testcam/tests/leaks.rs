@@ -2,6 +2,8 @@
 
 mod watcher;
 
+use std::time::Duration;
+
 use watcher::*;
 use watchpost_testcam::{Codec, Fault};
 
@@ -41,18 +43,13 @@ fn thirty_cameras_leave_no_thread_and_no_descriptor() {
     let faults = Fault::all();
     // Once through every fault: what GLib and GStreamer keep for good is there afterwards.
     faults.into_iter().for_each(live);
-    let settled = |limit: usize| {
-        let deadline_ns = watchpost_testcam::unix_ns() + 5_000_000_000;
-        while threads().len() > limit && watchpost_testcam::unix_ns() < deadline_ns {
-            std::thread::yield_now();
-        }
-        (count("/proc/self/fd"), threads())
-    };
-    let (fds_before, threads_before) = settled(0);
+    pause(Duration::from_secs(1));
+    let (fds_before, threads_before) = (count("/proc/self/fd"), threads());
     for cycle in 0..CYCLES {
         live(faults[cycle % faults.len()]);
     }
-    let (fds_after, threads_after) = settled(threads_before.len());
+    wait_until(|| threads().len() <= threads_before.len() && count("/proc/self/fd") <= fds_before);
+    let (fds_after, threads_after) = (count("/proc/self/fd"), threads());
     assert!(threads_after.len() <= threads_before.len(), "{threads_before:?} became {threads_after:?}");
     assert!(fds_after <= fds_before, "{fds_before} descriptors became {fds_after}");
 }

@@ -114,9 +114,7 @@ fn frame_numbers_go_on_over_sessions_and_are_logged() {
     let camera = start(CameraOptions { frame_log: Some(log_path.clone()), ..small(Codec::H264) });
     let first = Watcher::of(&camera).pictures(5);
     assert_eq!(first[0].stamp, Some(0));
-    while camera.clients() > 0 {
-        std::thread::yield_now();
-    }
+    assert!(wait_until(|| camera.clients() == 0));
     let second = Watcher::of(&camera).pictures(5);
     assert_consecutive(&second);
     assert!(second[0].stamp > first[4].stamp, "numbers are unique over sessions");
@@ -143,11 +141,7 @@ fn a_booting_camera_refuses_connections_first() {
     let camera = start(CameraOptions { startup_delay: Duration::from_millis(1500), ..small(Codec::H264) });
     let address = camera.url().trim_start_matches("rtsp://").trim_end_matches("/stream").to_owned();
     assert_eq!(TcpStream::connect(&address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
-    let deadline_ns = watchpost_testcam::unix_ns() + 5_000_000_000;
-    while TcpStream::connect(&address).is_err() {
-        assert!(watchpost_testcam::unix_ns() < deadline_ns, "it never opened");
-        std::thread::yield_now();
-    }
+    assert!(wait_until(|| TcpStream::connect(&address).is_ok()), "it never opened");
     Watcher::of(&camera).pictures(2);
 }
 

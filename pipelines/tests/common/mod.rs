@@ -23,7 +23,8 @@ pub fn now() -> Instant {
 }
 
 /// The pictures that the server sends: numbered by their time, small, 25 a second.
-pub const PICTURES: &str = "videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=25/1,format=I420";
+pub const PICTURES: &str =
+    "videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=25/1,format=I420";
 
 /// A launch line of the server for `codec`.
 pub fn launch(codec: &str) -> String {
@@ -77,12 +78,14 @@ impl Server {
             let factory = gst_rtsp_server::RTSPMediaFactory::new();
             factory.set_launch(launch);
             factory.set_shared(true);
-            factory.add_role_from_structure(
-                &gst::Structure::builder("viewer")
-                    .field("media.factory.access", true)
-                    .field("media.factory.construct", true)
-                    .build(),
-            );
+            if options.login.is_some() || options.certificate.is_some() {
+                factory.add_role_from_structure(
+                    &gst::Structure::builder("viewer")
+                        .field("media.factory.access", true)
+                        .field("media.factory.construct", true)
+                        .build(),
+                );
+            }
             mounts.add_factory(path, factory);
         }
         if options.login.is_some() || options.certificate.is_some() {
@@ -354,7 +357,11 @@ fn pump(mut from: TcpStream, mut to: TcpStream, flags: (Arc<AtomicBool>, Arc<Ato
                 Ok(0) => break,
                 Ok(count) if to.write_all(&buffer[..count]).is_err() => break,
                 Ok(_) => {}
-                Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                    ) => {}
                 Err(_) => break,
             }
         }

@@ -55,7 +55,7 @@ impl Process {
 
     /// True if it ended by itself before the deadline.
     fn wait_until(&mut self, deadline: Instant) -> bool {
-        let (_wake, bell) = crate::frame::doorbell();
+        let (_wake, bell) = crate::wake::doorbell();
         while !self.has_ended() {
             if clock::now() >= deadline {
                 return false;

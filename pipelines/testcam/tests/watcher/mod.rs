@@ -13,6 +13,21 @@ use watchpost_testcam::{CameraOptions, Codec, Picture, TestCamera};
 /// How long a test waits for anything that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Lets the other threads work for `time`.
+pub fn pause(time: Duration) {
+    let (_open, nothing) = std::sync::mpsc::sync_channel::<()>(1);
+    let _ = nothing.recv_timeout(time);
+}
+
+/// Waits until `done`; false when it takes longer than [`PATIENCE`].
+pub fn wait_until(done: impl Fn() -> bool) -> bool {
+    let step = Duration::from_millis(20);
+    (0..PATIENCE.as_millis() / step.as_millis()).any(|_| {
+        pause(step);
+        done()
+    })
+}
+
 /// A decoded picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {

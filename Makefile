@@ -1,0 +1,35 @@
+# Everything a developer calls. Each target installs what is missing first, and needs no network after that.
+
+CARGO ?= cargo
+DEMO_ARGS ?= --duration 20s
+
+.PHONY: demo test lint bench deps build clean
+
+# A test camera with a scene of known truth, watched by the daemon: records on stdout, a report on stderr.
+demo: deps
+	$(CARGO) build --release --locked --bin watchpost --bin watchpost-testcam --package watchpost --package watchpost-testcam
+	target/release/watchpost demo $(DEMO_ARGS)
+
+test: deps
+	$(CARGO) test --workspace --locked
+
+lint: deps
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+	sh tools/deny.sh
+
+# Prints which machine the figures are from, then runs every benchmark.
+bench: deps
+	@uname -nmsr; grep -m1 'model name' /proc/cpuinfo || true; nproc
+	$(CARGO) bench --workspace --locked
+	sh tools/bench-detect.sh
+
+build: deps
+	$(CARGO) build --release --locked
+
+deps:
+	@sh tools/deps.sh
+
+clean:
+	$(CARGO) clean
