@@ -5,12 +5,12 @@
 
 // What every room may use.
 pub mod clock;
+mod os_words;
 pub mod wake;
 
 // What is asked for.
 pub mod config;
 pub mod model;
-mod os_words;
 
 // The flow, from camera to published record.
 pub mod camera;
