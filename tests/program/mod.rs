@@ -83,8 +83,21 @@ impl Ended {
 /// Nothing that only a programmer understands.
 #[track_caller]
 pub fn assert_plain(what: &str, text: &str) {
-    let marks =
-        ["panicked", "backtrace", "RUST_", "src/", ".rs:", "Some(", "None,", "Err(", "Os {", "Error {", "(os error", "unwrap", "\\u{"];
+    let marks = [
+        "panicked",
+        "backtrace",
+        "RUST_",
+        "src/",
+        ".rs:",
+        "Some(",
+        "None,",
+        "Err(",
+        "Os {",
+        "Error {",
+        "(os error",
+        "unwrap",
+        "\\u{",
+    ];
     for mark in marks {
         assert!(!text.contains(mark), "{what}: {mark:?} is no word for users:\n{text}");
     }
