@@ -246,9 +246,8 @@ pub(crate) fn describe(sink: &gst_app::AppSink, sample: &gst::Sample) -> SourceI
         .caps()
         .and_then(|caps| gst_video::VideoInfo::from_caps(caps).ok())
         .map(|info| info.colorimetry().to_string());
-    let decoder = root(sink).and_then(|pipeline| {
-        pipeline.iterate_recurse().into_iter().flatten().find(|element| is_decoder(element))
-    });
+    let decoder =
+        root(sink).and_then(|pipeline| pipeline.iterate_recurse().into_iter().flatten().find(is_decoder));
     SourceInfo {
         codec: decoder.as_ref().and_then(codec_name),
         decoder: decoder.and_then(|element| Some(element.factory()?.name().to_string())),

@@ -1,6 +1,13 @@
 //! Which cameras and decoders this box has.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+
+use crate::InitError;
+use crate::table::{CODECS, NEEDED, package_of};
 
 /// What is on this box.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -50,8 +57,91 @@ pub struct MissingEntry {
     pub needed_for: String,
 }
 
-/// Looks at this box.
-#[must_use]
-pub fn devices() -> DeviceReport {
-    DeviceReport::default()
+/// Looks at this box. Cameras are opened for a moment, to ask for their formats.
+///
+/// # Errors
+/// When GStreamer cannot be initialised.
+pub fn devices() -> Result<DeviceReport, InitError> {
+    crate::init()?;
+    let installed = |element: &str| gst::ElementFactory::find(element).is_some();
+    let decoders = CODECS.iter().flat_map(|codec| {
+        codec.decoders.iter().map(move |decoder| DecoderEntry {
+            codec: codec.name.to_owned(),
+            element: decoder.element.to_owned(),
+            available: installed(decoder.element),
+            hardware: decoder.hardware,
+        })
+    });
+    let missing = NEEDED.iter().filter(|(element, _)| !installed(element)).map(|(element, needed_for)| {
+        let package = package_of(element).to_owned();
+        MissingEntry { element: (*element).to_owned(), package, needed_for: (*needed_for).to_owned() }
+    });
+    Ok(DeviceReport { cameras: cameras(), decoders: decoders.collect(), missing: missing.collect() })
+}
+
+/// The V4L2 devices that the kernel lists and that send pictures.
+fn cameras() -> Vec<Camera> {
+    let Ok(entries) = std::fs::read_dir("/sys/class/video4linux") else { return Vec::new() };
+    let mut nodes: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    nodes.sort();
+    let links: Vec<PathBuf> = std::fs::read_dir("/dev/v4l/by-id")
+        .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
+        .unwrap_or_default();
+    let camera = |node: &OsString| {
+        let name = std::fs::read_to_string(Path::new("/sys/class/video4linux").join(node).join("name"));
+        let device = Path::new("/dev").join(node);
+        let by_id = links.iter().find(|link| link.canonicalize().is_ok_and(|target| target == device));
+        Some(Camera {
+            name: name.ok()?.trim().to_owned(),
+            formats: formats(&device),
+            by_id: by_id.cloned(),
+            device,
+        })
+    };
+    nodes.iter().filter_map(camera).collect()
+}
+
+/// What a device sends; empty where it cannot be opened.
+fn formats(device: &Path) -> Vec<String> {
+    let source =
+        gst::ElementFactory::make("v4l2src").property("device", device.display().to_string()).build();
+    let Ok(source) = source else { return Vec::new() };
+    let mut formats = Vec::new();
+    if source.set_state(gst::State::Ready).is_ok()
+        && let Some(pad) = source.static_pad("src")
+    {
+        for structure in pad.query_caps(None).iter() {
+            let size = match (structure.get::<i32>("width"), structure.get::<i32>("height")) {
+                (Ok(width), Ok(height)) => format!(" {width}x{height}"),
+                _ => String::new(),
+            };
+            let text = format!("{}{size}", structure.name());
+            if !formats.contains(&text) {
+                formats.push(text);
+            }
+        }
+    }
+    // A device that was opened closes; there is nothing to do about one that does not.
+    let _ = source.set_state(gst::State::Null);
+    formats
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_not_listed_as_available() {
+        let report = devices().unwrap();
+        assert!(report.decoders.iter().any(|decoder| decoder.available && !decoder.hardware), "{report:?}");
+        for missing in &report.missing {
+            assert!(
+                !report
+                    .decoders
+                    .iter()
+                    .any(|decoder| decoder.available && decoder.element == missing.element)
+            );
+            assert!(!missing.package.is_empty() && !missing.needed_for.is_empty());
+        }
+    }
 }

@@ -30,7 +30,6 @@ mod outlet;
 mod pipeline;
 mod probe;
 mod report;
-mod rtp_clock;
 mod scrub;
 pub mod spec;
 mod table;

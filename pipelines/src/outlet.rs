@@ -49,6 +49,10 @@ pub struct SourceInfo {
 
 /// What [`PullPipeline::pull`](crate::PullPipeline::pull) came back with.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every one is a frame, and boxing it would allocate for each"
+)]
 pub enum Pull {
     /// The next picture.
     Frame(Frame),

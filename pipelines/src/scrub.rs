@@ -55,7 +55,8 @@ fn forms(credentials: &Credentials) -> Vec<String> {
         .collect();
     let mut forms = vec![
         password.clone(),
-        percent_encoded(password),
+        percent_encoded(password, |character| character.is_ascii()),
+        percent_encoded(password, |_| true),
         glib::base64_encode(format!("{username}:{password}").as_bytes()).to_string(),
         escaped,
     ];
@@ -64,12 +65,15 @@ fn forms(credentials: &Credentials) -> Vec<String> {
     forms
 }
 
-fn percent_encoded(text: &str) -> String {
+/// `text` as a URL has it. Some writers leave letters beyond ASCII as they are.
+fn percent_encoded(text: &str, is_encoded: impl Fn(char) -> bool) -> String {
     let mut encoded = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
+    for character in text.chars() {
+        if character.is_ascii_alphanumeric() || "-._~".contains(character) || !is_encoded(character) {
+            encoded.push(character);
+            continue;
+        }
+        for byte in character.encode_utf8(&mut [0; 4]).bytes() {
             encoded.push_str(&format!("%{byte:02X}"));
         }
     }
@@ -179,6 +183,7 @@ mod tests {
         for text in [
             "user-pw=Canary 7/ü;",
             "rtsp-ish viewer:Canary%207%2Fü",
+            "rtsp-ish viewer:Canary%207%2F%C3%BC",
             r"password=(string)Canary\ 7\/\ü",
             &format!("Authorization: Basic {}", glib::base64_encode("viewer:Canary 7/ü".as_bytes())),
         ] {

@@ -5,8 +5,8 @@ use std::io::Write;
 
 use serde_json::json;
 
-use super::Failure;
-use super::common::{print, print_json, start_gstreamer};
+use super::common::{print, print_json};
+use super::{Failure, exit};
 use crate::engine;
 
 /// Arguments of `watchpost devices`.
@@ -18,8 +18,8 @@ pub struct DevicesArgs {
 }
 
 pub(super) fn run(args: &DevicesArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    start_gstreamer()?;
-    let report = watchpost_pipelines::devices();
+    let report = watchpost_pipelines::devices()
+        .map_err(|error| Failure::new(exit::UNAVAILABLE, error.to_string()))?;
     let backends = engine::backends();
     if args.json {
         let value = json!({

@@ -44,9 +44,13 @@ pub fn search_dirs() -> Vec<PathBuf> {
     dirs
 }
 
+/// The project's own small model, so that `watchpost demo` works from any folder.
+const DEMO: (&str, &[u8]) =
+    (include_str!("../../engines/models/demo.toml"), include_bytes!("../../engines/models/demo.onnx"));
+
 /// Models that are compiled in.
 fn embedded() -> Vec<Result<Manifest, ModelError>> {
-    Vec::new()
+    vec![Manifest::embedded(DEMO.0, DEMO.1)]
 }
 
 /// Every manifest in `dirs` and those compiled in; a name that occurs twice is used from its first place.
@@ -64,7 +68,13 @@ pub fn list(dirs: &[PathBuf]) -> Vec<Listed> {
             paths.into_iter().map(|path| Listed { manifest: Manifest::load(&path), path: Some(path) }),
         );
     }
-    listed.extend(embedded().into_iter().map(|manifest| Listed { path: None, manifest }));
+    for manifest in embedded() {
+        // In the source tree its own files are found already.
+        let same = |listed: &Listed| matches!((&listed.manifest, &manifest), (Ok(a), Ok(b)) if a.name == b.name && a.sha256 == b.sha256);
+        if !listed.iter().any(same) {
+            listed.push(Listed { path: None, manifest });
+        }
+    }
     listed
 }
 

@@ -36,6 +36,7 @@ pub enum TsSource {
 
 /// A decoded frame, still in the memory of whoever decoded it. Dropping it gives that memory back.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a box would be an allocation per frame")]
 pub enum Decoded {
     /// From a GStreamer pipeline.
     Gst(watchpost_pipelines::Frame),

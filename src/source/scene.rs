@@ -31,7 +31,7 @@ impl SceneSource {
 impl Source for SceneSource {
     fn open(&self, _generation: u64, receiver: Arc<dyn Receiver>) -> Result<Box<dyn Opening>, Fault> {
         let over = Arc::new(AtomicBool::new(false));
-        let options = self.options.clone();
+        let options = self.options;
         let flag = Arc::clone(&over);
         let thread = std::thread::Builder::new()
             .name("scene".to_owned())

@@ -72,8 +72,8 @@ impl DebugState {
         });
         Self {
             cameras: cameras.collect(),
-            memory_bytes: json(serde_json::to_value(&snapshot.memory_bytes)),
-            handles: json(serde_json::to_value(&snapshot.handles)),
+            memory_bytes: json(serde_json::to_value(snapshot.memory_bytes)),
+            handles: json(serde_json::to_value(snapshot.handles)),
             engine: json(serde_json::to_value(&snapshot.engine)),
             counters: json(serde_json::to_value(snapshot.counters())),
         }

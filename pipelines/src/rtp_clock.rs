@@ -1,1 +1,0 @@
-//! When a frame was captured, by the camera's own clock.
