@@ -55,6 +55,16 @@ fn classifier() -> Vec<u8> {
     Onnx::doubling(&shape).encode()
 }
 
+fn channels_last() -> Vec<u8> {
+    Onnx {
+        inputs: vec![tensor("images", F32, &dims(&[1, 64, 64, 3]))],
+        outputs: vec![tensor("output", F32, &dims(&[1, 6, 84]))],
+        nodes: vec![node("Sigmoid", &["images"], &["output"])],
+        ..Onnx::default()
+    }
+    .encode()
+}
+
 fn manifest(sha256: &str, labels: &str) -> String {
     format!(
         "schema = 1\nname = \"m\"\nfile = \"m.onnx\"\nsha256 = \"{sha256}\"\n[input]\nwidth = 64\nheight = 64\n\
@@ -121,7 +131,8 @@ fn bad_models() -> Vec<BadModel> {
         ("zero.onnx", Vec::new(), &["is empty (0 bytes)", "download it again"]),
         ("text.onnx", b"just some text, no model\n".to_vec(), &["is not an ONNX model", "copy it again"]),
         ("noise.onnx", noise, &["is not an ONNX model", "check that this is the file you mean"]),
-        ("shape.onnx", classifier(), &["[1, 3, height, width]"]),
+        ("shape.onnx", classifier(), &["is not an object detector", "use a YOLOX or YOLOv8/11"]),
+        ("nhwc.onnx", channels_last(), &["channels last"]),
         (
             "lfs.onnx",
             b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n".to_vec(),
@@ -192,7 +203,12 @@ fn a_manifest_that_does_not_fit_its_model_is_told_apart() {
             None,
             &["not the file that the manifest", "model add"][..],
         ),
-        ("label count", manifest(&digest, "names = [\"a\", \"b\", \"c\"]"), None, &["3 labels", "2 classes"]),
+        (
+            "label count",
+            manifest(&digest, "names = [\"a\", \"b\", \"c\"]"),
+            None,
+            &["3 names", "2 classes", "one name per class"],
+        ),
         (
             "labels missing",
             manifest(&digest, "file = \"l.txt\""),
@@ -209,13 +225,13 @@ fn a_manifest_that_does_not_fit_its_model_is_told_apart() {
             "labels with a gap",
             manifest(&digest, "file = \"l.txt\""),
             Some(b"a\n\nb\n"),
-            &["l.txt", "label 2 is empty"],
+            &["l.txt", "label 2 is empty", "one label a line"],
         ),
         (
             "another size",
             manifest(&digest, two).replace("width = 64", "width = 96"),
             None,
-            &["96x64", "[1, 3, 64, 64]"],
+            &["96x64", "[1, 3, 64, 64]", "model add m.onnx --force"],
         ),
         ("unknown key", manifest(&digest, two).replace("pad =", "padd ="), None, &["m.toml:", "\"pad\""]),
         ("broken TOML", "schema = 1\nname = \n".to_owned(), None, &["m.toml:2:"]),

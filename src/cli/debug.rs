@@ -9,7 +9,7 @@ use super::common::{ConfigArg, load_config, print};
 use super::{Failure, exit};
 use crate::budget::show_bytes;
 use crate::config::Demands;
-use crate::os_words::os_words;
+use crate::os_words::plain_words;
 use crate::supervisor::DebugState;
 
 /// The daemon answers within a second or not at all.
@@ -62,7 +62,7 @@ pub(super) fn ask(socket: &Path) -> Result<String, Failure> {
         let message = format!(
             "{}: no running watchpost answers there ({}); start it with `watchpost run`, or name its socket with --socket",
             socket.display(),
-            os_words(&error)
+            plain_words(&error)
         );
         Failure::new(exit::UNAVAILABLE, message)
     };

@@ -18,8 +18,8 @@ pub struct DevicesArgs {
 }
 
 pub(super) fn run(args: &DevicesArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let report = watchpost_pipelines::devices()
-        .map_err(|error| Failure::new(exit::UNAVAILABLE, error.to_string()))?;
+    let report =
+        watchpost_pipelines::devices().map_err(|error| Failure::new(exit::UNAVAILABLE, error.to_string()))?;
     let backends = engine::backends();
     if args.json {
         let value = json!({

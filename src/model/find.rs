@@ -251,8 +251,9 @@ fn check_input(manifest: &Manifest, facts: &OnnxFacts) -> Result<(), ModelError>
     if differs(channels, 3) || differs(height, manifest.input.height) || differs(width, manifest.input.width)
     {
         return refuse(format!(
-            "its file's input is {input}, and [input] in the manifest says {}x{}",
-            manifest.input.width, manifest.input.height
+            "its file's input is {input}, and [input] in the manifest says {}x{}; correct the manifest, or write \
+             it anew with `watchpost model add {} --force`",
+            manifest.input.width, manifest.input.height, manifest.source
         ));
     }
     Ok(())

@@ -43,8 +43,9 @@ pub fn watchpost(folder: &Path) -> Command {
             command.env_remove(name);
         }
     }
-    command.current_dir(folder).env("HOME", folder).env("RUST_BACKTRACE", "1").env_remove("GST_DEBUG");
-    command.env_remove("XDG_DATA_HOME").env_remove("STATE_DIRECTORY");
+    // Where models are looked for beside the working folder.
+    command.current_dir(folder).env("XDG_DATA_HOME", folder).env_remove("STATE_DIRECTORY");
+    command.env("RUST_BACKTRACE", "1").env_remove("GST_DEBUG");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
