@@ -17,6 +17,7 @@
 //! - every text that leaves the crate went through [`scrub()`].
 
 mod build;
+mod capture_time;
 mod census;
 mod core;
 mod devices;
@@ -30,6 +31,7 @@ mod outlet;
 mod pipeline;
 mod probe;
 mod report;
+mod rtp_times;
 mod scrub;
 pub mod spec;
 mod table;

@@ -33,6 +33,7 @@ pub(crate) fn streams(
     let taken = Arc::new(AtomicBool::new(false));
     if streams.find_property("protocols").is_some() && streams.type_().name() == "GstRTSPSrc" {
         select_video(streams, reporter);
+        reporter.capture_clock.listen(streams);
     }
     let (weak_pipeline, weak_raw) = (pipeline.downgrade(), raw.downgrade());
     let (pad_taken, pad_reporter) = (taken.clone(), reporter.clone());
@@ -139,6 +140,7 @@ fn decode(
 ) -> Result<(), Failure> {
     if structure.name() == "application/x-rtp" {
         let chain = elements(rtp_codec(structure, reporter)?, Entry::Rtp, reporter)?;
+        reporter.rtp_times.watch(pad);
         return join(pad, &chain, raw, pipeline);
     }
     if structure.name() == "video/x-raw" {

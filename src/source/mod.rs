@@ -53,6 +53,14 @@ impl Decoded {
         }
     }
 
+    /// A number that moves with the source's own timestamps and stands still when they do.
+    pub fn progress_mark(&self) -> Option<u64> {
+        match self {
+            Self::Gst(frame) => frame.rtp_changes_count().or(frame.pts_ns()),
+            Self::Memory(frame) => Some(frame.pts_ns()),
+        }
+    }
+
     /// Presentation time in the stream, in nanoseconds.
     pub fn pts_ns(&self) -> Option<u64> {
         match self {
