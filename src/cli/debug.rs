@@ -9,6 +9,7 @@ use super::common::{ConfigArg, load_config, print};
 use super::{Failure, exit};
 use crate::budget::show_bytes;
 use crate::config::Demands;
+use crate::os_words::plain_words;
 use crate::supervisor::DebugState;
 
 /// The daemon answers within a second or not at all.
@@ -67,7 +68,11 @@ fn socket(args: &DebugArgs) -> Result<PathBuf, Failure> {
 /// The answer of the daemon behind `socket`.
 pub(super) fn ask(socket: &Path) -> Result<String, Failure> {
     let failure = |error: std::io::Error| {
-        let message = format!("{}: no running watchpost answers there: {error}", socket.display());
+        let message = format!(
+            "{}: no running watchpost answers there ({}); start it with `watchpost run`, or name its socket with --socket",
+            socket.display(),
+            plain_words(&error)
+        );
         Failure::new(exit::UNAVAILABLE, message)
     };
     let stream = UnixStream::connect(socket).map_err(failure)?;

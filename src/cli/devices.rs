@@ -69,6 +69,6 @@ fn text(report: &watchpost_pipelines::DeviceReport, backends: &[engine::BackendR
     for missing in &report.missing {
         let _ = writeln!(text, "  {} (package {}): {}", missing.element, missing.package, missing.needed_for);
     }
-    let _ = writeln!(text, "\n{}", watchpost_pipelines::version());
+    let _ = writeln!(text, "\nGStreamer {}", watchpost_pipelines::version());
     text
 }

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::config::{Auto, CameraOptions, Config};
 use crate::decode::{Decoder, Limits};
 use crate::engine::{Engine, EngineError, Pulse, Worker};
-use crate::filter::Filter;
+use crate::filter::{Filter, lacks_labels};
 use crate::frame::{Feed, Turnstile, Work};
 use crate::metrics::Registry;
 use crate::model::{HeadRecipe, InputRecipe};
@@ -46,11 +46,7 @@ pub struct Parts {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A camera asks for labels that the model does not have.
-    #[error(
-        "camera {camera}: classes: the model {model} has no label {}; it has: {}",
-        .unknown.iter().map(|u| format!("\"{u}\"")).collect::<Vec<_>>().join(", "),
-        .labels.join(", ")
-    )]
+    #[error("camera.{camera}.classes: the model {model} {}", lacks_labels(.unknown, .labels))]
     Classes {
         /// Which camera.
         camera: String,
