@@ -295,8 +295,8 @@ impl Lane<'_> {
     }
 }
 
-/// Files that GStreamer opens as single pictures.
-const IMAGE_EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "bmp", "webp", "pnm"];
+/// Extensions of the files that GStreamer opens as single pictures.
+pub const IMAGE_EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "bmp", "webp", "pnm"];
 
 /// Whether a path looks like a single picture.
 pub fn is_image(path: &std::path::Path) -> bool {

@@ -124,7 +124,10 @@ impl Drop for LeakyOpening {
 /// This program again, in another role.
 fn again(test: &str, role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
-    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(ROLE, role).env_remove("RUST_TEST_THREADS");
+    command
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(ROLE, role)
+        .env_remove("RUST_TEST_THREADS");
     command
 }
 

@@ -5,7 +5,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Body, Daemon, Setup, alone, assert_consistent, camera, detector, pause, scene, seconds, usage};
+use support::{
+    Body, Daemon, Setup, alone, assert_consistent, camera, detector, pause, scene, seconds, usage,
+};
 use watchpost::clock;
 use watchpost::supervisor::DebugState;
 use watchpost_testcam::{CameraOptions, Codec, Credentials, Fault, Picture, TestCamera, Tls};
@@ -45,9 +47,10 @@ fn effect(fault: Fault) -> Effect {
         Fault::FrozenTimestamps => Effect::Outage { first: &["stalled"], then: &["stalled", "open_timeout"] },
         Fault::Close => Effect::Outage { first: &["eos"], then: &["connect_failed"] },
         Fault::AcceptSilent => Effect::Outage { first: &["eos"], then: &["open_timeout"] },
-        Fault::Garbage { .. } => {
-            Effect::Outage { first: &["source_error", "stalled", "eos"], then: &["source_error", "open_timeout"] }
-        }
+        Fault::Garbage { .. } => Effect::Outage {
+            first: &["source_error", "stalled", "eos"],
+            then: &["source_error", "open_timeout"],
+        },
         Fault::RefuseCredentials => Effect::Outage { first: &["eos"], then: &["unauthorized"] },
         Fault::CorruptPayload { .. } => Effect::Damage,
         Fault::ResolutionChange { width, height } => Effect::NewSize(width, height),
@@ -119,13 +122,17 @@ impl Stage {
         let nominal = 15.0 * after.at.duration_since(before.at).as_secs_f64();
         for (index, (_, names)) in self.healthy.iter().enumerate() {
             for neighbour in *names {
-                let [then, now] = [before, after]
-                    .map(|count| count.state.cameras.iter().find(|c| c.name == **neighbour).expect("is there"));
+                let [then, now] = [before, after].map(|count| {
+                    count.state.cameras.iter().find(|c| c.name == **neighbour).expect("is there")
+                });
                 assert_eq!(now.generation, then.generation, "{name}: {neighbour} was restarted");
                 let came = now.frames_in - then.frames_in;
                 let due = after.sent[index] - before.sent[index];
                 // One frame may be on its way at either moment.
-                assert!(came as f64 >= 0.99 * due as f64 - 2.0, "{name}: {neighbour} got {came} of {due} frames");
+                assert!(
+                    came as f64 >= 0.99 * due as f64 - 2.0,
+                    "{name}: {neighbour} got {came} of {due} frames"
+                );
                 of_nominal = of_nominal.min(came as f64 / nominal);
                 sent += due;
                 arrived += came;
@@ -166,13 +173,22 @@ impl Stage {
         let noticed = match effect(fault) {
             Effect::Outage { first, then } => {
                 let closing = down_in_time();
-                assert!(first.contains(&closing.reason().unwrap_or_default()), "not one of {first:?}: {closing}");
+                assert!(
+                    first.contains(&closing.reason().unwrap_or_default()),
+                    "not one of {first:?}: {closing}"
+                );
                 let _tries_again = self.daemon.state("victim", "opening", mark, STALL + NOTICE_WITHIN);
                 // So long that also the next opening can fail.
-                self.daemon.find(&format!("{} fails again: {then:?}", fault.name()), mark, HOLD + STALL, |record| {
-                    let again = record.generation > closing.generation && record.state() == Some("closing");
-                    (again && then.contains(&record.reason().unwrap_or_default())).then_some(())
-                });
+                self.daemon.find(
+                    &format!("{} fails again: {then:?}", fault.name()),
+                    mark,
+                    HOLD + STALL,
+                    |record| {
+                        let again =
+                            record.generation > closing.generation && record.state() == Some("closing");
+                        (again && then.contains(&record.reason().unwrap_or_default())).then_some(())
+                    },
+                );
                 Some(closing.at)
             }
             Effect::NewSize(width, height) => {
@@ -182,7 +198,9 @@ impl Stage {
             Effect::SlowOpening => {
                 // Whoever is connected already notices nothing.
                 pause(Duration::from_secs(1));
-                assert!(!self.daemon.records_since(mark).iter().any(|r| r.camera == "victim" && r.is_state()));
+                assert!(
+                    !self.daemon.records_since(mark).iter().any(|r| r.camera == "victim" && r.is_state())
+                );
                 self.victim.inject(Fault::Close).expect("known");
                 self.daemon.state("victim", "closing", mark, NOTICE_WITHIN);
                 self.victim.inject(fault).expect("known");
@@ -210,14 +228,17 @@ impl Stage {
     }
 
     fn sees_size(&self, wanted_width: u32, wanted_height: u32, mark: usize) {
-        self.daemon.find(&format!("{wanted_width}x{wanted_height}"), mark, Duration::from_secs(3), |record| {
-            match record.body {
+        self.daemon.find(
+            &format!("{wanted_width}x{wanted_height}"),
+            mark,
+            Duration::from_secs(3),
+            |record| match record.body {
                 Body::Detections { width, height, .. } if record.camera == "victim" => {
                     ((width, height) == (wanted_width, wanted_height)).then_some(())
                 }
                 _ => None,
-            }
-        });
+            },
+        );
     }
 }
 
@@ -225,7 +246,9 @@ impl Stage {
 fn every_fault_is_noticed_told_and_recovered_from_and_the_neighbours_go_on() {
     let _alone = alone();
     let mut stage = Stage::new();
-    let mut rows = vec![["fault", "reasons", "noticed after", "recovered after", "neighbours", "rss"].map(str::to_owned)];
+    let mut rows = vec![
+        ["fault", "reasons", "noticed after", "recovered after", "neighbours", "rss"].map(str::to_owned),
+    ];
     let mut warm = None;
     for fault in Fault::all() {
         let row = stage.suffer(fault);
@@ -252,7 +275,9 @@ fn every_fault_is_noticed_told_and_recovered_from_and_the_neighbours_go_on() {
 fn print_table(rows: &[[String; 6]]) {
     for row in rows {
         let [fault, reasons, noticed, recovered, neighbours, rss] = row;
-        eprintln!("| {fault:18} | {reasons:25} | {noticed:13} | {recovered:15} | {neighbours:24} | {rss:9} |");
+        eprintln!(
+            "| {fault:18} | {reasons:25} | {noticed:13} | {recovered:15} | {neighbours:24} | {rss:9} |"
+        );
     }
 }
 
@@ -306,14 +331,18 @@ fn other_codecs_and_transports_fail_and_come_back_alike() {
             .collect();
         pause(Duration::from_secs(4).saturating_sub(began.elapsed()));
         let (mark, healed) = (daemon.mark(), clock::now());
-        let stamps: Vec<u64> = cameras.iter().map(|(_, camera)| camera.stats().next_frame_number.into()).collect();
+        let stamps: Vec<u64> =
+            cameras.iter().map(|(_, camera)| camera.stats().next_frame_number.into()).collect();
         for (_, camera) in &cameras {
             camera.heal();
         }
         for (index, (name, _)) in cameras.iter().enumerate() {
             let recovered = sees(&daemon, name, mark, STALL + RECOVER_WITHIN, stamps[index]);
             let (noticed, recovered) = (seconds(began, noticed[index]), seconds(healed, recovered));
-            eprintln!("| {:18} | {name:6} | noticed after {noticed} | recovered after {recovered} |", fault.name());
+            eprintln!(
+                "| {:18} | {name:6} | noticed after {noticed} | recovered after {recovered} |",
+                fault.name()
+            );
         }
     }
     daemon.stop();

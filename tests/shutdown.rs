@@ -7,7 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use support::{Daemon, PATIENCE, Setup, alone, assert_consistent, camera, detector, free_port, pause, scene, seconds};
+use support::{
+    Daemon, PATIENCE, Setup, alone, assert_consistent, camera, detector, free_port, pause, scene, seconds,
+};
 use watchpost::clock;
 use watchpost_testcam::{CameraOptions, Fault, Picture, TestCamera};
 

@@ -9,6 +9,8 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
 
+use crate::outlet::Times;
+
 /// One plane of 8-bit samples. Row `y` starts at `data[y * stride_bytes]`; a row may be padded.
 #[derive(Debug, Clone, Copy)]
 pub struct Plane<'a> {
@@ -100,13 +102,17 @@ pub struct Frame {
     format: PixelFormat,
     pts_ns: Option<u64>,
     age: Option<Duration>,
+    rtp_changes_count: Option<u64>,
     capture_unix_ns: Option<i64>,
-    source_time_runs: bool,
 }
 
 impl Frame {
     /// Maps the sample that just came out of `sink`.
-    pub(crate) fn new(sample: &gst::Sample, sink: &gst_app::AppSink) -> Result<Self, String> {
+    pub(crate) fn new(
+        sample: &gst::Sample,
+        sink: &gst_app::AppSink,
+        times: Option<Times<'_>>,
+    ) -> Result<Self, String> {
         let caps = sample.caps().ok_or("a frame came without its format")?;
         let info = gst_video::VideoInfo::from_caps(caps)
             .map_err(|_| format!("a frame has a format that is not video: {caps}"))?;
@@ -133,22 +139,11 @@ impl Frame {
             format,
             pts_ns: running.map(gst::ClockTime::nseconds),
             age,
-            capture_unix_ns: None,
-            source_time_runs: true,
+            rtp_changes_count: times.and_then(|times| times.rtp_changes_count),
+            capture_unix_ns: times
+                .zip(running)
+                .and_then(|(times, pts)| times.capture_clock.unix_ns(pts.nseconds())),
         })
-    }
-
-    pub(crate) fn with_source_time(self, source_time_runs: bool) -> Self {
-        Self { source_time_runs, ..self }
-    }
-
-    /// False for a frame whose source still has the timestamp that it had at the frame before: a network
-    /// camera whose RTP timestamps stand still, although [`Self::pts_ns`], which GStreamer corrects by the
-    /// time of arrival, runs on. Single frames of a healthy stream can say so, too, where a decoder gives
-    /// several at once.
-    #[must_use]
-    pub fn source_time_runs(&self) -> bool {
-        self.source_time_runs
     }
 
     /// Width in pixels.
@@ -187,6 +182,14 @@ impl Frame {
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         self.age
+    }
+
+    /// How often the timestamp of a network camera's packets had changed when this frame came out of the
+    /// decoder; `None` for other sources. It moves only when the camera's own time does, while
+    /// [`Frame::pts_ns`] runs on: the jitter buffer and the decoder make timestamps up.
+    #[must_use]
+    pub fn rtp_changes_count(&self) -> Option<u64> {
+        self.rtp_changes_count
     }
 
     /// When the camera captured it, by the camera's own clock (RTCP sender reports), in nanoseconds since

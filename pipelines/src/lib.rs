@@ -18,6 +18,7 @@
 
 mod arenas;
 mod build;
+mod capture_time;
 mod census;
 mod core;
 mod devices;

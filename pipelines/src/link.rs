@@ -33,6 +33,7 @@ pub(crate) fn streams(
     let taken = Arc::new(AtomicBool::new(false));
     if streams.find_property("protocols").is_some() && streams.type_().name() == "GstRTSPSrc" {
         select_video(streams, reporter);
+        reporter.capture_clock.listen(streams);
     }
     let (weak_pipeline, weak_raw) = (pipeline.downgrade(), raw.downgrade());
     let (pad_taken, pad_reporter) = (taken.clone(), reporter.clone());

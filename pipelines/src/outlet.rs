@@ -6,6 +6,7 @@ use std::time::Duration;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
+use crate::capture_time::CaptureClock;
 use crate::failure::{Failure, FailureClass};
 use crate::frame::Frame;
 
@@ -64,15 +65,20 @@ pub enum Pull {
     TimedOut,
 }
 
+/// What a network camera says of its own time.
+#[derive(Clone, Copy)]
+pub(crate) struct Times<'a> {
+    /// How often the timestamp of its packets has changed.
+    pub(crate) rtp_changes_count: Option<u64>,
+    /// From stream time to the camera's clock.
+    pub(crate) capture_clock: &'a CaptureClock,
+}
+
 /// Where samples and messages of one pipeline go.
 pub(crate) trait Outlet: Send + Sync {
-    /// A decoded sample waits in `sink`. Runs on the streaming thread. `source_times` is how often the
-    /// source's own timestamps have changed so far, where it has some.
-    fn sample(
-        &self,
-        sink: &gst_app::AppSink,
-        source_times: Option<u64>,
-    ) -> Result<gst::FlowSuccess, gst::FlowError>;
+    /// A decoded sample waits in `sink`; `times` are what the camera says of its own time. Runs on the
+    /// streaming thread.
+    fn sample(&self, sink: &gst_app::AppSink, times: Times<'_>) -> Result<gst::FlowSuccess, gst::FlowError>;
     /// A message. The first [`Event::Eos`] or [`Event::Error`] is the last event.
     fn event(&self, event: Event);
     /// From now on nothing gets out; returns when the last callback has.
@@ -89,8 +95,6 @@ pub(crate) struct Push {
 #[derive(Default)]
 struct Progress {
     described: bool,
-    /// At the frame before.
-    source_times: Option<u64>,
     finished: bool,
 }
 
@@ -112,22 +116,13 @@ impl Push {
 }
 
 impl Outlet for Push {
-    fn sample(
-        &self,
-        sink: &gst_app::AppSink,
-        source_times: Option<u64>,
-    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+    fn sample(&self, sink: &gst_app::AppSink, times: Times<'_>) -> Result<gst::FlowSuccess, gst::FlowError> {
         // A missing sample means that the sink is being shut down or that a newer one took its place.
         let Some(sample) = sink.try_pull_sample(gst::ClockTime::ZERO) else {
             return Ok(gst::FlowSuccess::Ok);
         };
-        let (describe, source_time_runs) = {
-            let mut progress = self.progress();
-            let before = std::mem::replace(&mut progress.source_times, source_times);
-            let describe = !std::mem::replace(&mut progress.described, true);
-            (describe, source_times.is_none() || source_times != before)
-        };
-        let frame = Frame::new(&sample, sink).map(|frame| frame.with_source_time(source_time_runs));
+        let describe = !std::mem::replace(&mut self.progress().described, true);
+        let frame = Frame::new(&sample, sink, Some(times));
         self.with_receiver(|receiver| {
             if describe {
                 receiver.event(Event::SourceInfo(crate::build::describe(sink, &sample)));
@@ -187,7 +182,7 @@ impl Inbox {
             state.ready_count -= 1;
             drop(state);
             return match sink.try_pull_sample(gst::ClockTime::ZERO) {
-                Some(sample) => match Frame::new(&sample, sink) {
+                Some(sample) => match Frame::new(&sample, sink, None) {
                     Ok(frame) => Pull::Frame(frame),
                     Err(reason) => Pull::Error(Failure::new(FailureClass::Decode, reason)),
                 },
@@ -206,7 +201,7 @@ impl Outlet for Inbox {
     fn sample(
         &self,
         _sink: &gst_app::AppSink,
-        _source_times: Option<u64>,
+        _times: Times<'_>,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
         self.state().ready_count += 1;
         self.changed.notify_all();

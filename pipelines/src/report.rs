@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
+use crate::capture_time::CaptureClock;
 use crate::explain::{self, Target, explain};
 use crate::failure::{Failure, FailureClass};
-use crate::outlet::{Event, Outlet};
+use crate::outlet::{Event, Outlet, Times};
 use crate::rtp_times::RtpTimes;
 use crate::spec::SourceKind;
 
@@ -16,12 +17,15 @@ use crate::spec::SourceKind;
 pub(crate) struct Reporter {
     pub(crate) outlet: Arc<dyn Outlet>,
     pub(crate) target: Target,
-    pub(crate) rtp_times: Arc<RtpTimes>,
     heard: Mutex<Heard>,
     /// A frame came out.
     delivered: AtomicBool,
     /// A stream that is not video was seen.
     other_stream: AtomicBool,
+    /// The timestamps of the camera's packets.
+    pub(crate) rtp_times: Arc<RtpTimes>,
+    /// The camera's clock.
+    pub(crate) capture_clock: Arc<CaptureClock>,
 }
 
 /// What was said so far.
@@ -38,10 +42,11 @@ impl Reporter {
         Self {
             outlet,
             target,
-            rtp_times: Arc::default(),
             heard: Mutex::default(),
             delivered: AtomicBool::new(false),
             other_stream: AtomicBool::new(false),
+            rtp_times: Arc::default(),
+            capture_clock: Arc::default(),
         }
     }
 
@@ -58,7 +63,8 @@ impl Reporter {
     /// A decoded sample waits in `sink`.
     pub(crate) fn sample(&self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
         self.delivered.store(true, Ordering::Relaxed);
-        self.outlet.sample(sink, self.rtp_times.changes_count())
+        let rtp_changes_count = self.rtp_times.changes_count();
+        self.outlet.sample(sink, Times { rtp_changes_count, capture_clock: &self.capture_clock })
     }
 
     /// At least one frame came out.

@@ -34,7 +34,9 @@ impl RtpTimes {
         pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, info| {
             match &info.data {
                 Some(gst::PadProbeData::Buffer(packet)) => times.see(packet),
-                Some(gst::PadProbeData::BufferList(packets)) => packets.iter().for_each(|packet| times.see(packet)),
+                Some(gst::PadProbeData::BufferList(packets)) => {
+                    packets.iter().for_each(|packet| times.see(packet))
+                }
                 _ => {}
             }
             gst::PadProbeReturn::Ok

@@ -69,6 +69,24 @@ fn h264_over_udp_gives_frames() {
     assert_frames(&Spec { transport: Transport::Udp, ..server.spec() }, "H.264", "avdec_h264");
 }
 
+/// The server's clock is ours: the pictures were taken while we looked.
+#[test]
+fn the_cameras_own_clock_is_known_after_its_first_report() {
+    let unix_ns = || std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as i64;
+    let server = Server::of("H.264");
+    let recorder = Recorder::new();
+    let started = unix_ns();
+    let pipeline = Pipeline::start(&server.spec(), "clock", recorder.clone()).unwrap();
+    let told =
+        |memory: &common::Memory| memory.frames.back().is_some_and(|frame| frame.capture_unix_ns.is_some());
+    let memory = recorder.wait("a sender report", 20, told);
+    let taken = memory.frames.back().and_then(|frame| frame.capture_unix_ns).unwrap();
+    let ended = unix_ns();
+    drop(memory);
+    pipeline.stop();
+    assert!((started - 1_000_000_000..=ended + 100_000_000).contains(&taken), "{started} {taken} {ended}");
+}
+
 #[test]
 fn a_camera_with_sound_gives_frames() {
     let both = format!(

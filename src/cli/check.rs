@@ -12,7 +12,7 @@ use crate::config::report::{render, to_json};
 use crate::config::{Config, Demands, Loaded};
 use crate::decode::{Decoder, Limits};
 use crate::engine;
-use crate::filter::Filter;
+use crate::filter::{Filter, lacks_labels};
 use crate::metrics::process_usage;
 use crate::supervisor::CANDIDATES_MAX;
 
@@ -52,11 +52,10 @@ fn check_classes(config: &Config, model: &LoadedModel) -> Result<(), Failure> {
             // Writing into a String cannot fail.
             let _ = writeln!(
                 mistakes,
-                "camera.{}.classes: the model {} has no label {}; it has: {}",
+                "camera.{}.classes: the model {} {}",
                 camera.name,
                 model.tag.name,
-                unknown.iter().map(|label| format!("\"{label}\"")).collect::<Vec<_>>().join(", "),
-                model.manifest.labels.join(", ")
+                lacks_labels(&unknown, &model.manifest.labels)
             );
         }
     }

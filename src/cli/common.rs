@@ -7,6 +7,7 @@ use super::{Failure, exit};
 use crate::config::{self, Demands, DetectorOptions, Loaded};
 use crate::engine::{self, Engine, EngineError};
 use crate::model::{self, Manifest};
+use crate::os_words::os_words;
 use crate::supervisor::ModelTag;
 
 /// `-c FILE`
@@ -63,7 +64,8 @@ pub fn find_model(name: &str, code: u8) -> Result<Manifest, Failure> {
 pub fn load_model(options: &DetectorOptions, code: u8) -> Result<LoadedModel, Failure> {
     let manifest = find_model(&options.model, code)?;
     let engine = engine::load(options, &manifest).map_err(|error| {
-        let code = if matches!(error, EngineError::Unavailable { .. }) { exit::UNAVAILABLE } else { code };
+        let unavailable = matches!(error, EngineError::Unavailable { .. } | EngineError::Precision { .. });
+        let code = if unavailable { exit::UNAVAILABLE } else { code };
         Failure::new(code, error.to_string())
     })?;
     let tag = ModelTag {
@@ -75,6 +77,11 @@ pub fn load_model(options: &DetectorOptions, code: u8) -> Result<LoadedModel, Fa
     Ok(LoadedModel { manifest, engine, tag })
 }
 
+/// An input that cannot be opened, in words.
+pub fn input_failure(name: &str, error: &io::Error) -> Failure {
+    Failure::new(exit::NO_INPUT, format!("{name}: {}", os_words(error)))
+}
+
 /// An output that cannot be written, in words. A closed pipe has code 0: its reader has seen enough.
 pub fn output_failure(name: &str, error: &io::Error) -> Failure {
     match error.kind() {
@@ -83,7 +90,13 @@ pub fn output_failure(name: &str, error: &io::Error) -> Failure {
             exit::IO,
             format!("{name} cannot be written: the disk is full; make room and try again"),
         ),
-        _ => Failure::new(exit::IO, format!("{name} cannot be written: {error}")),
+        io::ErrorKind::NotFound => Failure::new(
+            exit::IO,
+            format!(
+                "{name} cannot be written: its folder does not exist; create it, or choose another place"
+            ),
+        ),
+        _ => Failure::new(exit::IO, format!("{name} cannot be written: {}", os_words(error))),
     }
 }
 

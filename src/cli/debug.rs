@@ -9,6 +9,7 @@ use super::common::{ConfigArg, load_config, print};
 use super::{Failure, exit};
 use crate::budget::show_bytes;
 use crate::config::Demands;
+use crate::os_words::plain_words;
 use crate::supervisor::DebugState;
 
 /// The daemon answers within a second or not at all.
@@ -35,14 +36,7 @@ pub struct DebugArgs {
 }
 
 pub(super) fn run(args: &DebugArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let socket = match &args.socket {
-        Some(socket) => socket.clone(),
-        None => load_config(&args.config.config, Demands::LOOK)?.config.debug_socket.ok_or_else(|| {
-            let message =
-                "the configuration turns the debug socket off; name one with [debug] socket = \"…\"";
-            Failure::new(exit::UNAVAILABLE, message)
-        })?,
-    };
+    let socket = socket(args)?;
     let answer = ask(&socket)?;
     if args.json {
         return print(out, &answer);
@@ -55,10 +49,30 @@ pub(super) fn run(args: &DebugArgs, out: &mut dyn Write) -> Result<(), Failure> 
     print(out, &table(&state))
 }
 
+/// The socket that was named; else the one that the configuration names; else, of the places where a daemon
+/// puts it by itself, the first where there is one: a service's is not in its administrator's environment.
+fn socket(args: &DebugArgs) -> Result<PathBuf, Failure> {
+    if let Some(socket) = &args.socket {
+        return Ok(socket.clone());
+    }
+    let configured = load_config(&args.config.config, Demands::LOOK).ok();
+    let configured = configured.and_then(|loaded| loaded.config.debug_socket);
+    let usual = PathBuf::from("/run/watchpost/debug.sock");
+    let own = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("watchpost/debug.sock"));
+    configured.into_iter().chain([usual]).chain(own).find(|path| path.exists()).ok_or_else(|| {
+        let message = "no debug socket was found; is watchpost running? --socket PATH names one";
+        Failure::new(exit::UNAVAILABLE, message)
+    })
+}
+
 /// The answer of the daemon behind `socket`.
 pub(super) fn ask(socket: &Path) -> Result<String, Failure> {
     let failure = |error: std::io::Error| {
-        let message = format!("{}: no running watchpost answers there: {error}", socket.display());
+        let message = format!(
+            "{}: no running watchpost answers there ({}); start it with `watchpost run`, or name its socket with --socket",
+            socket.display(),
+            plain_words(&error)
+        );
         Failure::new(exit::UNAVAILABLE, message)
     };
     let stream = UnixStream::connect(socket).map_err(failure)?;

@@ -1,22 +1,28 @@
 //! `watchpost detect`: one shot over files, folders of images or URLs.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use watchpost_pipelines::SourceKind;
 
-use super::common::{LoadedModel, load_model, output_failure, quiet_if_closed, start_gstreamer};
+use super::common::{
+    LoadedModel, input_failure, load_model, output_failure, quiet_if_closed, start_gstreamer,
+};
 use super::{Failure, exit};
+use crate::camera::Reason;
 use crate::clock;
 use crate::config::{Auto, CameraOptions, DetectorOptions, Locator, parse_url};
 use crate::decode::{Decoder, Limits};
-use crate::filter::Filter;
+use crate::filter::{Filter, lacks_labels};
 use crate::metrics::process_usage;
+use crate::model::Manifest;
 use crate::offline::{self, Choice, Input, Ready, Totals};
 use crate::publish::{Detections, FrameSize, ObjectReader};
-use crate::source::{GstSource, TsSource};
+use crate::source::{Fault, GstSource, TsSource};
 use crate::supervisor::CANDIDATES_MAX;
 
 /// Arguments of `watchpost detect`.
@@ -47,11 +53,11 @@ pub struct DetectArgs {
     summary: Option<PathBuf>,
 
     /// Read at most so many frames of each input
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count)]
     max_frames: Option<u64>,
 
     /// Infer only every N-th frame
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count)]
     every: u64,
 
     /// Play at the input's own pace and drop frames that the detector has no time for
@@ -71,14 +77,18 @@ pub struct DetectArgs {
     threads: Option<u64>,
 }
 
+fn count(text: &str) -> Result<u64, String> {
+    text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "must be a whole number from 1".to_owned())
+}
+
 fn score(text: &str) -> Result<f32, String> {
-    let score: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.0..=1.0).contains(&score) { Ok(score) } else { Err("must be between 0 and 1".to_owned()) }
+    let score: f32 = text.parse().map_err(|_| "must be a number between 0 and 1".to_owned())?;
+    if (0.0..=1.0).contains(&score) { Ok(score) } else { Err("must be a number between 0 and 1".to_owned()) }
 }
 
 pub(super) fn run(args: &DetectArgs) -> Result<(), Failure> {
     let started = clock::now();
-    let inputs = inputs(args)?;
+    let (inputs, missing) = inputs(args)?;
     start_gstreamer()?;
     let mut detector = DetectorOptions::new(&args.model);
     detector.score_threshold = args.score_threshold;
@@ -88,29 +98,72 @@ pub(super) fn run(args: &DetectArgs) -> Result<(), Failure> {
     let mut model = load_model(&detector, exit::NO_INPUT)?;
     let filter = Filter::new(args.classes.as_deref(), &model.manifest.labels, args.score_threshold).map_err(
         |unknown| {
-            let labels = model.manifest.labels.join(", ");
-            Failure::new(
-                exit::USAGE,
-                format!("--classes: no label {}; the model has: {labels}", unknown.join(", ")),
-            )
+            let lacks = lacks_labels(&unknown, &model.manifest.labels);
+            Failure::new(exit::USAGE, format!("--classes: the model {} {lacks}", model.tag.name))
         },
     )?;
-    let (name, sink) = open_output(args.output.as_deref())?;
-    let mut records = Records { name, sink, line: Vec::with_capacity(4096), written: 0, failure: None };
+    spare_inputs(args, &inputs, &model.manifest)?;
+    let mut records = Records::open(args.output.as_deref())?;
+    // Opened before the work: hours of it should not end with a summary that has no place.
+    let summary =
+        args.summary.as_deref().map(|path| open(path, &records).map(|file| (path, file))).transpose()?;
     let mut stages = Stages::default();
-    let totals = detect(args, &inputs, &detector, &filter, &mut model, &mut records, &mut stages)?;
-    let written = records.finish(args.output.as_deref());
-    if let Some(path) = &args.summary {
+    let totals = detect(args, &inputs, &detector, &filter, &mut model, &mut records, &mut stages);
+    let written = records.finish();
+    let totals = totals?;
+    let summed_up = summary.map_or(Ok(()), |(path, file)| {
         let seconds = clock::now().saturating_duration_since(started).as_secs_f64();
-        write_summary(path, inputs.len(), &totals, seconds, &model, &stages)?;
-    }
+        let text = summary_text(inputs.len(), &totals, seconds, &model, &stages)?;
+        write_over(&file, &text).map_err(|error| output_failure(&path.display().to_string(), &error))
+    });
     written.or_else(quiet_if_closed)?;
-    if totals.faults.is_empty() {
+    summed_up?;
+    faults(&missing, &totals)
+}
+
+/// Faults that are told one by one.
+const FAULTS_TOLD: usize = 20;
+
+/// What became of the inputs that could not be read to their end; the others have been.
+fn faults(missing: &[Failure], totals: &Totals) -> Result<(), Failure> {
+    let count = missing.len() + totals.faults.len();
+    if count == 0 {
         return Ok(());
     }
-    let faults: Vec<String> =
-        totals.faults.iter().map(|(input, fault)| format!("{input}: {}", fault.detail)).collect();
-    Err(Failure::new(exit::NO_INPUT, faults.join("\n")))
+    let tell = |(input, fault): &(String, Fault)| {
+        // Most sentences begin with the input.
+        if fault.detail.starts_with(input.as_str()) {
+            fault.detail.clone()
+        } else {
+            format!("{input}: {}", fault.detail)
+        }
+    };
+    let told = missing.iter().map(Failure::to_string).chain(totals.faults.iter().map(tell));
+    let mut lines: Vec<String> = told.take(FAULTS_TOLD).collect();
+    if count > FAULTS_TOLD {
+        lines.push(format!("and {} more inputs that could not be read", count - FAULTS_TOLD));
+    }
+    let unsupported =
+        missing.is_empty() && totals.faults.iter().all(|(_, fault)| fault.reason == Reason::Unsupported);
+    Err(Failure::new(if unsupported { exit::UNAVAILABLE } else { exit::NO_INPUT }, lines.join("\n")))
+}
+
+/// Refuses to write over what is read.
+fn spare_inputs(args: &DetectArgs, inputs: &[Input], model: &Manifest) -> Result<(), Failure> {
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    let files = inputs.iter().filter_map(|input| match &input.spec.kind {
+        SourceKind::File { path } | SourceKind::Image { path } => Some(path),
+        _ => None,
+    });
+    let taken: Vec<(u64, u64)> = files.chain(model.file()).filter_map(|path| identity(path)).collect();
+    for (option, path) in [("--output", &args.output), ("--summary", &args.summary)] {
+        let Some(path) = path else { continue };
+        let Some(id) = identity(path) else { continue };
+        if taken.contains(&id) {
+            return Err(taken_already(option, path));
+        }
+    }
+    Ok(())
 }
 
 fn detect(
@@ -172,44 +225,63 @@ fn detect(
     }
 }
 
-fn inputs(args: &DetectArgs) -> Result<Vec<Input>, Failure> {
-    let mut inputs = Vec::new();
+fn taken_already(option: &str, path: &Path) -> Failure {
+    let path = path.display();
+    Failure::new(
+        exit::USAGE,
+        format!("{option} {path}: this file is in use by this command; choose another one"),
+    )
+}
+
+/// The inputs that are there, and what is to be said of the others, which do not keep them from being read.
+fn inputs(args: &DetectArgs) -> Result<(Vec<Input>, Vec<Failure>), Failure> {
+    let (mut inputs, mut missing) = (Vec::new(), Vec::new());
     for text in &args.inputs {
         if text.contains("://") {
             inputs.push(url_input(text, args.realtime)?);
             continue;
         }
-        let path = Path::new(text);
-        let missing = |error: io::Error| Failure::new(exit::NO_INPUT, format!("{text}: {error}"));
-        if std::fs::metadata(path).map_err(missing)?.is_dir() {
-            let images = offline::images_in(path).map_err(missing)?;
-            if images.is_empty() {
-                return Err(Failure::new(exit::NO_INPUT, format!("{text}: the folder holds no images")));
-            }
-            inputs.extend(images.iter().map(|image| path_input(image, args.realtime)));
-        } else {
-            inputs.push(path_input(path, args.realtime));
+        match path_inputs(Path::new(text), args.realtime) {
+            Ok(found) => inputs.extend(found),
+            Err(failure) => missing.push(failure),
         }
     }
-    Ok(inputs)
+    if inputs.is_empty() {
+        faults(&missing, &Totals::default())?;
+    }
+    Ok((inputs, missing))
+}
+
+/// A file, or the images of a folder.
+fn path_inputs(path: &Path, realtime: bool) -> Result<Vec<Input>, Failure> {
+    let name = path.display().to_string();
+    let missing = |error: io::Error| input_failure(&name, &error);
+    if !std::fs::metadata(path).map_err(missing)?.is_dir() {
+        return Ok(vec![path_input(path, realtime)]);
+    }
+    let images = offline::images_in(path).map_err(missing)?;
+    if images.is_empty() {
+        let known = offline::IMAGE_EXTENSIONS.join(", ");
+        return Err(Failure::new(exit::NO_INPUT, format!("{name}: the folder holds no images ({known})")));
+    }
+    Ok(images.iter().map(|image| path_input(image, realtime)).collect())
 }
 
 fn path_input(path: &Path, realtime: bool) -> Input {
     let path = path.to_owned();
     let name = path.display().to_string();
-    let kind = if offline::is_image(&path) {
-        watchpost_pipelines::SourceKind::Image { path }
-    } else {
-        watchpost_pipelines::SourceKind::File { path }
-    };
+    let kind = if offline::is_image(&path) { SourceKind::Image { path } } else { SourceKind::File { path } };
     let mut spec = watchpost_pipelines::Spec::new(kind);
     spec.realtime = realtime;
     Input { name, spec }
 }
 
 fn url_input(text: &str, realtime: bool) -> Result<Input, Failure> {
-    let url = parse_url(text)
-        .map_err(|error| Failure::new(exit::USAGE, format!("an input cannot be used: {error}")))?;
+    let url = parse_url(text).map_err(|error| {
+        // What is no URL may still hold a password: only its scheme is shown.
+        let scheme = text.split("://").next().unwrap_or_default();
+        Failure::new(exit::USAGE, format!("the input {scheme}://… {error}"))
+    })?;
     if let Locator::File { path } = &url.locator {
         return Ok(path_input(path, realtime));
     }
@@ -228,56 +300,90 @@ fn url_input(text: &str, realtime: bool) -> Result<Input, Failure> {
     Ok(Input { name, spec })
 }
 
-fn open_output(path: Option<&Path>) -> Result<(String, Box<dyn Write>), Failure> {
-    let Some(path) = path else {
-        return Ok(("stdout".to_owned(), Box::new(io::stdout().lock())));
-    };
-    let name = path.display().to_string();
-    let file = File::create(path).map_err(|error| output_failure(&name, &error))?;
-    Ok((name, Box::new(BufWriter::new(file))))
+/// Opens the summary. It is not truncated: until there is something better, an old one stays as it is.
+fn open(path: &Path, records: &Records) -> Result<File, Failure> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    let file = file.map_err(|error| output_failure(&path.display().to_string(), &error))?;
+    if let Sink::File(output) = &records.sink
+        && let (Ok(one), Ok(other)) = (file.metadata(), output.metadata())
+        && one.is_file()
+        && (one.dev(), one.ino()) == (other.dev(), other.ino())
+    {
+        return Err(taken_already("--summary", path));
+    }
+    Ok(file)
 }
 
-/// Where records go, and what became of them.
+/// Replaces what is in a file. Devices and pipes have nothing to cut off.
+fn write_over(mut file: &File, text: &str) -> io::Result<()> {
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    file.write_all(text.as_bytes())
+}
+
+/// Where records go, and what became of them. Each is written at once: what is counted is in the file.
 struct Records {
     name: String,
-    sink: Box<dyn Write>,
+    sink: Sink,
     line: Vec<u8>,
     written: u64,
+    written_bytes: u64,
     failure: Option<io::Error>,
 }
 
+enum Sink {
+    Stdout(io::StdoutLock<'static>),
+    File(File),
+}
+
 impl Records {
+    fn open(path: Option<&Path>) -> Result<Self, Failure> {
+        let (name, sink) = match path {
+            None => ("stdout".to_owned(), Sink::Stdout(io::stdout().lock())),
+            Some(path) => {
+                let name = path.display().to_string();
+                let file = File::create(path).map_err(|error| output_failure(&name, &error))?;
+                (name, Sink::File(file))
+            }
+        };
+        Ok(Self { name, sink, line: Vec::with_capacity(4096), written: 0, written_bytes: 0, failure: None })
+    }
+
     /// Writes one record; false when nothing more can be written.
     fn write(&mut self, record: &Detections<'_>) -> bool {
         self.line.clear();
         record.write_line(&mut self.line);
-        match self.sink.write_all(&self.line) {
-            Ok(()) => self.written += 1,
+        let written = match &mut self.sink {
+            Sink::Stdout(stdout) => stdout.write_all(&self.line).and_then(|()| stdout.flush()),
+            Sink::File(file) => file.write_all(&self.line),
+        };
+        match written {
+            Ok(()) => {
+                self.written += 1;
+                self.written_bytes += self.line.len() as u64;
+            }
             Err(error) => self.failure = Some(error),
         }
         self.failure.is_none()
     }
 
-    /// Flushes, and for a file makes sure that it is on the disk: only then was nothing lost.
-    fn finish(&mut self, path: Option<&Path>) -> Result<(), Failure> {
-        let mut failure = self.failure.take();
-        if failure.is_none() {
-            failure = self.sink.flush().err();
-        }
-        if failure.is_none()
-            && let Some(path) = path
-        {
-            // /dev/null and pipes cannot be synced, and need not be.
-            failure = File::open(path).and_then(|file| file.sync_all()).err().filter(is_full);
-        }
-        match failure {
-            None => Ok(()),
-            Some(error) => {
-                let mut failure = output_failure(&self.name, &error);
-                failure.message += &format!("; up to {} records were written before", self.written);
-                Err(failure)
+    /// Makes sure that a file is on the disk: only then was nothing lost. After a failure its last line is
+    /// made whole again.
+    fn finish(mut self) -> Result<(), Failure> {
+        if let Sink::File(file) = &self.sink {
+            if self.failure.is_some() && file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+                // If not even this works, a reader finds a broken last line, and the message below.
+                let _best_effort = file.set_len(self.written_bytes);
             }
+            // /dev/null and pipes cannot be synced, and need not be.
+            let unsynced = file.sync_all().err().filter(is_full);
+            self.failure = self.failure.or(unsynced);
         }
+        let Some(error) = self.failure else { return Ok(()) };
+        let mut failure = output_failure(&self.name, &error);
+        failure.message += &format!("; {} records were written before", self.written);
+        Err(failure)
     }
 }
 
@@ -317,14 +423,13 @@ impl Stages {
     }
 }
 
-fn write_summary(
-    path: &Path,
+fn summary_text(
     inputs: usize,
     totals: &Totals,
     seconds: f64,
     model: &LoadedModel,
     stages: &Stages,
-) -> Result<(), Failure> {
+) -> Result<String, Failure> {
     let usage = process_usage();
     let round = |value: f64| (value * 1000.0).round() / 1000.0;
     let summary = json!({
@@ -346,5 +451,5 @@ fn write_summary(
     });
     let text = serde_json::to_string_pretty(&summary)
         .map_err(|error| Failure::new(exit::INTERNAL, format!("the summary cannot be written: {error}")))?;
-    std::fs::write(path, text + "\n").map_err(|error| output_failure(&path.display().to_string(), &error))
+    Ok(text + "\n")
 }

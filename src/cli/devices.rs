@@ -18,8 +18,8 @@ pub struct DevicesArgs {
 }
 
 pub(super) fn run(args: &DevicesArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let report = watchpost_pipelines::devices()
-        .map_err(|error| Failure::new(exit::UNAVAILABLE, error.to_string()))?;
+    let report =
+        watchpost_pipelines::devices().map_err(|error| Failure::new(exit::UNAVAILABLE, error.to_string()))?;
     let backends = engine::backends();
     if args.json {
         let value = json!({
@@ -69,6 +69,6 @@ fn text(report: &watchpost_pipelines::DeviceReport, backends: &[engine::BackendR
     for missing in &report.missing {
         let _ = writeln!(text, "  {} (package {}): {}", missing.element, missing.package, missing.needed_for);
     }
-    let _ = writeln!(text, "\n{}", watchpost_pipelines::version());
+    let _ = writeln!(text, "\nGStreamer {}", watchpost_pipelines::version());
     text
 }

@@ -12,6 +12,7 @@ pub mod model;
 mod probe;
 mod run;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -147,7 +148,9 @@ fn end(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, message }) => {
-            eprintln!("watchpost: {}", watchpost_pipelines::scrub(message.trim_end()));
+            let message = watchpost_pipelines::scrub(message.trim_end());
+            // eprintln! panics where nobody reads stderr any more.
+            let _nobody_listens = writeln!(std::io::stderr(), "watchpost: {message}");
             ExitCode::from(code)
         }
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::common::{input_failure, output_failure, print};
 use super::{Failure, exit};
 use crate::model::{
     self, ChannelOrder, Conclusion, Fit, Listed, Manifest, ModelError, ModelSource, OnnxFacts, Overrides,
@@ -121,20 +122,16 @@ pub fn run(args: &ModelArgs, out: &mut dyn Write) -> Result<(), Failure> {
             if *json { show_json(&manifest, &facts) } else { show_text(&manifest, &facts) }
         }
     };
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| Failure::new(exit::IO, format!("cannot write the result: {error}")))
+    print(out, &text)
 }
 
 fn add_model(add: &AddArgs) -> Result<String, Failure> {
     let path = add.file.display().to_string();
-    let facts = model::inspect(&add.file)
-        .map_err(|cause| Failure::from(ModelError::Inspect { path: path.clone(), cause }))?;
+    let facts = model::look_into(&add.file)?;
     let mut conclusion = model::conclude(&facts, &default_name(&add.file), &overrides(add)?)
         .map_err(|cause| Failure::from(ModelError::Conclude { path: path.clone(), cause }))?;
     let source = ModelSource::File(add.file.clone());
-    conclusion.manifest.sha256 =
-        model::digest(&source).map_err(|error| Failure::new(exit::NO_INPUT, format!("{path}: {error}")))?;
+    conclusion.manifest.sha256 = model::digest(&source).map_err(|error| input_failure(&path, &error))?;
     conclusion.manifest.source = source;
     let (target, file) = target(add, &conclusion.manifest.name)?;
     let toml = conclusion.manifest.to_toml(&file);
@@ -179,8 +176,7 @@ fn overrides(add: &AddArgs) -> Result<Overrides, Failure> {
 
 /// The manifest's path, and the ONNX file as the manifest should name it.
 fn target(add: &AddArgs, name: &str) -> Result<(PathBuf, String), Failure> {
-    let unreadable =
-        |error: io::Error| Failure::new(exit::NO_INPUT, format!("{}: {error}", add.file.display()));
+    let unreadable = |error: io::Error| input_failure(&add.file.display().to_string(), &error);
     let file_name = add.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     match &add.dir {
         None => Ok((add.file.with_extension("toml"), file_name)),
@@ -198,7 +194,7 @@ fn write_model(add: &AddArgs, target: &Path, toml: &str) -> Result<(), Failure> 
     let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = |what: &Path| {
         let what = what.display().to_string();
-        move |error: io::Error| Failure::new(exit::IO, format!("cannot write {what}: {error}"))
+        move |error: io::Error| output_failure(&what, &error)
     };
     fs::create_dir_all(dir).map_err(failed(dir))?;
     if add.copy {
@@ -210,8 +206,11 @@ fn write_model(add: &AddArgs, target: &Path, toml: &str) -> Result<(), Failure> 
         }
     }
     replace(target, |file| file.write_all(toml.as_bytes())).map_err(|error| {
-        let hint = if add.dir.is_none() { "; --dir DIR writes it somewhere else" } else { "" };
-        Failure::new(exit::IO, format!("cannot write {}: {error}{hint}", target.display()))
+        let mut failure = output_failure(&target.display().to_string(), &error);
+        if add.dir.is_none() {
+            failure.message += "; --dir DIR writes it somewhere else";
+        }
+        failure
     })
 }
 

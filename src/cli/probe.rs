@@ -94,7 +94,7 @@ pub(super) fn run(args: &ProbeArgs, out: &mut dyn Write) -> Result<(), Failure> 
 
 fn camera(args: &ProbeArgs) -> Result<CameraOptions, Failure> {
     let usage = |message: String| Failure::new(exit::USAGE, message);
-    let url = parse_url(&args.url).map_err(|error| usage(format!("the URL cannot be used: {error}")))?;
+    let url = parse_url(&args.url).map_err(|error| usage(format!("the URL {error}")))?;
     let mut camera = CameraOptions::new("probe", url.locator);
     camera.username = args.username.clone().or(url.username);
     camera.password = match &args.password_env {
@@ -109,7 +109,10 @@ fn camera(args: &ProbeArgs) -> Result<CameraOptions, Failure> {
     if let Locator::File { path } = &camera.locator
         && !path.exists()
     {
-        return Err(Failure::new(exit::NO_INPUT, format!("{}: there is no such file", path.display())));
+        return Err(Failure::new(
+            exit::NO_INPUT,
+            format!("{}: No such file or folder; check the path", path.display()),
+        ));
     }
     Ok(camera)
 }

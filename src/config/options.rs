@@ -63,6 +63,19 @@ pub enum Precision {
     Int8,
 }
 
+impl Precision {
+    /// As it is written in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Fp32 => "fp32",
+            Self::Fp16 => "fp16",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
 /// `[detector]`. [`DetectorOptions::new`] has the defaults.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DetectorOptions {

@@ -29,6 +29,16 @@ pub enum EngineError {
         /// What is missing and what to do.
         reason: String,
     },
+    /// The backend is here and cannot compute like this.
+    #[error("precision {precision} is unavailable on backend {backend}: {reason}")]
+    Precision {
+        /// Which one.
+        backend: &'static str,
+        /// As configured.
+        precision: &'static str,
+        /// What it can and what to do.
+        reason: &'static str,
+    },
     /// The model cannot be loaded or does not fit its manifest.
     #[error("model {path}: {reason}")]
     Model {

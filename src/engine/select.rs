@@ -59,9 +59,10 @@ pub fn load(options: &DetectorOptions, manifest: &Manifest) -> Result<Box<dyn En
         Backend::Onnxruntime => return Err(unavailable("onnxruntime")),
     };
     if !matches!(options.precision, Precision::Auto | Precision::Fp32) {
-        return Err(EngineError::Unavailable {
+        return Err(EngineError::Precision {
             backend,
-            reason: "it computes in fp32 only; write precision = \"auto\" or \"fp32\"".to_owned(),
+            precision: options.precision.as_str(),
+            reason: "it computes in fp32 only; write precision = \"auto\" or \"fp32\"",
         });
     }
     Ok(Box::new(BuiltinEngine::load(manifest, threads(options))?))

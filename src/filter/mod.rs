@@ -1,6 +1,7 @@
 //! PURE: which detections of a camera are published.
 
 use crate::decode::Detection;
+use crate::model::nearest;
 
 /// One camera's filter.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +42,26 @@ impl Filter {
     }
 }
 
+/// More labels than this are not listed in a message.
+const LISTED_MAX: usize = 12;
+
+/// What to say of a model that lacks labels, after its name: the nearest ones that it has.
+pub fn lacks_labels(unknown: &[String], labels: &[String]) -> String {
+    let quoted: Vec<String> = unknown
+        .iter()
+        .map(|word| match nearest(word, labels.iter().map(String::as_str)) {
+            Some(label) => format!("\"{word}\" (did you mean \"{label}\"?)"),
+            None => format!("\"{word}\""),
+        })
+        .collect();
+    let known = if labels.len() <= LISTED_MAX {
+        format!("it has: {}", labels.join(", "))
+    } else {
+        format!("`watchpost model show` lists the {} that it has", labels.len())
+    };
+    format!("has no label {}; {known}", quoted.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,5 +94,11 @@ mod tests {
     fn labels_the_model_does_not_have_are_named() {
         let unknown = Filter::new(Some(&["cat".to_owned(), "car".to_owned()]), &labels(), 0.3);
         assert_eq!(unknown, Err(vec!["cat".to_owned()]));
+        assert_eq!(
+            lacks_labels(&["Dog".to_owned(), "zebra".to_owned()], &labels()),
+            "has no label \"Dog\" (did you mean \"dog\"?), \"zebra\"; it has: 人, car, dog"
+        );
+        let many: Vec<String> = (0..80).map(|index| format!("label{index}")).collect();
+        assert!(lacks_labels(&["x".to_owned()], &many).ends_with("lists the 80 that it has"));
     }
 }

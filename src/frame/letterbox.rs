@@ -1,4 +1,4 @@
-//! The letterbox on the frame path: what [`letterbox_reference`](super::letterbox_reference) specifies, fast.
+//! The letterbox on the frame path: what [`letterbox_reference`](super::letterbox_reference()) specifies, fast.
 //!
 //! Row by row of the tensor, per plane: [`blend`] two source rows into one (whole rows, 8 samples an
 //! instruction), [`pick`] the two neighbours that each column needs (the only part that stays scalar), and

@@ -31,7 +31,7 @@ pub struct Mailbox {
 #[derive(Debug)]
 struct Inside {
     newest: Option<Numbered>,
-    last_pts_ns: Option<u64>,
+    last_mark: Option<u64>,
     fault: Option<Fault>,
     pacer: Pacer,
     open: bool,
@@ -40,7 +40,7 @@ struct Inside {
 impl Mailbox {
     /// For opening `generation` of this feed.
     pub fn new(feed: Arc<Feed>, generation: u64, pacer: Pacer) -> Arc<Self> {
-        let inside = Inside { newest: None, last_pts_ns: None, fault: None, pacer, open: true };
+        let inside = Inside { newest: None, last_mark: None, fault: None, pacer, open: true };
         Arc::new(Self { feed, generation, inside: Mutex::new(inside) })
     }
 
@@ -62,9 +62,9 @@ impl Mailbox {
         Some(newest)
     }
 
-    /// What ended the stream, once.
-    pub fn take_fault(&self) -> Option<Fault> {
-        self.lock().fault.take()
+    /// What ended the stream, once, if it is `wanted` now.
+    pub fn take_fault_if(&self, wanted: impl FnOnce(&Fault) -> bool) -> Option<Fault> {
+        self.lock().fault.take_if(|fault| wanted(fault))
     }
 
     /// Nothing is accepted any more; the waiting frame goes, for this reason.
@@ -87,10 +87,10 @@ impl Mailbox {
         if !inside.open || !self.feed.is_live(self.generation) {
             return Some((Outcome::StaleGeneration, newest));
         }
-        let pts_ns = arrived.frame.pts_ns();
+        let mark = arrived.frame.progress_mark();
         // A frame without a timestamp, or with the one of its predecessor, is no sign of life.
-        if pts_ns.is_some() && pts_ns != inside.last_pts_ns && arrived.frame.source_time_runs() {
-            inside.last_pts_ns = pts_ns;
+        if mark.is_some() && mark != inside.last_mark {
+            inside.last_mark = mark;
             self.feed.progressed(arrived.at);
         }
         if !inside.pacer.is_due(arrived.at) {

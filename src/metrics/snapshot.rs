@@ -15,7 +15,7 @@ impl Serialize for Named {
     }
 }
 
-/// A [`CameraMetrics`] at one moment.
+/// A [`CameraMetrics`](super::CameraMetrics) at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "the fields are those of CameraMetrics")]
 pub struct CameraSnapshot {
@@ -37,7 +37,7 @@ impl CameraSnapshot {
     }
 }
 
-/// An [`OutputMetrics`] at one moment.
+/// An [`OutputMetrics`](super::OutputMetrics) at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the fields are those of OutputMetrics")]
 pub struct OutputSnapshot {
@@ -49,7 +49,7 @@ pub struct OutputSnapshot {
     pub refused_readers: u64,
 }
 
-/// [`EngineMetrics`] at one moment.
+/// [`EngineMetrics`](super::EngineMetrics) at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EngineSnapshot {
     /// Which one.
@@ -79,7 +79,7 @@ pub struct OpenHandles {
     pub slot: u64,
 }
 
-/// A [`Registry`] at one moment. [`Snapshot::counters`] is the `"counters"` of `watchpost debug --json`.
+/// A [`Registry`](super::Registry) at one moment. [`Snapshot::counters`] is the `"counters"` of `watchpost debug --json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Snapshot {
     /// In the order of the configuration.

@@ -17,7 +17,7 @@ pub enum ConcludeError {
         reason: String,
     },
     /// It answers another question.
-    #[error("is not an object detector: {reason}")]
+    #[error("is not an object detector: {reason}; use a YOLOX or YOLOv8/11 detection model")]
     NotADetector {
         /// What it seems to be.
         reason: String,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{ConcludeError, InspectError};
+use crate::os_words::os_words;
 
 /// Why a model cannot be used. Each message says where and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +17,7 @@ pub enum ModelError {
         hint: String,
     },
     /// A file cannot be read.
-    #[error("{}: {cause}", path.display())]
+    #[error("{}: {}", path.display(), os_words(cause))]
     Unreadable {
         /// The file.
         path: PathBuf,

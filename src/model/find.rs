@@ -162,7 +162,7 @@ fn locate(manifest: &Manifest, dirs: &[PathBuf]) -> Option<ModelSource> {
 }
 
 fn conclude_file(path: &Path) -> Result<Manifest, ModelError> {
-    let facts = inspect(path).map_err(|cause| inspect_error(path, cause))?;
+    let facts = look_into(path)?;
     let name = path.file_stem().map_or_else(|| "model".into(), |stem| stem.to_string_lossy());
     let conclusion = conclude(&facts, &name, &Overrides::default())
         .map_err(|cause| ModelError::Conclude { path: path.display().to_string(), cause })?;
@@ -171,6 +171,14 @@ fn conclude_file(path: &Path) -> Result<Manifest, ModelError> {
     manifest.sha256 = digest(&manifest.source).map_err(|cause| ModelError::unreadable(path, cause))?;
     manifest.notes = conclusion.notes.into_iter().chain(conclusion.unknown).collect();
     Ok(manifest)
+}
+
+/// Looks into an ONNX file.
+///
+/// # Errors
+/// [`ModelError::Unreadable`], [`ModelError::Inspect`].
+pub fn look_into(path: &Path) -> Result<OnnxFacts, ModelError> {
+    inspect(path).map_err(|cause| inspect_error(path, cause))
 }
 
 fn inspect_error(path: &Path, cause: InspectError) -> ModelError {
@@ -243,8 +251,9 @@ fn check_input(manifest: &Manifest, facts: &OnnxFacts) -> Result<(), ModelError>
     if differs(channels, 3) || differs(height, manifest.input.height) || differs(width, manifest.input.width)
     {
         return refuse(format!(
-            "its file's input is {input}, and [input] in the manifest says {}x{}",
-            manifest.input.width, manifest.input.height
+            "its file's input is {input}, and [input] in the manifest says {}x{}; correct the manifest, or write \
+             it anew with `watchpost model add {} --force`",
+            manifest.input.width, manifest.input.height, manifest.source
         ));
     }
     Ok(())

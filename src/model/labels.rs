@@ -36,7 +36,10 @@ pub fn check(labels: &[String]) -> Result<(), String> {
     }
     for (index, label) in labels.iter().enumerate() {
         if label.trim().is_empty() {
-            return Err(format!("label {} is empty", index + 1));
+            return Err(format!(
+                "label {} is empty; write one label a line and no empty lines between them",
+                index + 1
+            ));
         }
         if label.chars().any(char::is_control) {
             return Err(format!("label {} has a control character in it", index + 1));
@@ -64,7 +67,10 @@ mod tests {
 
     #[test]
     fn an_empty_line_in_the_middle_is_an_error_and_not_a_shift_of_all_classes() {
-        assert_eq!(parse("a\n\nb").unwrap_err(), "label 2 is empty");
+        assert_eq!(
+            parse("a\n\nb").unwrap_err(),
+            "label 2 is empty; write one label a line and no empty lines between them"
+        );
         assert_eq!(parse(" \n").unwrap_err(), "there are no labels");
         assert!(parse("a\u{1b}[31m").unwrap_err().contains("control character"));
     }

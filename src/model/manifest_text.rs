@@ -230,7 +230,7 @@ fn unknown(what: &str, found: &str, known: &[&str]) -> String {
 }
 
 /// The known name that `found` most probably was meant to be: a slip of the fingers, or its beginning.
-pub(super) fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|name| (strsim::normalized_damerau_levenshtein(found, name), name))
         .filter(|(similarity, name)| *similarity >= 0.6 || found.len() >= 3 && name.starts_with(found))

@@ -13,10 +13,11 @@ mod wire;
 
 pub use conclude::{ConcludeError, Conclusion, Overrides, conclude};
 pub use error::ModelError;
-pub use find::{Listed, digest, find, list, search_dirs, verify};
+pub use find::{Listed, digest, find, list, look_into, search_dirs, verify};
 pub use labels::{coco80, parse as parse_labels};
 pub use manifest::{Manifest, ModelSource, load_labels};
 pub use manifest_text::check_name;
+pub(crate) use manifest_text::nearest;
 pub use onnx::{
     Dim, InspectError, NodeFacts, OnnxFacts, TensorFacts, inspect, inspect_bytes, inspect_source,
 };

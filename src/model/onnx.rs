@@ -11,6 +11,7 @@ use std::path::Path;
 
 use super::ModelSource;
 use super::wire::{FieldValue, Wire};
+use crate::os_words::os_words;
 
 /// A detector for an edge box has megabytes of weights, not gigabytes.
 const MAX_FILE_BYTES: u64 = 2 << 30;
@@ -31,7 +32,7 @@ const MAX_RANK: usize = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
     /// The operating system said no.
-    #[error("cannot be read: {0}")]
+    #[error("cannot be read: {}", os_words(.0))]
     Unreadable(#[from] std::io::Error),
     /// Nothing in it.
     #[error("is empty (0 bytes); copy or download it again")]
@@ -170,8 +171,11 @@ impl OnnxFacts {
 pub fn inspect(path: &Path) -> Result<OnnxFacts, InspectError> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(InspectError::NotOnnx { reason: "it is a folder; name the .onnx file in it" });
+    }
     if !metadata.is_file() {
-        return Err(InspectError::NotOnnx { reason: "it is not a regular file" });
+        return Err(InspectError::NotOnnx { reason: "it is not a regular file; name an .onnx file" });
     }
     inspect_reader(file, metadata.len())
 }
@@ -215,11 +219,13 @@ fn inspect_reader(mut reader: impl Read + Seek, file_bytes: u64) -> Result<OnnxF
         Err(InspectError::Damaged { .. } | InspectError::Truncated { .. } | InspectError::TooMuch { .. })
             if !model.has_graph && !IR_VERSIONS.contains(&model.facts.ir_version) =>
         {
-            Err(InspectError::NotOnnx { reason: "its first bytes are not those of a model" })
+            Err(InspectError::NotOnnx {
+                reason: "its first bytes are not those of a model; check that this is the file you mean, or copy it again",
+            })
         }
         Err(error) => Err(error),
         Ok(()) if !model.has_graph && model.facts.ir_version == 0 => {
-            Err(InspectError::NotOnnx { reason: "it has no graph" })
+            Err(InspectError::NotOnnx { reason: "it has no graph; export the model again" })
         }
         // A cut may fall just between two fields. The operator sets come last.
         Ok(()) if !model.has_graph || model.facts.opsets.is_empty() => {

@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::os_words::plain_words;
+
 /// An output could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
@@ -35,8 +37,9 @@ pub enum PublishError {
     },
     /// The socket's directory cannot be written.
     #[error(
-        "output {output}: {user} may not create a socket in {directory} ({permission}): {source}; give that user write permission or choose another path",
-        directory = directory.display()
+        "output {output}: {user} may not create a socket in {directory} ({permission}): {words}; give that user write permission or choose another path",
+        directory = directory.display(),
+        words = plain_words(source)
     )]
     NotWritable {
         /// The output's name.
@@ -71,8 +74,9 @@ pub enum PublishError {
     },
     /// A socket is there and does not let us find out whose it is.
     #[error(
-        "output {output}: there is a socket at {path} and it cannot be told whether it is in use ({source}); remove it if it is not",
-        path = path.display()
+        "output {output}: there is a socket at {path} and it cannot be told whether it is in use ({words}); remove it if it is not",
+        path = path.display(),
+        words = plain_words(source)
     )]
     SocketUnclear {
         /// The output's name.
@@ -93,7 +97,7 @@ pub enum PublishError {
         listen: SocketAddr,
     },
     /// The address cannot be listened on.
-    #[error("output {output}: cannot listen on {address}: {source}; {advice}")]
+    #[error("output {output}: cannot listen on {address}: {}; {advice}", plain_words(source))]
     Listen {
         /// The output's name.
         output: String,
@@ -105,7 +109,10 @@ pub enum PublishError {
         advice: &'static str,
     },
     /// The process is short of something it needs for every output.
-    #[error("output {output}: cannot be set up: {source}; check the limits on open files and threads")]
+    #[error(
+        "output {output}: cannot be set up: {}; check the limits on open files and threads",
+        plain_words(source)
+    )]
     Setup {
         /// The output's name.
         output: String,

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::outbox::Outbox;
 use super::{OnClosed, Output};
 use crate::clock;
+use crate::os_words::plain_words;
 
 /// Linux: writes up to this size to a pipe are atomic, and do not block when poll says writable.
 const PIPE_BUF: usize = 4096;
@@ -70,7 +71,7 @@ impl Writer {
                     return self.output.close("nobody reads standard output any more", on_closed);
                 }
                 Err(errno) => {
-                    let reason = format!("standard output cannot be written: {}", io::Error::from(errno));
+                    let reason = format!("standard output cannot be written: {}", plain_words(&errno.into()));
                     return self.output.close(&reason, on_closed);
                 }
             }
@@ -112,7 +113,7 @@ impl Writer {
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(errno @ (Errno::NOSPC | Errno::DQUOT)) => {
                 if !std::mem::replace(&mut self.full_was_said, true) {
-                    let error = io::Error::from(errno);
+                    let error = plain_words(&errno.into());
                     tracing::warn!(output = %name, "output {name}: {error}; trying again every second, the oldest records are lost meanwhile");
                 }
                 self.retry_at = Some(now + FULL_RETRY);

@@ -136,8 +136,9 @@ pub(crate) fn fault(failure: pipelines::Failure) -> Fault {
     let reason = match failure.class {
         Class::Unreachable | Class::Refused | Class::Certificate | Class::Timeout => Reason::ConnectFailed,
         Class::Unauthorized | Class::Permission => Reason::Unauthorized,
-        Class::NotFound => Reason::NotFound,
-        Class::UnsupportedCodec | Class::NoVideo | Class::MissingElement { .. } => Reason::Unsupported,
+        // A source without pictures is no fault of this box.
+        Class::NotFound | Class::NoVideo => Reason::NotFound,
+        Class::UnsupportedCodec | Class::MissingElement { .. } => Reason::Unsupported,
         Class::Closed => Reason::Eos,
         Class::Busy | Class::Protocol | Class::Decode | Class::Other => Reason::SourceError,
     };

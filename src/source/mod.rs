@@ -53,11 +53,11 @@ impl Decoded {
         }
     }
 
-    /// Whether the source's own time went on since the frame before it.
-    pub fn source_time_runs(&self) -> bool {
+    /// A number that moves with the source's own timestamps and stands still when they do.
+    pub fn progress_mark(&self) -> Option<u64> {
         match self {
-            Self::Gst(frame) => frame.source_time_runs(),
-            Self::Memory(_) => true,
+            Self::Gst(frame) => frame.rtp_changes_count().or(frame.pts_ns()),
+            Self::Memory(frame) => Some(frame.pts_ns()),
         }
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use super::{Control, Message};
+use crate::os_words::plain_words;
 
 /// Time for the supervisor to answer and for the asker to read.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -31,7 +32,7 @@ impl DebugSocket {
         match Self::listen(path, supervisor) {
             Ok(socket) => Some(socket),
             Err(error) => {
-                tracing::warn!(path = %path.display(), "no debug socket, `watchpost debug` will not work: {error}");
+                tracing::warn!(path = %path.display(), "no debug socket, `watchpost debug` will not work: {}", plain_words(&error));
                 None
             }
         }

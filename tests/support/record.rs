@@ -62,7 +62,10 @@ impl Record {
                 latency_ms: json["latency_ms"].as_f64().unwrap_or(f64::NAN),
                 width: json["frame"]["width"].as_u64().unwrap_or(0) as u32,
                 height: json["frame"]["height"].as_u64().unwrap_or(0) as u32,
-                objects: json["objects"].as_array().map(|list| list.iter().map(object).collect()).unwrap_or_default(),
+                objects: json["objects"]
+                    .as_array()
+                    .map(|list| list.iter().map(object).collect())
+                    .unwrap_or_default(),
             },
             _ => panic!("a record of a type that this test does not know: {line}"),
         };
@@ -158,13 +161,21 @@ pub fn assert_consistent(records: &[Record]) {
                 (story.state, story.generation) = (state.clone(), expected);
             }
             Body::Detections { seq, dropped_since_last, width, height, objects, .. } => {
-                assert_eq!(story.state, "streaming", "detections of a camera that is not streaming: {record}");
+                assert_eq!(
+                    story.state, "streaming",
+                    "detections of a camera that is not streaming: {record}"
+                );
                 assert_eq!(record.generation, story.generation, "{record}");
                 assert_eq!(*seq, story.seq + dropped_since_last + 1, "after seq {}: {record}", story.seq);
                 story.seq = *seq;
                 for object in objects {
                     let [x1, y1, x2, y2] = object.bbox;
-                    let inside = 0.0 <= x1 && x1 < x2 && x2 <= f64::from(*width) && 0.0 <= y1 && y1 < y2 && y2 <= f64::from(*height);
+                    let inside = 0.0 <= x1
+                        && x1 < x2
+                        && x2 <= f64::from(*width)
+                        && 0.0 <= y1
+                        && y1 < y2
+                        && y2 <= f64::from(*height);
                     assert!(inside, "{object:?} in {width}x{height}: {record}");
                 }
             }
