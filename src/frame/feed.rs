@@ -25,6 +25,8 @@ pub struct Feed {
     bell: Bell,
     /// The opening whose frames count; 0 before the first.
     live_generation: AtomicU64,
+    /// The newest opening of which the world knows that it streams; 0 before the first.
+    announced_generation: AtomicU64,
     /// Held while a record is published, so that none can slip out after the end of its opening.
     publishing: Mutex<()>,
     epoch: Instant,
@@ -53,6 +55,7 @@ impl Feed {
             wake,
             bell,
             live_generation: AtomicU64::new(0),
+            announced_generation: AtomicU64::new(0),
             publishing: Mutex::new(()),
             epoch,
             progress_ns: AtomicU64::new(0),
@@ -93,6 +96,17 @@ impl Feed {
     /// Whether frames of this opening still count.
     pub fn is_live(&self, generation: u64) -> bool {
         self.live_generation.load(Ordering::Acquire) == generation
+    }
+
+    /// The world has been told that this opening streams: its frames may be sent on.
+    pub fn announced(&self, generation: u64) {
+        self.announced_generation.store(generation, Ordering::Release);
+        self.wake.ring();
+    }
+
+    /// Whether the world knows that this opening streams.
+    pub fn is_announced(&self, generation: u64) -> bool {
+        self.announced_generation.load(Ordering::Acquire) == generation
     }
 
     /// A frame with a new timestamp arrived.

@@ -141,6 +141,11 @@ impl Pump<'_> {
             }
             return Ok(Next::Again);
         }
+        // Detections of a camera that has not yet said that it streams would confuse every reader; the
+        // announcement rings the bell.
+        if !self.feed.is_announced(self.generation) {
+            return Ok(Next::WaitUntil(now + IDLE));
+        }
         // Its return rings the bell.
         let Some(mut slot) = self.feed.pool.take() else {
             return Ok(Next::WaitUntil(now + IDLE));

@@ -200,6 +200,9 @@ impl Watched {
             detail,
             retry_in_ms: retry_in.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
         });
+        if matches!(state, State::Streaming { .. }) {
+            self.feed.announced(generation);
+        }
     }
 
     /// What a deadline of ours says about the camera.
