@@ -102,7 +102,12 @@ fn an_output_that_cannot_be_opened_is_told_before_anything_runs() {
             &["may not create a socket in", "locked", "choose another path"],
         ),
         ("regular file", unix(&at("file.sock")), 78, &["is not a socket", "move it away"]),
-        ("path too long", unix(&at(&"x".repeat(120))), 78, &["`path` is too long for a socket", "at most 107 bytes"]),
+        (
+            "path too long",
+            unix(&at(&"x".repeat(120))),
+            78,
+            &["`path` is too long for a socket", "at most 107 bytes"],
+        ),
         ("live listener", unix(&at("live.sock")), 69, &["is watchpost running already?", "another path"]),
         ("port in use", tcp, 69, &["output net", &address.to_string(), "choose another port"]),
     ] {
