@@ -40,4 +40,4 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 $as_root apt-get update -qq
 # shellcheck disable=SC2086 # a list of words
-$as_root apt-get install -y -qq --no-install-recommends $missing >&2
+$as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null

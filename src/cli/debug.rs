@@ -36,14 +36,7 @@ pub struct DebugArgs {
 }
 
 pub(super) fn run(args: &DebugArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let socket = match &args.socket {
-        Some(socket) => socket.clone(),
-        None => load_config(&args.config.config, Demands::LOOK)?.config.debug_socket.ok_or_else(|| {
-            let message =
-                "the configuration turns the debug socket off; name one with [debug] socket = \"…\"";
-            Failure::new(exit::UNAVAILABLE, message)
-        })?,
-    };
+    let socket = socket(args)?;
     let answer = ask(&socket)?;
     if args.json {
         return print(out, &answer);
@@ -54,6 +47,22 @@ pub(super) fn run(args: &DebugArgs, out: &mut dyn Write) -> Result<(), Failure> 
         Failure::new(exit::UNAVAILABLE, message)
     })?;
     print(out, &table(&state))
+}
+
+/// The socket that was named; else the one that the configuration names; else, of the places where a daemon
+/// puts it by itself, the first where there is one: a service's is not in its administrator's environment.
+fn socket(args: &DebugArgs) -> Result<PathBuf, Failure> {
+    if let Some(socket) = &args.socket {
+        return Ok(socket.clone());
+    }
+    let configured = load_config(&args.config.config, Demands::LOOK).ok();
+    let configured = configured.and_then(|loaded| loaded.config.debug_socket);
+    let usual = PathBuf::from("/run/watchpost/debug.sock");
+    let own = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("watchpost/debug.sock"));
+    configured.into_iter().chain([usual]).chain(own).find(|path| path.exists()).ok_or_else(|| {
+        let message = "no debug socket was found; is watchpost running? --socket PATH names one";
+        Failure::new(exit::UNAVAILABLE, message)
+    })
 }
 
 /// The answer of the daemon behind `socket`.

@@ -62,9 +62,9 @@ impl Mailbox {
         Some(newest)
     }
 
-    /// What ended the stream, once.
-    pub fn take_fault(&self) -> Option<Fault> {
-        self.lock().fault.take()
+    /// What ended the stream, once, if it is `wanted` now.
+    pub fn take_fault_if(&self, wanted: impl FnOnce(&Fault) -> bool) -> Option<Fault> {
+        self.lock().fault.take_if(|fault| wanted(fault))
     }
 
     /// Nothing is accepted any more; the waiting frame goes, for this reason.

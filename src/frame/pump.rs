@@ -111,8 +111,10 @@ impl Pump<'_> {
             match self.step(clock::now()) {
                 Ok(Next::Again) => {}
                 Ok(Next::WaitUntil(deadline)) => {
-                    // A fault is looked at only when no frame waits: the last frames of a file are frames.
-                    if let Some(fault) = self.mailbox.take_fault() {
+                    // The last frames of a file are frames: its end waits until they have been seen.
+                    let drained = self.is_drained();
+                    let due = |fault: &Fault| fault.reason != Reason::Ended || drained;
+                    if let Some(fault) = self.mailbox.take_fault_if(due) {
                         break End::Fault(fault);
                     }
                     self.feed.bell().wait_until(deadline);
@@ -122,6 +124,11 @@ impl Pump<'_> {
         };
         self.turnstile.leave(self.feed.index);
         end
+    }
+
+    /// No frame waits and none is on its way.
+    fn is_drained(&self) -> bool {
+        !self.mailbox.has_frame() && self.feed.pool.free() == self.feed.pool.capacity()
     }
 
     fn step(&mut self, now: Instant) -> Result<Next, End> {

@@ -13,6 +13,7 @@
 
 mod debug;
 mod debug_socket;
+mod notify;
 mod opening;
 mod results;
 mod start;
@@ -32,6 +33,7 @@ use crate::config::MemoryOptions;
 use crate::engine::{EngineError, Pulse};
 use crate::metrics::{Registry, process_usage};
 use crate::source::Fault;
+use notify::Notify;
 use watchdog::{Tolerances, Vitals};
 use watched::{House, Watched};
 
@@ -131,6 +133,7 @@ pub struct Supervisor {
     memory: MemoryOptions,
     max_wedged: usize,
     soft_limit_exceeded: bool,
+    notify: Notify,
     verdict: Option<Verdict>,
     next_look: Instant,
 }
@@ -154,6 +157,7 @@ impl Supervisor {
     /// Runs until the process should end, and brings everything to rest.
     pub fn run(mut self) -> Verdict {
         self.all_cameras(Input::Start);
+        self.notify.ready();
         while self.verdict.is_none() {
             self.turn(self.next_deadline());
         }
@@ -190,12 +194,7 @@ impl Supervisor {
                 self.cameras[index].closed(generation, now, &self.house);
             }
             Message::EngineEnded(result) => self.engine_ended(result),
-            Message::OutputClosed => {
-                if self.house.publisher.closed_all() {
-                    tracing::info!("nobody reads any output any more; stopping");
-                    self.verdict.get_or_insert(Verdict::OutputsClosed);
-                }
-            }
+            Message::OutputClosed => self.look_after_outputs(),
             Message::Stop(why) => {
                 tracing::info!("stopping: {why}");
                 self.verdict.get_or_insert(Verdict::Stopped);
@@ -228,8 +227,17 @@ impl Supervisor {
         timers.map(|(at, _timer)| at).min().map_or(self.next_look, |at| at.min(self.next_look))
     }
 
+    fn look_after_outputs(&mut self) {
+        if self.house.publisher.closed_all() && self.verdict.is_none() {
+            tracing::info!("nobody reads any output any more; stopping");
+            self.verdict = Some(Verdict::OutputsClosed);
+        }
+    }
+
     /// Once a second: rates, gauges, limits.
     fn look_after(&mut self, now: Instant) {
+        // The message that says so is not waited for when the inbox is full.
+        self.look_after_outputs();
         for camera in &mut self.cameras {
             camera.rate.measure(camera.feed.metrics.frames_in(), now);
         }
@@ -249,8 +257,16 @@ impl Supervisor {
             hard_limit_bytes: self.memory.hard_limit_bytes,
         };
         self.watch_soft_limit(vitals.rss_bytes);
-        if let Some(finding) = watchdog::examine(vitals, tolerances) {
-            self.verdict.get_or_insert(Verdict::TryAgain(finding.to_string()));
+        match watchdog::examine(vitals, tolerances) {
+            Some(finding) => {
+                self.notify.broken(&finding.to_string());
+                self.verdict.get_or_insert(Verdict::TryAgain(finding.to_string()));
+            }
+            None => {
+                let up = self.cameras.iter().filter(|camera| camera.is_streaming()).count();
+                let fps = self.cameras.iter().map(|camera| camera.rate.fps).sum();
+                self.notify.healthy(up, self.cameras.len(), fps);
+            }
         }
     }
 
@@ -272,6 +288,7 @@ impl Supervisor {
     /// Cameras first, then the engine, then the outputs: what is on its way still arrives. Nothing is waited
     /// for beyond its deadline; the end of the process ends what is left.
     fn come_to_rest(mut self) -> Verdict {
+        self.notify.stopping(REST_WITHIN + FLUSH_WITHIN);
         let deadline = clock::now() + REST_WITHIN;
         self.all_cameras(Input::Stop);
         while clock::now() < deadline && !self.cameras.iter().all(Watched::is_at_rest) {

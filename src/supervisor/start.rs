@@ -1,11 +1,11 @@
 //! Putting the house together: everything that will ever be allocated for frames is allocated here.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::notify::Notify;
 use super::opening::thread_name;
 use super::results::Results;
 use super::watched::{House, Watched};
@@ -136,6 +136,7 @@ impl Supervisor {
             memory: config.memory,
             max_wedged: config.supervisor.max_wedged,
             soft_limit_exceeded: false,
+            notify: Notify::new(),
             verdict: None,
             next_look: now + LOOK_EVERY,
         })
@@ -195,12 +196,8 @@ fn start_publisher(
     supervisor: &Sender<Message>,
 ) -> Result<Publisher, StartError> {
     let supervisor = supervisor.clone();
-    let closed = std::sync::Mutex::new(BTreeSet::new());
-    let publisher = Publisher::start(&config.outputs, registry, move |output, _reason| {
-        let first = closed.lock().is_ok_and(|mut closed| closed.insert(output.to_owned()));
-        if first {
-            let _supervisor_gone = supervisor.try_send(Message::OutputClosed);
-        }
+    let publisher = Publisher::start(&config.outputs, registry, move |_output, _reason| {
+        let _looked_after_once_a_second_anyway = supervisor.try_send(Message::OutputClosed);
     })?;
     Ok(publisher)
 }

@@ -136,6 +136,11 @@ impl Watched {
         matches!(self.machine.state(), State::Stopped | State::Wedged { .. })
     }
 
+    /// Frames arrive.
+    pub fn is_streaming(&self) -> bool {
+        matches!(self.machine.state(), State::Streaming { .. })
+    }
+
     /// It came to its end in order.
     pub fn has_ended(&self) -> bool {
         self.machine.state() == State::Stopped && self.reason == Some(Reason::Ended)
