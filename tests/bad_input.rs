@@ -4,11 +4,13 @@
 mod program;
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use program::onnx_writer::{F32, Onnx, dims, node, tensor};
-use program::{Ended, blind_detector, contents, run, shared, watchpost};
+use program::{Ended, blind_detector, contents, pause, run, shared, watchpost};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -414,4 +416,34 @@ fn a_camera_that_cannot_be_probed_says_why() {
     assert_eq!(ended.code, Some(0), "and the right one is let in: {}", ended.stderr);
     let report: serde_json::Value = serde_json::from_str(&ended.stdout).expect("JSON");
     assert_eq!((&report["width"], &report["height"]), (&640.into(), &360.into()));
+}
+
+/// Passes one connection on to `port`, and its first bytes only after a while, like a camera that is far away.
+fn slow_door(port: u16, delay: Duration) -> u16 {
+    let door = TcpListener::bind("127.0.0.1:0").expect("listens");
+    let own_port = door.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        let (client, _) = door.accept().expect("a client");
+        pause(delay);
+        let camera = TcpStream::connect(("127.0.0.1", port)).expect("the camera");
+        for (from, to) in [(&client, &camera), (&camera, &client)] {
+            let (mut from, mut to) = (from.try_clone().expect("a clone"), to.try_clone().expect("a clone"));
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+        }
+    });
+    own_port
+}
+
+#[test]
+fn a_camera_that_takes_its_time_to_answer_is_waited_for() {
+    let camera = watchpost_testcam::TestCamera::start(watchpost_testcam::CameraOptions::default())
+        .expect("the test camera starts");
+    let port = camera.url().split([':', '/']).find_map(|part| part.parse().ok()).expect("a port");
+    let slow = slow_door(port, Duration::from_millis(900));
+    let url = camera.url().replace(&port.to_string(), &slow.to_string());
+    let folder = folder();
+    write(folder.path(), "m.onnx", blind_detector(2));
+    let ended = end(folder.path(), &["detect", &url, "-m", "m.onnx", "--max-frames", "2"]);
+    ended.expect("slow camera", 0, &[]);
+    assert_eq!(ended.records().len(), 2);
 }
