@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use program::onnx_writer::{F32, Onnx, dims, node, tensor};
-use program::{Ended, blind_detector, contents, pause, run, shared, watchpost};
+use program::{Ended, Running, blind_detector, contents, next_record, pause, record, run, shared, watchpost};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -446,4 +446,18 @@ fn a_camera_that_takes_its_time_to_answer_is_waited_for() {
     let ended = end(folder.path(), &["detect", &url, "-m", "m.onnx", "--max-frames", "2"]);
     ended.expect("slow camera", 0, &[]);
     assert_eq!(ended.records().len(), 2);
+}
+
+#[test]
+fn a_camera_that_falls_silent_ends_detect_and_what_was_seen_is_there() {
+    use watchpost_testcam::{CameraOptions, Fault, TestCamera};
+    let camera = TestCamera::start(CameraOptions::default()).expect("the test camera starts");
+    let folder = folder();
+    write(folder.path(), "m.onnx", blind_detector(2));
+    let mut detect = Running::start(watchpost(folder.path()).args(["detect", camera.url(), "-m", "m.onnx"]));
+    let lines = detect.lines();
+    next_record(&lines, "detections");
+    camera.inject(Fault::KeepaliveOnly).expect("silent");
+    detect.end().expect("silent camera", 66, &["no frame for 10 s; is the camera sending?"]);
+    assert!(lines.iter().all(|line| record(&line)["type"] == "detections"));
 }
