@@ -114,7 +114,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let _closed = error.print();
+            say(&error);
             // --help and --version are answers, not mistakes.
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
         }
@@ -127,6 +127,18 @@ pub fn main() -> ExitCode {
         return end(Err(failure));
     }
     end(run(&cli.command))
+}
+
+/// clap's answer or complaint. A complaint quotes the argument, and that may be a URL with a password.
+fn say(error: &clap::Error) {
+    if !error.use_stderr() {
+        let _nobody_listens = error.print();
+        return;
+    }
+    let text = error.render();
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let text = if is_terminal { text.ansi().to_string() } else { text.to_string() };
+    let _nobody_listens = std::io::stderr().write_all(watchpost_pipelines::scrub(&text).as_bytes());
 }
 
 fn run(command: &Command) -> Result<(), Failure> {
