@@ -28,8 +28,8 @@ use crate::supervisor::CANDIDATES_MAX;
 /// Arguments of `watchpost detect`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Every frame is inferred, none is dropped, unless --realtime is given. One JSON object a line, as the daemon
-writes them; \"camera\" is the input.
+Every frame is inferred, none is dropped, unless --realtime is given. One JSON object a line,
+as the daemon writes them; \"camera\" is the input.
 
 Examples:
     watchpost detect clip.mp4 -m yolox-nano | jq '.objects | length'

@@ -67,8 +67,8 @@ Begin with `watchpost demo`: it needs no camera. Then write /etc/watchpost/confi
 
 and run `watchpost check`, then `watchpost run | jq`.
 
-Exit codes: 0 fine, 64 usage, 66 input missing, 69 backend or device unavailable, 70 internal, 74 output
-cannot be written, 75 try again (systemd restarts), 78 configuration (systemd does not restart).";
+Exit codes: 0 fine, 64 usage, 66 input missing, 69 backend or device unavailable, 70 internal,
+74 output cannot be written, 75 try again (systemd restarts), 78 configuration (it does not).";
 
 /// Watches cameras, runs one detector over all of them, and publishes what it saw.
 #[derive(Debug, Parser)]
