@@ -156,7 +156,9 @@ fn without_secret_parameters(text: &str) -> String {
 fn secret_value(text: &str) -> Option<(usize, usize)> {
     for (at, _) in text.match_indices('=') {
         let key = text[..at].trim_end_matches('\\');
-        let Some(mark) = key.rfind(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c))) else { continue };
+        let Some(mark) = key.rfind(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c))) else {
+            continue;
+        };
         let name = key[mark..].to_ascii_lowercase();
         let is_parameter = matches!(name.as_bytes().first(), Some(b'?' | b'&' | b';' | b'/'));
         if !is_parameter || !SECRET_PARAMETERS.contains(&&name[1..]) {
