@@ -213,15 +213,23 @@ impl Lane<'_> {
     ) -> Result<Option<Fault>, Enough> {
         let choice = self.reader.choice;
         let mut seq: u64 = 0;
+        let (mut duration, mut reached) = (None, Duration::ZERO);
         loop {
             let asked = clock::now();
             let frame = match self.next(pipeline)? {
                 Ok(Some(frame)) => frame,
-                Ok(None) => return Ok(None),
+                Ok(None) => {
+                    warn_if_cut_off(&self.reader.inputs[self.input_index].name, reached, duration);
+                    return Ok(None);
+                }
                 Err(fault) => return Ok(Some(fault)),
             };
             let at = clock::now();
             seq += 1;
+            if seq == 1 {
+                duration = pipeline.duration();
+            }
+            reached = frame.pts_ns().map_or(reached, |pts_ns| reached.max(Duration::from_nanos(pts_ns)));
             if (seq - 1).is_multiple_of(choice.every) {
                 match self.slot()? {
                     Some(slot) => self.send(&frame, slot, seq, letterbox, at, at - asked)?,
@@ -300,6 +308,20 @@ impl Lane<'_> {
             preprocess,
         };
         self.reader.steps.send(Step::Frame(Box::new(ready))).map_err(|_| Enough)
+    }
+}
+
+/// A file that ends so much before its header says may only have a longer sound track.
+const CUT_OFF: Duration = Duration::from_secs(1);
+
+/// Demultiplexers take the end of a file that was cut off for an end in order.
+fn warn_if_cut_off(name: &str, reached: Duration, duration: Option<Duration>) {
+    if let Some(duration) = duration.filter(|&duration| reached + CUT_OFF < duration) {
+        tracing::warn!(
+            "{name} ends after {:.1} s and says it has {:.1} s: it may be cut off; copy it again",
+            reached.as_secs_f64(),
+            duration.as_secs_f64()
+        );
     }
 }
 

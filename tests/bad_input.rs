@@ -461,3 +461,20 @@ fn a_camera_that_falls_silent_ends_detect_and_what_was_seen_is_there() {
     detect.end().expect("silent camera", 66, &["no frame for 10 s; is the camera sending?"]);
     assert!(lines.iter().all(|line| record(&line)["type"] == "detections"));
 }
+
+#[test]
+fn a_clip_that_was_cut_off_is_read_to_its_end_and_said_to_be_cut_off() {
+    let Some(clip) = shared("footage/car-detection.mp4") else { return };
+    let folder = folder();
+    let whole = fs::read(clip).expect("the clip");
+    write(folder.path(), "m.onnx", blind_detector(2));
+    for (name, percent, is_cut_off) in [("half.mp4", 50, true), ("whole.mp4", 100, false)] {
+        write(folder.path(), name, &whole[..whole.len() * percent / 100]);
+        let ended = end(folder.path(), &["detect", name, "-m", "m.onnx"]);
+        ended.expect(name, 0, &[]);
+        let words = format!("{name} ends after");
+        assert_eq!(ended.stderr.contains(&words), is_cut_off, "{}", ended.stderr);
+        let records = ended.records().len();
+        assert!(if is_cut_off { (50..377).contains(&records) } else { records == 377 }, "{name}: {records}");
+    }
+}

@@ -48,6 +48,10 @@ impl Core {
         }
     }
 
+    pub(crate) fn duration(&self) -> Option<std::time::Duration> {
+        self.pipeline.query_duration::<gst::ClockTime>().map(Into::into)
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
