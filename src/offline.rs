@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use watchpost_pipelines::{Frame, Pipeline, Pull, PullPipeline, Spec};
+use watchpost_pipelines::{Frame, Pipeline, Pull, PullPipeline, SourceKind, Spec};
 
+use crate::camera::Reason;
 use crate::clock;
 use crate::engine::{Engine, EngineError, TensorView};
 use crate::frame::{Geometry, Letterbox, Pool, Slot};
@@ -25,6 +26,8 @@ use crate::wake::{Bell, doorbell};
 const SLOTS: usize = 3;
 /// How often a thread that waits looks whether it should end.
 const LOOK: Duration = Duration::from_millis(200);
+/// A camera gets this long for its first frame and for each one after it; a file gets all the time it needs.
+const CAMERA_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Something to look at.
 #[derive(Debug, Clone)]
@@ -210,15 +213,23 @@ impl Lane<'_> {
     ) -> Result<Option<Fault>, Enough> {
         let choice = self.reader.choice;
         let mut seq: u64 = 0;
+        let (mut duration, mut reached) = (None, Duration::ZERO);
         loop {
             let asked = clock::now();
             let frame = match self.next(pipeline)? {
                 Ok(Some(frame)) => frame,
-                Ok(None) => return Ok(None),
+                Ok(None) => {
+                    warn_if_cut_off(&self.reader.inputs[self.input_index].name, reached, duration);
+                    return Ok(None);
+                }
                 Err(fault) => return Ok(Some(fault)),
             };
             let at = clock::now();
             seq += 1;
+            if seq == 1 {
+                duration = pipeline.duration();
+            }
+            reached = frame.pts_ns().map_or(reached, |pts_ns| reached.max(Duration::from_nanos(pts_ns)));
             if (seq - 1).is_multiple_of(choice.every) {
                 match self.slot()? {
                     Some(slot) => self.send(&frame, slot, seq, letterbox, at, at - asked)?,
@@ -233,13 +244,18 @@ impl Lane<'_> {
 
     /// The next frame, `None` at the end.
     fn next(&self, pipeline: &PullPipeline) -> Result<Result<Option<Frame>, Fault>, Enough> {
+        let input = &self.reader.inputs[self.input_index];
+        let is_file = matches!(input.spec.kind, SourceKind::File { .. } | SourceKind::Image { .. });
+        let patience = if is_file { Duration::MAX } else { CAMERA_PATIENCE };
+        let deadline = clock::now().checked_add(patience);
         loop {
             match pipeline.pull(LOOK) {
                 Pull::Frame(frame) => return Ok(Ok(Some(frame))),
                 Pull::Eos => return Ok(Ok(None)),
                 Pull::Error(failure) => return Ok(Err(fault(failure))),
                 Pull::TimedOut if self.reader.is_over() => return Err(Enough),
-                Pull::TimedOut => {}
+                Pull::TimedOut if deadline.is_none_or(|deadline| clock::now() < deadline) => {}
+                Pull::TimedOut => return Ok(Err(silent(input))),
             }
         }
     }
@@ -293,6 +309,26 @@ impl Lane<'_> {
         };
         self.reader.steps.send(Step::Frame(Box::new(ready))).map_err(|_| Enough)
     }
+}
+
+/// A file that ends so much before its header says may only have a longer sound track.
+const CUT_OFF: Duration = Duration::from_secs(1);
+
+/// Demultiplexers take the end of a file that was cut off for an end in order.
+fn warn_if_cut_off(name: &str, reached: Duration, duration: Option<Duration>) {
+    if let Some(duration) = duration.filter(|&duration| reached + CUT_OFF < duration) {
+        tracing::warn!(
+            "{name} ends after {:.1} s and says it has {:.1} s: it may be cut off; copy it again",
+            reached.as_secs_f64(),
+            duration.as_secs_f64()
+        );
+    }
+}
+
+fn silent(input: &Input) -> Fault {
+    let detail =
+        format!("{}: no frame for {} s; is the camera sending?", input.name, CAMERA_PATIENCE.as_secs());
+    Fault { reason: Reason::Stalled, detail }
 }
 
 /// Extensions of the files that GStreamer opens as single pictures.

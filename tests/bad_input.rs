@@ -1,16 +1,16 @@
 //! Everything a user can get wrong before a frame is seen: configuration, model, input, command line. Each
 //! ends with its exit code, says what is wrong and what to do, and costs nothing that was right.
 
-#[path = "../engines/builtin/tests/onnx_writer/mod.rs"]
-mod onnx_writer;
 mod program;
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use onnx_writer::{F32, Onnx, dims, node, tensor};
-use program::{Ended, contents, run, shared, watchpost};
+use program::onnx_writer::{F32, Onnx, dims, node, tensor};
+use program::{Ended, Running, blind_detector, contents, next_record, pause, record, run, shared, watchpost};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -26,27 +26,6 @@ fn write(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) {
 
 fn end(folder: &Path, args: &[&str]) -> Ended {
     run(watchpost(folder).args(args))
-}
-
-/// A model that is a detector in everything but its results: two classes, and nothing but noughts come out.
-fn detector(classes: u64) -> Vec<u8> {
-    let onnx = Onnx {
-        inputs: vec![tensor("images", F32, &dims(&[1, 3, 64, 64]))],
-        outputs: vec![tensor("output", F32, &dims(&[1, 4 + classes, 84]))],
-        nodes: vec![node("Sigmoid", &["w"], &["output"])],
-        weights: vec![onnx_writer::weights(
-            "w",
-            &[1, 4 + classes, 84],
-            &vec![-20.0; (4 + classes) as usize * 84],
-        )],
-        metadata: vec![("task", "detect".to_owned()), ("names", names(classes))],
-    };
-    onnx.encode()
-}
-
-fn names(classes: u64) -> String {
-    let names: Vec<String> = (0..classes).map(|class| format!("{class}: 'label{class}'")).collect();
-    format!("{{{}}}", names.join(", "))
 }
 
 /// An ONNX file that can be run and is no detector.
@@ -105,7 +84,7 @@ fn a_wrong_configuration_ends_with_78_and_shows_the_place() {
         ),
     ] {
         let folder = folder();
-        write(folder.path(), "m.onnx", detector(2));
+        write(folder.path(), "m.onnx", blind_detector(2));
         let with_class = format!("[detector]\nmodel = \"m.onnx\"\n{SCENE}classes = [\"labell\"]\n");
         write(folder.path(), "c.toml", if what == "unknown class" { with_class.as_str() } else { text });
         let before = contents(folder.path());
@@ -125,7 +104,7 @@ fn a_wrong_configuration_ends_with_78_and_shows_the_place() {
 type BadModel = (&'static str, Vec<u8>, &'static [&'static str]);
 
 fn bad_models() -> Vec<BadModel> {
-    let whole = detector(2);
+    let whole = blind_detector(2);
     let noise: Vec<u8> = (0..4096_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let mut models: Vec<BadModel> = vec![
         ("zero.onnx", Vec::new(), &["is empty (0 bytes)", "download it again"]),
@@ -193,7 +172,7 @@ fn bad_model(folder: &Path, name: &str, words: &[&str]) {
 
 #[test]
 fn a_manifest_that_does_not_fit_its_model_is_told_apart() {
-    let onnx = detector(2);
+    let onnx = blind_detector(2);
     let digest = sha256(&onnx);
     let two = "names = [\"a\", \"b\"]";
     for (what, text, extra, words) in [
@@ -259,7 +238,7 @@ fn what_this_box_cannot_do_ends_with_69_and_the_reason() {
         ("precision = \"fp16\"", &["precision fp16", "fp32 only"]),
     ] {
         let folder = folder();
-        write(folder.path(), "m.onnx", detector(2));
+        write(folder.path(), "m.onnx", blind_detector(2));
         write(folder.path(), "c.toml", format!("[detector]\nmodel = \"m.onnx\"\n{key}\n{SCENE}"));
         for command in ["run", "check"] {
             end(folder.path(), &[command, "-c", "c.toml"]).expect(&format!("{command}: {key}"), 69, words);
@@ -270,7 +249,7 @@ fn what_this_box_cannot_do_ends_with_69_and_the_reason() {
 #[test]
 fn wrong_use_of_the_command_line_ends_with_64() {
     let folder = folder();
-    write(folder.path(), "m.onnx", detector(2));
+    write(folder.path(), "m.onnx", blind_detector(2));
     write(folder.path(), "a.jpg", "never opened");
     let detect = ["detect", "a.jpg", "-m", "m.onnx"];
     for (args, words) in [
@@ -303,7 +282,7 @@ fn wrong_use_of_the_command_line_ends_with_64() {
         assert_eq!(ended.stdout, "");
     }
     assert_eq!(fs::read(folder.path().join("a.jpg")).expect("there"), b"never opened");
-    assert_eq!(fs::read(folder.path().join("m.onnx")).expect("there"), detector(2));
+    assert_eq!(fs::read(folder.path().join("m.onnx")).expect("there"), blind_detector(2));
 }
 
 /// A video without pictures, or `None` where this machine cannot make one.
@@ -321,7 +300,7 @@ fn audio_only(path: &Path) -> Option<()> {
 fn an_input_that_is_no_video_ends_with_66() {
     let folder = folder();
     let noise: Vec<u8> = (0..100_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    write(folder.path(), "m.onnx", detector(2));
+    write(folder.path(), "m.onnx", blind_detector(2));
     write(folder.path(), "zero.mp4", "");
     write(folder.path(), "zero.jpg", "");
     write(folder.path(), "noise.mp4", &noise);
@@ -361,7 +340,7 @@ fn one_bad_input_among_good_ones_costs_only_itself() {
     let folder = folder();
     let images = folder.path().join("images");
     fs::create_dir(&images).expect("made");
-    write(folder.path(), "m.onnx", detector(2));
+    write(folder.path(), "m.onnx", blind_detector(2));
     write(folder.path(), "zero.mp4", "");
     let dog = fs::read(photos.join("dog.jpg")).expect("a photo");
     for (name, bytes) in
@@ -437,4 +416,65 @@ fn a_camera_that_cannot_be_probed_says_why() {
     assert_eq!(ended.code, Some(0), "and the right one is let in: {}", ended.stderr);
     let report: serde_json::Value = serde_json::from_str(&ended.stdout).expect("JSON");
     assert_eq!((&report["width"], &report["height"]), (&640.into(), &360.into()));
+}
+
+/// Passes one connection on to `port`, and its first bytes only after a while, like a camera that is far away.
+fn slow_door(port: u16, delay: Duration) -> u16 {
+    let door = TcpListener::bind("127.0.0.1:0").expect("listens");
+    let own_port = door.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        let (client, _) = door.accept().expect("a client");
+        pause(delay);
+        let camera = TcpStream::connect(("127.0.0.1", port)).expect("the camera");
+        for (from, to) in [(&client, &camera), (&camera, &client)] {
+            let (mut from, mut to) = (from.try_clone().expect("a clone"), to.try_clone().expect("a clone"));
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+        }
+    });
+    own_port
+}
+
+#[test]
+fn a_camera_that_takes_its_time_to_answer_is_waited_for() {
+    let camera = watchpost_testcam::TestCamera::start(watchpost_testcam::CameraOptions::default())
+        .expect("the test camera starts");
+    let port = camera.url().split([':', '/']).find_map(|part| part.parse().ok()).expect("a port");
+    let slow = slow_door(port, Duration::from_millis(900));
+    let url = camera.url().replace(&port.to_string(), &slow.to_string());
+    let folder = folder();
+    write(folder.path(), "m.onnx", blind_detector(2));
+    let ended = end(folder.path(), &["detect", &url, "-m", "m.onnx", "--max-frames", "2"]);
+    ended.expect("slow camera", 0, &[]);
+    assert_eq!(ended.records().len(), 2);
+}
+
+#[test]
+fn a_camera_that_falls_silent_ends_detect_and_what_was_seen_is_there() {
+    use watchpost_testcam::{CameraOptions, Fault, TestCamera};
+    let camera = TestCamera::start(CameraOptions::default()).expect("the test camera starts");
+    let folder = folder();
+    write(folder.path(), "m.onnx", blind_detector(2));
+    let mut detect = Running::start(watchpost(folder.path()).args(["detect", camera.url(), "-m", "m.onnx"]));
+    let lines = detect.lines();
+    next_record(&lines, "detections");
+    camera.inject(Fault::KeepaliveOnly).expect("silent");
+    detect.end().expect("silent camera", 66, &["no frame for 10 s; is the camera sending?"]);
+    assert!(lines.iter().all(|line| record(&line)["type"] == "detections"));
+}
+
+#[test]
+fn a_clip_that_was_cut_off_is_read_to_its_end_and_said_to_be_cut_off() {
+    let Some(clip) = shared("footage/car-detection.mp4") else { return };
+    let folder = folder();
+    let whole = fs::read(clip).expect("the clip");
+    write(folder.path(), "m.onnx", blind_detector(2));
+    for (name, percent, is_cut_off) in [("half.mp4", 50, true), ("whole.mp4", 100, false)] {
+        write(folder.path(), name, &whole[..whole.len() * percent / 100]);
+        let ended = end(folder.path(), &["detect", name, "-m", "m.onnx"]);
+        ended.expect(name, 0, &[]);
+        let words = format!("{name} ends after");
+        assert_eq!(ended.stderr.contains(&words), is_cut_off, "{}", ended.stderr);
+        let records = ended.records().len();
+        assert!(if is_cut_off { (50..377).contains(&records) } else { records == 377 }, "{name}: {records}");
+    }
 }

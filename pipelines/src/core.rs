@@ -11,6 +11,7 @@ use crate::census::Ticket;
 use crate::failure::StartError;
 use crate::report::Reporter;
 use crate::scrub::SecretGuard;
+use crate::spec::SourceKind;
 
 /// A pipeline and everything that hangs on it. Dropping it brings it to NULL on the calling thread.
 pub(crate) struct Core {
@@ -33,13 +34,22 @@ impl Core {
 
     /// Says that the source is damaged when nothing came out of it and no thread works on it any more:
     /// parsebin (and decodebin) up to 1.22 at least swallow the error of a demuxer that fails while it is
-    /// being plugged in, and then nothing more happens, not even the end.
+    /// being plugged in, and then nothing more happens, not even the end. Files only: a camera that is still
+    /// connecting has no such thread either.
     pub(crate) fn fail_if_dead(&self) {
+        let kind = &self.reporter.target.kind;
+        if !matches!(kind, SourceKind::File { .. } | SourceKind::Image { .. }) {
+            return;
+        }
         let elements = self.pipeline.iterate_recurse().into_iter().flatten();
         let mut pads = elements.flat_map(|element| element.pads());
         if !self.reporter.has_delivered() && !pads.any(|pad| pad.task_state() == gst::TaskState::Started) {
             self.reporter.fail_as_unreadable();
         }
+    }
+
+    pub(crate) fn duration(&self) -> Option<std::time::Duration> {
+        self.pipeline.query_duration::<gst::ClockTime>().map(Into::into)
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -66,6 +66,12 @@ pub struct PullPipeline {
 }
 
 impl PullPipeline {
+    /// How long the source says it is; known once the first frame is there, and not for cameras.
+    #[must_use]
+    pub fn duration(&self) -> Option<Duration> {
+        self.core.duration()
+    }
+
     /// The next frame, waiting for it for at most `timeout`. Frames that were decoded before the end or
     /// before a failure come first; after that the answer stays [`Pull::Eos`] or [`Pull::Error`].
     #[must_use]

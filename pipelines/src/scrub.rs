@@ -83,7 +83,7 @@ fn percent_encoded(text: &str, is_encoded: impl Fn(char) -> bool) -> String {
 /// `text` without user and password in any URL, and without the password of any open pipeline.
 #[must_use]
 pub fn scrub(text: &str) -> String {
-    let mut scrubbed = without_userinfo(text);
+    let mut scrubbed = without_secret_parameters(&without_userinfo(text));
     for forms in SECRETS.read().unwrap_or_else(PoisonError::into_inner).iter() {
         for form in forms.iter() {
             if let Cow::Owned(masked) = mask(&scrubbed, form) {
@@ -136,6 +136,45 @@ fn without_userinfo(text: &str) -> String {
     scrubbed
 }
 
+/// Parameters of a URL whose values some cameras take as passwords.
+const SECRET_PARAMETERS: [&str; 7] = ["password", "passwd", "pass", "pwd", "psw", "token", "secret"];
+
+/// Masks the values of [`SECRET_PARAMETERS`], also where GStreamer has put a backslash before `=` and `&`.
+fn without_secret_parameters(text: &str) -> String {
+    let mut scrubbed = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((at, length)) = secret_value(rest) {
+        scrubbed.push_str(&rest[..at]);
+        scrubbed.push_str(MASK);
+        rest = &rest[at + length..];
+    }
+    scrubbed.push_str(rest);
+    scrubbed
+}
+
+/// Where the next value of a secret parameter begins, and its length.
+fn secret_value(text: &str) -> Option<(usize, usize)> {
+    for (at, _) in text.match_indices('=') {
+        let key = text[..at].trim_end_matches('\\');
+        let Some(mark) = key.rfind(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c))) else {
+            continue;
+        };
+        let name = key[mark..].to_ascii_lowercase();
+        let is_parameter = matches!(name.as_bytes().first(), Some(b'?' | b'&' | b';' | b'/'));
+        if !is_parameter || !SECRET_PARAMETERS.contains(&&name[1..]) {
+            continue;
+        }
+        let value = &text[at + 1..];
+        let ends = |c: char| c.is_whitespace() || "&\"'<>`".contains(c);
+        let length = value.find(ends).unwrap_or(value.len());
+        let value = value[..length].trim_end_matches('\\');
+        if !value.is_empty() && value != MASK {
+            return Some((at + 1, value.len()));
+        }
+    }
+    None
+}
+
 /// Where the `@` is that ends user and password, in a URL without its scheme.
 fn userinfo_end(url: &str) -> Option<usize> {
     let authority = &url[..url.find(['/', '?', '#']).unwrap_or(url.len())];
@@ -161,6 +200,18 @@ mod tests {
             ("rtsp://u:p@ss@host/x", "rtsp://***@host/x"),
             ("rtsp://u:p/a?b#c@host/x", "rtsp://***@host/x"),
             ("rtsp://u:pä:ö@host", "rtsp://***@host"),
+        ] {
+            assert_eq!(scrub(text), wanted);
+        }
+    }
+
+    #[test]
+    fn passwords_among_the_parameters_of_a_url_are_masked() {
+        for (text, wanted) in [
+            ("rtsp://h/a?user=v&password=geheim&x=1", "rtsp://h/a?user=v&password=***&x=1"),
+            ("rtsp://h/user=v&pwd=geheim, PASS=1", "rtsp://h/user=v&pwd=*** PASS=1"),
+            (r#"(string)"to\ rtsp://h/a\?psw\=a\%2Fb\&x\=1""#, r#"(string)"to\ rtsp://h/a\?psw\=***\&x\=1""#),
+            ("rtsp://h/?Token=a'b rtsp://h/?token=", "rtsp://h/?Token=***'b rtsp://h/?token="),
         ] {
             assert_eq!(scrub(text), wanted);
         }

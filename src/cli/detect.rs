@@ -15,7 +15,7 @@ use super::common::{
 use super::{Failure, exit};
 use crate::camera::Reason;
 use crate::clock;
-use crate::config::{Auto, CameraOptions, DetectorOptions, Locator, parse_url};
+use crate::config::{Auto, Backend, CameraOptions, DetectorOptions, Locator, parse_url};
 use crate::decode::{Decoder, Limits};
 use crate::filter::{Filter, lacks_labels};
 use crate::metrics::process_usage;
@@ -28,8 +28,8 @@ use crate::supervisor::CANDIDATES_MAX;
 /// Arguments of `watchpost detect`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Every frame is inferred, none is dropped, unless --realtime is given. One JSON object a line, as the daemon
-writes them; \"camera\" is the input.
+Every frame is inferred, none is dropped, unless --realtime is given. One JSON object a line,
+as the daemon writes them; \"camera\" is the input.
 
 Examples:
     watchpost detect clip.mp4 -m yolox-nano | jq '.objects | length'
@@ -72,6 +72,10 @@ pub struct DetectArgs {
     #[arg(long, value_name = "LABEL,…", value_delimiter = ',')]
     classes: Option<Vec<String>>,
 
+    /// Which engine: the fastest that this box has, or the one named (`watchpost devices` lists them)
+    #[arg(long, default_value = "auto", value_parser = ["auto", "tensorrt", "openvino", "onnxruntime", "builtin"])]
+    backend: String,
+
     /// Threads of one inference; one a core by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
     threads: Option<u64>,
@@ -92,6 +96,13 @@ pub(super) fn run(args: &DetectArgs) -> Result<(), Failure> {
     start_gstreamer()?;
     let mut detector = DetectorOptions::new(&args.model);
     detector.score_threshold = args.score_threshold;
+    detector.backend = match args.backend.as_str() {
+        "tensorrt" => Backend::Tensorrt,
+        "openvino" => Backend::Openvino,
+        "onnxruntime" => Backend::Onnxruntime,
+        "builtin" => Backend::Builtin,
+        _ => Backend::Auto,
+    };
     if let Some(threads) = args.threads {
         detector.threads = Auto::Fixed(usize::try_from(threads).unwrap_or(1));
     }

@@ -11,6 +11,9 @@ use crate::engine;
 
 /// Arguments of `watchpost devices`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+    watchpost devices --json | jq '.decoders[] | select(.available) | .element'")]
 pub struct DevicesArgs {
     /// Print a JSON object instead of text
     #[arg(long)]

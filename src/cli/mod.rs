@@ -67,8 +67,8 @@ Begin with `watchpost demo`: it needs no camera. Then write /etc/watchpost/confi
 
 and run `watchpost check`, then `watchpost run | jq`.
 
-Exit codes: 0 fine, 64 usage, 66 input missing, 69 backend or device unavailable, 70 internal, 74 output
-cannot be written, 75 try again (systemd restarts), 78 configuration (systemd does not restart).";
+Exit codes: 0 fine, 64 usage, 66 input missing, 69 backend or device unavailable, 70 internal,
+74 output cannot be written, 75 try again (systemd restarts), 78 configuration (it does not).";
 
 /// Watches cameras, runs one detector over all of them, and publishes what it saw.
 #[derive(Debug, Parser)]
@@ -114,7 +114,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let _closed = error.print();
+            say(&error);
             // --help and --version are answers, not mistakes.
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
         }
@@ -127,6 +127,18 @@ pub fn main() -> ExitCode {
         return end(Err(failure));
     }
     end(run(&cli.command))
+}
+
+/// clap's answer or complaint. A complaint quotes the argument, and that may be a URL with a password.
+fn say(error: &clap::Error) {
+    if !error.use_stderr() {
+        let _nobody_listens = error.print();
+        return;
+    }
+    let text = error.render();
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let text = if is_terminal { text.ansi().to_string() } else { text.to_string() };
+    let _nobody_listens = std::io::stderr().write_all(watchpost_pipelines::scrub(&text).as_bytes());
 }
 
 fn run(command: &Command) -> Result<(), Failure> {

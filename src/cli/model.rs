@@ -33,12 +33,19 @@ enum ModelCommand {
     /// Look into an ONNX file and write its manifest.
     Add(AddArgs),
     /// Show which models there are and where they were found.
+    #[command(after_help = "\
+Example:
+    watchpost model list --json | jq '.[] | {name, state, file}'")]
     List {
         /// One JSON array instead of a table.
         #[arg(long)]
         json: bool,
     },
     /// Verify one model and show everything known about it.
+    #[command(after_help = "\
+Example:
+    watchpost model show yolox-nano
+    watchpost model show ./yolov8n.onnx --json | jq '.labels'")]
     Show {
         /// A name from `model list`, or the path of a manifest or an ONNX file.
         #[arg(value_name = "MODEL")]

@@ -315,7 +315,8 @@ fn naive(label_count: usize, boxes: &[([f32; 4], Vec<f32>)], limits: &Limits) ->
         let Some((class, score)) = best else { continue };
         if score.is_finite() && score >= limits.score_threshold {
             let bbox = [x - width / 2.0, y - height / 2.0, x + width / 2.0, y + height / 2.0];
-            candidates.push(Detection { class_id: class as u32, score: score.min(1.0), bbox });
+            // -0.0 and 0.0 are the same score; `total_cmp` below would tell them apart.
+            candidates.push(Detection { class_id: class as u32, score: score.min(1.0) + 0.0, bbox });
         }
     }
     // Stable: equals stay in the order of their anchors.

@@ -1,6 +1,7 @@
 //! One engine, loaded once, shared by all cameras.
 
 pub mod builtin;
+pub mod onnxruntime;
 mod select;
 mod worker;
 

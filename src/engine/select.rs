@@ -1,6 +1,7 @@
 //! Which backend runs the model: what the user asked for, or the best that this box has.
 
 use super::builtin::{self, BuiltinEngine};
+use super::onnxruntime::{self, OnnxRuntimeEngine};
 use super::{Engine, EngineError};
 use crate::config::{Auto, Backend, DetectorOptions, Precision};
 use crate::model::Manifest;
@@ -23,10 +24,15 @@ pub fn backends() -> Vec<BackendReport> {
         available: false,
         explanation: format!("this version of watchpost does not contain the {name} backend yet"),
     };
+    let onnxruntime = onnxruntime::look();
     vec![
         missing("tensorrt"),
         missing("openvino"),
-        missing("onnxruntime"),
+        BackendReport {
+            name: onnxruntime::BACKEND,
+            available: onnxruntime.is_ok(),
+            explanation: onnxruntime.unwrap_or_else(|why_not| why_not),
+        },
         BackendReport {
             name: builtin::BACKEND,
             available: true,
@@ -46,26 +52,40 @@ pub fn threads(options: &DetectorOptions) -> usize {
 /// More threads than this make one inference of a small detector slower, not faster.
 const THREADS_MAX: usize = 8;
 
-/// Loads the model once, on the backend that was asked for.
+/// Loads the model once, on the backend that was asked for; for `auto`, on the fastest that this box has.
 ///
 /// # Errors
-/// [`EngineError::Unavailable`] when the backend or the precision is not to be had here;
-/// [`EngineError::Model`] when the model cannot be loaded.
+/// [`EngineError::Unavailable`] or [`EngineError::Precision`] when the backend or the precision is not to be had
+/// here; [`EngineError::Model`] when the model cannot be loaded.
 pub fn load(options: &DetectorOptions, manifest: &Manifest) -> Result<Box<dyn Engine>, EngineError> {
-    let backend = match options.backend {
-        Backend::Auto | Backend::Builtin => builtin::BACKEND,
+    let threads = threads(options);
+    match options.backend {
         Backend::Tensorrt => return Err(unavailable("tensorrt")),
         Backend::Openvino => return Err(unavailable("openvino")),
-        Backend::Onnxruntime => return Err(unavailable("onnxruntime")),
-    };
-    if !matches!(options.precision, Precision::Auto | Precision::Fp32) {
-        return Err(EngineError::Precision {
-            backend,
-            precision: options.precision.as_str(),
-            reason: "it computes in fp32 only; write precision = \"auto\" or \"fp32\"",
-        });
+        Backend::Onnxruntime => {
+            fp32_only(onnxruntime::BACKEND, options.precision)?;
+            return Ok(Box::new(OnnxRuntimeEngine::load(manifest, threads)?));
+        }
+        Backend::Auto | Backend::Builtin => fp32_only(builtin::BACKEND, options.precision)?,
     }
-    Ok(Box::new(BuiltinEngine::load(manifest, threads(options))?))
+    if options.backend == Backend::Auto && onnxruntime::look().is_ok() {
+        match OnnxRuntimeEngine::load(manifest, threads) {
+            Ok(engine) => return Ok(Box::new(engine)),
+            Err(error) => tracing::warn!("backend auto passes over ONNX Runtime: {error}"),
+        }
+    }
+    Ok(Box::new(BuiltinEngine::load(manifest, threads)?))
+}
+
+fn fp32_only(backend: &'static str, precision: Precision) -> Result<(), EngineError> {
+    match precision {
+        Precision::Auto | Precision::Fp32 => Ok(()),
+        other => Err(EngineError::Precision {
+            backend,
+            precision: other.as_str(),
+            reason: "it computes in fp32 only; write precision = \"auto\" or \"fp32\"",
+        }),
+    }
 }
 
 fn unavailable(backend: &'static str) -> EngineError {

@@ -1,6 +1,9 @@
 //! The real binary, run as a user runs it, and what every end of it must look like.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+#[path = "../../engines/builtin/tests/onnx_writer/mod.rs"]
+pub mod onnx_writer;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -48,6 +51,22 @@ pub fn watchpost(folder: &Path) -> Command {
     command.env("RUST_BACKTRACE", "1").env_remove("GST_DEBUG");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// A model that is a YOLOv8 detector in everything but its eyes: it takes 64x64, no time, and sees nothing.
+pub fn blind_detector(classes: u64) -> Vec<u8> {
+    use onnx_writer::{F32, Onnx, dims, node, tensor, weights};
+    let shape = [1, 4 + classes, 84];
+    let noughts = vec![-20.0; shape.iter().product::<u64>() as usize];
+    let names: Vec<String> = (0..classes).map(|class| format!("{class}: 'label{class}'")).collect();
+    let onnx = Onnx {
+        inputs: vec![tensor("images", F32, &dims(&[1, 3, 64, 64]))],
+        outputs: vec![tensor("output", F32, &dims(&shape))],
+        nodes: vec![node("Sigmoid", &["w"], &["output"])],
+        weights: vec![weights("w", &shape, &noughts)],
+        metadata: vec![("task", "detect".to_owned()), ("names", format!("{{{}}}", names.join(", ")))],
+    };
+    onnx.encode()
 }
 
 /// How a run ended.
@@ -217,6 +236,11 @@ impl Drop for Running {
             let _gone = self.child.kill();
         }
         let _reaped = self.child.wait();
+        if let Some(stderr) = self.stderr.take().filter(|_| std::thread::panicking()) {
+            let stderr = text(stderr);
+            let from = stderr.len().saturating_sub(3000);
+            eprintln!("its last words: {}", stderr.get(from..).unwrap_or_default());
+        }
     }
 }
 

@@ -30,8 +30,8 @@ const START_WITHIN: Duration = Duration::from_secs(15);
 /// Arguments of `watchpost demo`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Starts a test camera on loopback, watches it with the daemon, prints the daemon's records on stdout and a
-report on stderr. Needs no camera and no network.
+Starts a test camera on loopback, watches it with the daemon, prints the daemon's records on
+stdout and a report on stderr. Needs no camera and no network.
 
 Examples:
     watchpost demo

@@ -1,0 +1,199 @@
+//! One model in one session.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use ort::environment::Environment;
+use ort::logging::LogLevel;
+use ort::session::Session;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::value::{TensorElementType, TensorRef, ValueType};
+
+/// Where the weights are.
+#[derive(Debug, Clone, Copy)]
+pub enum ModelBytes<'a> {
+    /// An ONNX file.
+    File(&'a Path),
+    /// An ONNX file's contents.
+    Memory(&'a [u8]),
+}
+
+/// How a model is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Threads of one inference, at least 1. They sleep between inferences.
+    pub threads: usize,
+    /// Width and height of the input, for models that leave them open.
+    pub input_size: (usize, usize),
+}
+
+/// An input or output of the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Its name in the model.
+    pub name: String,
+    /// Row-major shape for one frame.
+    pub shape: Vec<usize>,
+}
+
+/// An output tensor of one frame, borrowed for the duration of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct OutputView<'a> {
+    /// Its name in the model.
+    pub name: &'a str,
+    /// Row-major shape.
+    pub shape: &'a [usize],
+    /// `shape.product()` values.
+    pub data: &'a [f32],
+}
+
+/// Why a model was not loaded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// The library itself cannot be used.
+    #[error("{} cannot be used: {reason}", .path.display())]
+    Library {
+        /// The file.
+        path: PathBuf,
+        /// Its loader's words.
+        reason: String,
+    },
+    /// The library refuses the model.
+    #[error("ONNX Runtime refuses the model: {0}")]
+    Refused(String),
+    /// The model is not one that takes a picture.
+    #[error("the model's input {0}; one of f32 [1, 3, height, width] is needed")]
+    Input(String),
+    /// An output that is not of 32-bit floats.
+    #[error("the model's output {0} is not of f32; export the model with f32 outputs")]
+    Output(String),
+}
+
+/// Why an inference failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct RunError(String);
+
+/// A model, loaded once.
+pub struct Model {
+    session: Session,
+    input: TensorInfo,
+    outputs: Vec<TensorInfo>,
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model")
+            .field("input", &self.input)
+            .field("outputs", &self.outputs)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The library and its environment, once in the process: a second path would not be looked at.
+static LIBRARY: OnceLock<Result<Environment, LoadError>> = OnceLock::new();
+
+fn library(path: &Path) -> Result<&'static Environment, LoadError> {
+    let load = || {
+        let refuse = |reason: String| LoadError::Library { path: path.to_owned(), reason };
+        let builder = ort::init_from(path).map_err(|error| refuse(error.to_string()))?;
+        // Nothing about this box or its models is anybody else's business.
+        let builder = builder.with_name("watchpost").with_telemetry(false);
+        let environment = builder.build().map_err(|error| refuse(error.to_string()))?;
+        // What goes wrong comes back as an error; its chatter would go to stderr past our log.
+        environment.set_log_level(LogLevel::Fatal);
+        Ok(environment)
+    };
+    LIBRARY.get_or_init(load).as_ref().map_err(LoadError::clone)
+}
+
+impl Model {
+    /// Loads `library` (once in the process) and the model, and infers one empty frame.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn load(library: &Path, model: ModelBytes<'_>, options: LoadOptions) -> Result<Self, LoadError> {
+        let environment = self::library(library)?;
+        let session = session(environment, model, options.threads).map_err(LoadError::Refused)?;
+        let input = input(&session, options.input_size)?;
+        let mut loaded = Self { session, input, outputs: Vec::new() };
+        let empty = vec![0.0; loaded.input.shape.iter().product()];
+        let mut outputs = Vec::new();
+        let mut note = |views: &[OutputView<'_>]| {
+            outputs.extend(
+                views.iter().map(|v| TensorInfo { name: v.name.to_owned(), shape: v.shape.to_vec() }),
+            );
+        };
+        loaded.run(&empty, &mut note).map_err(|error| LoadError::Refused(error.to_string()))?;
+        loaded.outputs = outputs;
+        Ok(loaded)
+    }
+
+    /// The input.
+    pub fn input(&self) -> &TensorInfo {
+        &self.input
+    }
+
+    /// The outputs, as the first inference gave them.
+    pub fn outputs(&self) -> &[TensorInfo] {
+        &self.outputs
+    }
+
+    /// Infers one frame: `input` is read in place, outputs are lent to `each`.
+    ///
+    /// # Errors
+    /// [`RunError`]; the model stays usable.
+    pub fn run(&mut self, input: &[f32], each: &mut dyn FnMut(&[OutputView<'_>])) -> Result<(), RunError> {
+        let fail = |error: ort::Error| RunError(error.to_string());
+        let tensor = TensorRef::from_array_view((self.input.shape.as_slice(), input)).map_err(fail)?;
+        let outputs = self.session.run(ort::inputs![tensor]).map_err(fail)?;
+        let values: Vec<_> = outputs.iter().collect();
+        let mut tensors = Vec::with_capacity(values.len());
+        for (name, value) in &values {
+            let (shape, data) = value.try_extract_tensor::<f32>().map_err(fail)?;
+            let shape: Vec<usize> = shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
+            tensors.push((*name, shape, data));
+        }
+        let views: Vec<OutputView<'_>> =
+            tensors.iter().map(|(name, shape, data)| OutputView { name, shape, data }).collect();
+        each(&views);
+        Ok(())
+    }
+}
+
+fn session(environment: &Environment, model: ModelBytes<'_>, threads: usize) -> Result<Session, String> {
+    let words = |error: &dyn fmt::Display| error.to_string();
+    let builder = Session::builder(environment).map_err(|error| words(&error))?;
+    let builder = builder.with_intra_threads(threads).map_err(|error| words(&error))?;
+    let builder = builder.with_inter_threads(1).map_err(|error| words(&error))?;
+    // A thread that spins between frames takes a core from the decoders.
+    let builder = builder.with_intra_op_spinning(false).map_err(|error| words(&error))?;
+    let mut builder =
+        builder.with_optimization_level(GraphOptimizationLevel::All).map_err(|error| words(&error))?;
+    let session = match model {
+        ModelBytes::File(path) => builder.commit_from_file(path),
+        ModelBytes::Memory(bytes) => builder.commit_from_memory(bytes),
+    };
+    session.map_err(|error| words(&error))
+}
+
+/// The one input, with batch 1 and, where the model leaves it open, the size asked for.
+fn input(session: &Session, (width, height): (usize, usize)) -> Result<TensorInfo, LoadError> {
+    let [outlet] = session.inputs() else {
+        return Err(LoadError::Input(format!("is one of {}", session.inputs().len())));
+    };
+    let ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } = outlet.dtype() else {
+        return Err(LoadError::Input(format!("{} is {}", outlet.name(), outlet.dtype())));
+    };
+    let &[batch, channels, model_height, model_width] = &shape[..] else {
+        return Err(LoadError::Input(format!("{} has {} dimensions", outlet.name(), shape.len())));
+    };
+    if batch > 1 || channels > 0 && channels != 3 {
+        return Err(LoadError::Input(format!("{} has the shape {shape:?}", outlet.name())));
+    }
+    let size =
+        |fixed: i64, asked: usize| usize::try_from(fixed).ok().filter(|&fixed| fixed > 0).unwrap_or(asked);
+    let shape = vec![1, 3, size(model_height, height), size(model_width, width)];
+    Ok(TensorInfo { name: outlet.name().to_owned(), shape })
+}

@@ -1,0 +1,91 @@
+//! ONNX Runtime behind the [`Engine`] trait.
+
+use watchpost_onnxruntime::{LoadOptions, Model, ModelBytes, OutputView, find_library};
+
+use super::{Engine, EngineError, TensorView};
+use crate::model::{Manifest, ModelSource};
+
+/// Name of this backend in records, metrics and errors.
+pub const BACKEND: &str = "onnxruntime";
+
+/// One model on the library that this box has.
+#[derive(Debug)]
+pub struct OnnxRuntimeEngine {
+    model: Model,
+}
+
+/// One line on what was found, or why nothing was.
+///
+/// # Errors
+/// The line that says why not.
+pub fn look() -> Result<String, String> {
+    find_library().map(|path| format!("CPU, fp32, {}", path.display())).map_err(|error| error.to_string())
+}
+
+impl OnnxRuntimeEngine {
+    /// Loads the library and the manifest's model for `threads` threads, and infers one empty frame.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] without a usable library, [`EngineError::Model`].
+    pub fn load(manifest: &Manifest, threads: usize) -> Result<Self, EngineError> {
+        let unavailable = |reason: String| EngineError::Unavailable { backend: BACKEND, reason };
+        let library = find_library().map_err(|error| unavailable(error.to_string()))?;
+        let bytes = match &manifest.source {
+            ModelSource::File(path) => ModelBytes::File(path),
+            ModelSource::Embedded(bytes) => ModelBytes::Memory(bytes),
+        };
+        let input = &manifest.input;
+        let options = LoadOptions { threads, input_size: (input.width, input.height) };
+        let refuse = |reason: String| EngineError::Model { path: manifest.source.to_string(), reason };
+        let model = Model::load(&library, bytes, options).map_err(|error| match error {
+            watchpost_onnxruntime::LoadError::Library { .. } => unavailable(error.to_string()),
+            error => refuse(error.to_string()),
+        })?;
+        if model.input().shape != [1, 3, input.height, input.width] {
+            return Err(refuse(format!(
+                "takes an input of {:?}, and its manifest says {}x{}",
+                model.input().shape,
+                input.width,
+                input.height
+            )));
+        }
+        let outputs: Vec<&[usize]> = model.outputs().iter().map(|output| output.shape.as_slice()).collect();
+        manifest.check_outputs(&outputs).map_err(|error| refuse(error.to_string()))?;
+        Ok(Self { model })
+    }
+}
+
+impl Engine for OnnxRuntimeEngine {
+    fn backend(&self) -> &'static str {
+        BACKEND
+    }
+
+    fn precision(&self) -> &'static str {
+        "fp32"
+    }
+
+    /// One, as on every CPU: a batch of four takes four times as long as one frame.
+    fn max_batch(&self) -> usize {
+        1
+    }
+
+    fn infer(
+        &mut self,
+        inputs: &[&[f32]],
+        each: &mut dyn FnMut(usize, &[TensorView<'_>]),
+    ) -> Result<(), EngineError> {
+        for (index, input) in inputs.iter().enumerate() {
+            let mut lend = |outputs: &[OutputView<'_>]| {
+                let views: Vec<TensorView<'_>> = outputs
+                    .iter()
+                    .map(|output| TensorView { name: output.name, shape: output.shape, data: output.data })
+                    .collect();
+                each(index, &views);
+            };
+            self.model
+                .run(input, &mut lend)
+                .map_err(|error| EngineError::Inference { backend: BACKEND, reason: error.to_string() })?;
+        }
+        Ok(())
+    }
+}
