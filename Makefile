@@ -11,7 +11,7 @@ demo: deps
 	target/release/watchpost demo $(DEMO_ARGS)
 
 test: deps
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --workspace --locked --no-fail-fast
 
 lint: deps
 	$(CARGO) fmt --all --check

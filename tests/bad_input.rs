@@ -233,7 +233,6 @@ fn what_this_box_cannot_do_ends_with_69_and_the_reason() {
     for (key, words) in [
         ("backend = \"tensorrt\"", &["tensorrt", "does not contain", "backend = \"auto\""][..]),
         ("backend = \"openvino\"", &["openvino", "does not contain", "backend = \"auto\""]),
-        ("backend = \"onnxruntime\"", &["onnxruntime", "does not contain", "backend = \"auto\""]),
         ("precision = \"int8\"", &["precision int8", "fp32 only", "precision = \"auto\""]),
         ("precision = \"fp16\"", &["precision fp16", "fp32 only"]),
     ] {

@@ -107,7 +107,7 @@ pub fn assert_plain(what: &str, text: &str) {
         "panicked",
         "backtrace",
         "RUST_",
-        "src/",
+        ".rs:",
         ".rs:",
         "Some(",
         "None,",
