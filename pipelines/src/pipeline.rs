@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::arenas::Trim;
 use crate::build::{Delivery, build};
 use crate::core::Core;
 use crate::failure::StartError;
@@ -17,6 +18,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Pipeline {
     core: Core,
+    /// Behind `core`: dropped after it. Live cameras come and go for months; offline work ends by itself.
+    _trim: Trim,
 }
 
 impl Pipeline {
@@ -31,7 +34,7 @@ impl Pipeline {
     pub fn start(spec: &Spec, name: &str, receiver: Arc<dyn Receiver>) -> Result<Self, StartError> {
         let core = build(spec, name, Delivery::NewestWins, Arc::new(Push::new(receiver)))?;
         core.play()?;
-        Ok(Self { core })
+        Ok(Self { core, _trim: Trim })
     }
 
     /// Takes everything down on the calling thread: connection, device, threads, buffers. No callback runs
