@@ -2,7 +2,7 @@
 
 use watchpost_builtin::{LoadOptions, Model, OutputView};
 
-use super::{Engine, EngineError, TensorView};
+use super::{Engine, EngineError, TensorView, check_shapes};
 use crate::model::{Manifest, ModelSource};
 
 /// Name of this backend in records, metrics and errors.
@@ -28,15 +28,8 @@ impl BuiltinEngine {
         };
         let refuse = |reason: String| EngineError::Model { path: manifest.source.to_string(), reason };
         let model = loaded.map_err(|error| refuse(error.to_string()))?;
-        let shape = &model.inputs()[0].shape;
-        if shape[2..] != [input.height, input.width] {
-            return Err(refuse(format!(
-                "takes pictures of {}x{}, and its manifest says {}x{}",
-                shape[3], shape[2], input.width, input.height
-            )));
-        }
         let outputs: Vec<&[usize]> = model.outputs().iter().map(|output| output.shape.as_slice()).collect();
-        manifest.check_outputs(&outputs).map_err(|error| refuse(error.to_string()))?;
+        check_shapes(manifest, &model.inputs()[0].shape, &outputs)?;
         Ok(Self { model })
     }
 }

@@ -8,6 +8,8 @@ mod worker;
 pub use select::{BackendReport, backends, load, threads};
 pub use worker::{BATCH_MAX, Pulse, Worker};
 
+use crate::model::Manifest;
+
 /// An output tensor, borrowed from the engine for the duration of a call.
 #[derive(Debug, Clone, Copy)]
 pub struct TensorView<'a> {
@@ -56,6 +58,29 @@ pub enum EngineError {
         /// The library's words.
         reason: String,
     },
+}
+
+/// Whether a loaded model takes and gives what its manifest says; `input` is `[1, 3, height, width]`.
+///
+/// # Errors
+/// [`EngineError::Model`], with both sides named.
+fn check_shapes(manifest: &Manifest, input: &[usize], outputs: &[&[usize]]) -> Result<(), EngineError> {
+    let refuse = |reason: String| EngineError::Model { path: manifest.source.to_string(), reason };
+    let said = &manifest.input;
+    match input {
+        [_, _, height, width] if [*height, *width] == [said.height, said.width] => {}
+        [_, _, height, width] => {
+            let reason = format!(
+                "takes pictures of {width}x{height}, and its manifest says {}x{}",
+                said.width, said.height
+            );
+            return Err(refuse(reason));
+        }
+        other => {
+            return Err(refuse(format!("takes an input of the shape {other:?}, not [1, 3, height, width]")));
+        }
+    }
+    manifest.check_outputs(outputs).map_err(|error| refuse(error.to_string()))
 }
 
 /// What the engine worker needs of a backend, and no more.

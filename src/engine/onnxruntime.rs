@@ -2,7 +2,7 @@
 
 use watchpost_onnxruntime::{LoadOptions, Model, ModelBytes, OutputView, find_library};
 
-use super::{Engine, EngineError, TensorView};
+use super::{Engine, EngineError, TensorView, check_shapes};
 use crate::model::{Manifest, ModelSource};
 
 /// Name of this backend in records, metrics and errors.
@@ -41,16 +41,8 @@ impl OnnxRuntimeEngine {
             watchpost_onnxruntime::LoadError::Library { .. } => unavailable(error.to_string()),
             error => refuse(error.to_string()),
         })?;
-        if model.input().shape != [1, 3, input.height, input.width] {
-            return Err(refuse(format!(
-                "takes an input of {:?}, and its manifest says {}x{}",
-                model.input().shape,
-                input.width,
-                input.height
-            )));
-        }
         let outputs: Vec<&[usize]> = model.outputs().iter().map(|output| output.shape.as_slice()).collect();
-        manifest.check_outputs(&outputs).map_err(|error| refuse(error.to_string()))?;
+        check_shapes(manifest, &model.input().shape, &outputs)?;
         Ok(Self { model })
     }
 }
