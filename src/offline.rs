@@ -19,7 +19,7 @@ use crate::clock;
 use crate::engine::{Engine, EngineError, TensorView};
 use crate::frame::{Geometry, Letterbox, Pool, Slot};
 use crate::model::InputRecipe;
-use crate::source::{Fault, borrow_picture, fault};
+use crate::source::{Fault, fault};
 use crate::wake::{Bell, doorbell};
 
 /// One being inferred, one ready, one being filled.
@@ -285,7 +285,7 @@ impl Lane<'_> {
         at: Instant,
         decode: Duration,
     ) -> Result<(), Enough> {
-        let picture = borrow_picture(frame);
+        let picture = frame.picture();
         let began = clock::now();
         let geometry = match letterbox.run(&picture, slot.tensor_mut()) {
             Ok(geometry) => geometry,

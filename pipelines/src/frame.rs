@@ -8,48 +8,9 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
+use watchpost_picture::{Layout, Matrix, Picture, Plane, Range};
 
 use crate::outlet::Times;
-
-/// One plane of 8-bit samples. Row `y` starts at `data[y * stride_bytes]`; a row may be padded.
-#[derive(Debug, Clone, Copy)]
-pub struct Plane<'a> {
-    /// The samples, at least `(rows - 1) * stride_bytes + row_bytes` of them.
-    pub data: &'a [u8],
-    /// Distance between the starts of two rows, in bytes.
-    pub stride_bytes: usize,
-}
-
-/// The planes of a frame.
-#[derive(Debug, Clone, Copy)]
-pub enum Planes<'a> {
-    /// Three planes; chroma is subsampled by `1 << sub_x` and `1 << sub_y` and has `ceil(size / subsampling)`
-    /// samples: I420 is (1, 1), Y42B is (1, 0), Y444 is (0, 0).
-    Planar {
-        /// Luma, full size.
-        y: Plane<'a>,
-        /// Blue difference.
-        u: Plane<'a>,
-        /// Red difference.
-        v: Plane<'a>,
-        /// log2 of the horizontal subsampling.
-        sub_x: u8,
-        /// log2 of the vertical subsampling.
-        sub_y: u8,
-    },
-    /// Luma, then U V pairs at half size both ways.
-    Nv12 {
-        /// Luma, full size.
-        y: Plane<'a>,
-        /// Interleaved U and V.
-        uv: Plane<'a>,
-    },
-    /// Luma only.
-    Gray {
-        /// Luma, full size.
-        y: Plane<'a>,
-    },
-}
 
 /// How a frame's samples lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,24 +37,6 @@ impl fmt::Display for PixelFormat {
             Self::Gray8 => "GRAY8",
         })
     }
-}
-
-/// The matrix between Y'CbCr and R'G'B'.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Matrix {
-    /// ITU-R BT.601: SD video and JPEG.
-    Bt601,
-    /// ITU-R BT.709: HD video.
-    Bt709,
-}
-
-/// Which code values are black and white.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Range {
-    /// Luma 16..=235, chroma 16..=240.
-    Limited,
-    /// 0..=255.
-    Full,
 }
 
 /// A decoded picture. It keeps the decoder's buffer until it is dropped: drop it soon.
@@ -221,22 +164,29 @@ impl Frame {
         }
     }
 
-    /// The pixels.
+    /// The picture, borrowed.
     #[must_use]
-    pub fn planes(&self) -> Planes<'_> {
+    pub fn picture(&self) -> Picture<'_> {
         let plane = |index: u32| Plane {
             // Indices below are planes that the format has, so the error case cannot occur; an empty
             // plane would be refused by whoever checks its size.
             data: self.picture.plane_data(index).unwrap_or_default(),
             stride_bytes: usize::try_from(self.picture.plane_stride()[index as usize]).unwrap_or_default(),
         };
-        let planar = |sub_x, sub_y| Planes::Planar { y: plane(0), u: plane(1), v: plane(2), sub_x, sub_y };
-        match self.format {
+        let planar = |sub_x, sub_y| Layout::Planar { y: plane(0), u: plane(1), v: plane(2), sub_x, sub_y };
+        let layout = match self.format {
             PixelFormat::I420 => planar(1, 1),
             PixelFormat::Y42b => planar(1, 0),
             PixelFormat::Y444 => planar(0, 0),
-            PixelFormat::Nv12 => Planes::Nv12 { y: plane(0), uv: plane(1) },
-            PixelFormat::Gray8 => Planes::Gray { y: plane(0) },
+            PixelFormat::Nv12 => Layout::Nv12 { y: plane(0), uv: plane(1) },
+            PixelFormat::Gray8 => Layout::Gray { y: plane(0) },
+        };
+        Picture {
+            width: self.width(),
+            height: self.height(),
+            layout,
+            matrix: self.matrix(),
+            range: self.range(),
         }
     }
 }

@@ -41,12 +41,13 @@ mod v4l2;
 pub use census::{live_objects, open_pipelines};
 pub use devices::{Camera, DecoderEntry, DeviceReport, MissingEntry, devices};
 pub use failure::{Failure, FailureClass, InitError, StartError};
-pub use frame::{Frame, Matrix, PixelFormat, Plane, Planes, Range};
+pub use frame::{Frame, PixelFormat};
 pub use outlet::{Event, Pull, Receiver, SourceInfo};
 pub use pipeline::{Pipeline, PullPipeline};
 pub use probe::{ProbeReport, probe};
 pub use scrub::scrub;
 pub use spec::{Credentials, SourceKind, Spec, Transport};
+pub use watchpost_picture::{Layout, Matrix, Picture, Plane, Range};
 
 use std::sync::OnceLock;
 

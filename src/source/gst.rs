@@ -5,9 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use watchpost_pipelines as pipelines;
 
-use super::{
-    Arrived, Decoded, Fault, Layout, Matrix, Opening, Picture, Plane, Range, Receiver, Source, TsSource,
-};
+use super::{Arrived, Decoded, Fault, Opening, Receiver, Source, TsSource};
 use crate::camera::Reason;
 use crate::clock;
 use crate::config::{CameraOptions, Locator, Transport};
@@ -143,28 +141,4 @@ pub(crate) fn fault(failure: pipelines::Failure) -> Fault {
         Class::Busy | Class::Protocol | Class::Decode | Class::Other => Reason::SourceError,
     };
     Fault { reason, detail: failure.message }
-}
-
-/// The frame's planes in the letterbox's words.
-pub(crate) fn picture(frame: &pipelines::Frame) -> Picture<'_> {
-    let layout = match frame.planes() {
-        pipelines::Planes::Planar { y, u, v, sub_x, sub_y } => {
-            Layout::Planar { y: borrow(y), u: borrow(u), v: borrow(v), sub_x, sub_y }
-        }
-        pipelines::Planes::Nv12 { y, uv } => Layout::Nv12 { y: borrow(y), uv: borrow(uv) },
-        pipelines::Planes::Gray { y } => Layout::Gray { y: borrow(y) },
-    };
-    let matrix = match frame.matrix() {
-        pipelines::Matrix::Bt601 => Matrix::Bt601,
-        pipelines::Matrix::Bt709 => Matrix::Bt709,
-    };
-    let range = match frame.range() {
-        pipelines::Range::Limited => Range::Limited,
-        pipelines::Range::Full => Range::Full,
-    };
-    Picture { width: frame.width(), height: frame.height(), layout, matrix, range }
-}
-
-fn borrow(plane: pipelines::Plane<'_>) -> Plane<'_> {
-    Plane { data: plane.data, stride_bytes: plane.stride_bytes }
 }

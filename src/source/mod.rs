@@ -10,14 +10,13 @@ use std::time::{Instant, SystemTime};
 use crate::camera::Reason;
 mod gst;
 mod memory;
-mod picture;
 mod scene;
 
 pub use gst::GstSource;
-pub(crate) use gst::{fault, picture as borrow_picture};
+pub(crate) use gst::fault;
 pub use memory::{MemoryFrame, MemoryPicture};
-pub use picture::{Layout, Matrix, Picture, PictureError, Plane, Range};
 pub use scene::SceneSource;
+pub use watchpost_picture::{Layout, Matrix, Picture, PictureError, Plane, Range};
 
 /// Which clock a frame's wall time comes from. The names are those of the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -48,7 +47,7 @@ impl Decoded {
     /// The picture, borrowed.
     pub fn picture(&self) -> Picture<'_> {
         match self {
-            Self::Gst(frame) => gst::picture(frame),
+            Self::Gst(frame) => frame.picture(),
             Self::Memory(frame) => frame.picture(),
         }
     }

@@ -231,8 +231,8 @@ impl Receiver for Recorder {
 }
 
 pub fn seen(frame: &Frame) -> Seen {
-    use watchpost_pipelines::Planes;
-    let (Planes::Planar { y, .. } | Planes::Nv12 { y, .. } | Planes::Gray { y }) = frame.planes();
+    use watchpost_pipelines::Layout;
+    let (Layout::Planar { y, .. } | Layout::Nv12 { y, .. } | Layout::Gray { y }) = frame.picture().layout;
     let (width, height) = (frame.width() as usize, frame.height() as usize);
     let sum: u64 = (0..height)
         .flat_map(|row| &y.data[row * y.stride_bytes..row * y.stride_bytes + width])

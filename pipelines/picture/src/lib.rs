@@ -1,4 +1,6 @@
-//! A decoded picture as the letterbox reads it: borrowed planes, geometry and colour.
+//! A decoded picture in system memory: borrowed planes, geometry and colour.
+//!
+//! The words that the decoders' side, the letterbox and the GPU's kernel share. No pixel is touched here.
 
 /// One plane of 8-bit samples. Row `y` starts at `data[y * stride_bytes]`; a row may be padded.
 #[derive(Debug, Clone, Copy)]
