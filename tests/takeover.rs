@@ -49,7 +49,7 @@ impl Engine for Witnessed {
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), EngineError> {
         for input in inputs {
-            let SlotMemory::Host(tensor) = input;
+            let SlotMemory::Host(tensor) = input else { panic!("a host slot") };
             assert_eq!(tensor.len(), self.input_len, "a slot of another engine");
         }
         self.engine.infer(inputs, each)

@@ -16,6 +16,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use watchpost_cuda::{CudaError, Element, Gpu, SlotTensor};
 
 use super::turnstile::Ticket;
 use crate::model::InputRecipe;
@@ -26,6 +27,23 @@ use crate::wake::Wake;
 pub enum Place {
     /// Planar f32 in host memory.
     Host,
+    /// Planar elements in this GPU's memory.
+    Device {
+        /// Which GPU.
+        gpu: Gpu,
+        /// What the engine computes in.
+        element: Element,
+    },
+}
+
+impl Place {
+    /// The GPU, if it is one.
+    pub fn gpu(&self) -> Option<Gpu> {
+        match self {
+            Self::Host => None,
+            Self::Device { gpu, .. } => Some(gpu.clone()),
+        }
+    }
 }
 
 /// What one loaded engine wants its slots to be.
@@ -39,14 +57,21 @@ pub struct SlotForm {
     pub place: Place,
 }
 
-/// A slot's memory was refused.
+/// A slot's memory, or what fills it, was refused.
 #[derive(Debug, thiserror::Error)]
-pub enum SlotError {}
+pub enum SlotError {
+    /// By the GPU.
+    #[error(transparent)]
+    Device(#[from] CudaError),
+}
 
 impl SlotForm {
     fn allocate(&self) -> Result<SlotMemory, SlotError> {
         match &self.place {
             Place::Host => Ok(SlotMemory::Host(vec![0.0; self.input.len()].into_boxed_slice())),
+            Place::Device { gpu, element } => {
+                Ok(SlotMemory::Device(SlotTensor::new(gpu, *element, self.input.len())?))
+            }
         }
     }
 }
@@ -56,12 +81,15 @@ impl SlotForm {
 pub enum SlotMemory {
     /// Planar f32 in host memory.
     Host(Box<[f32]>),
+    /// In a GPU's memory.
+    Device(SlotTensor),
 }
 
 impl SlotMemory {
     fn bytes(&self) -> usize {
         match self {
             Self::Host(tensor) => size_of_val::<[f32]>(tensor),
+            Self::Device(tensor) => tensor.bytes(),
         }
     }
 }
@@ -280,7 +308,7 @@ mod tests {
         let (pool, _bell) = pool(1);
         let mut slot = pool.take().expect("free");
         drop(pool);
-        let SlotMemory::Host(tensor) = slot.memory_mut();
+        let SlotMemory::Host(tensor) = slot.memory_mut() else { panic!("a host slot") };
         tensor[0] = 1.0;
         assert_eq!(tensor.len(), 12);
     }

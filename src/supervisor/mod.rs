@@ -28,6 +28,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use watchpost_cuda::Gpu;
 
 use crate::camera::Input;
 use crate::clock;
@@ -138,6 +139,8 @@ pub struct Supervisor {
     stations: Sender<Station>,
     /// Counts the engines.
     epoch: u64,
+    /// What the engine computes on, if it is one.
+    gpu: Option<Gpu>,
     debug_socket: Option<debug_socket::DebugSocket>,
     config: Config,
     soft_limit_exceeded: bool,
@@ -260,14 +263,17 @@ impl Supervisor {
             inference_running_for: self.pulse.busy_for(now),
             wedged_count: self.cameras.iter().map(Watched::wedged_count).sum(),
             rss_bytes: process_usage().rss_bytes,
+            gpu_lost: self.gpu.as_ref().and_then(Gpu::lost).map(|error| error.to_string()),
         };
+        let gpu_bytes = self.gpu.as_ref().map_or(0, |gpu| gpu.ledger().device_bytes());
+        self.registry.handles.gpu_bytes.store(gpu_bytes, Ordering::Relaxed);
         let tolerances = Tolerances {
             inference_timeout: INFERENCE_TIMEOUT,
             max_wedged: self.config.supervisor.max_wedged,
             hard_limit_bytes: self.config.memory.hard_limit_bytes,
         };
         self.watch_soft_limit(vitals.rss_bytes);
-        match watchdog::examine(vitals, tolerances) {
+        match watchdog::examine(&vitals, tolerances) {
             Some(finding) => {
                 self.notify.broken(&finding.to_string());
                 self.verdict.get_or_insert(Verdict::TryAgain(finding.to_string()));

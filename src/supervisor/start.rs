@@ -79,6 +79,7 @@ impl Supervisor {
         // Every sender waits at most for the supervisor's next turn, which never waits for a sender.
         let (supervisor, inbox) = bounded(16 + 4 * config.cameras.len());
         let form = detector.slot_form(FIRST_EPOCH);
+        let gpu = form.place.gpu();
         let feeds = feeds(&config.cameras, &form, &registry, now)?;
         let cameras = watched(&config, sources, &feeds, &form)?;
         let slots: usize = config.cameras.iter().map(|camera| camera.slots).sum();
@@ -117,6 +118,7 @@ impl Supervisor {
             engine: Some(engine),
             stations: stations_tx,
             epoch: FIRST_EPOCH,
+            gpu,
             debug_socket,
             config,
             soft_limit_exceeded: false,

@@ -71,9 +71,11 @@ impl Supervisor {
         for camera in &self.cameras {
             shelves.push((camera.feed.pool.prepare(&form)?, Preprocessor::new(&form)?));
         }
+        let gpu = form.place.gpu();
         let station = detector.station(Arc::clone(&form), &self.config, &self.house.publisher)?;
         self.stations.try_send(station).map_err(|_full| Refused::Busy)?;
         self.epoch += 1;
+        self.gpu = gpu;
         for (camera, (restock, preprocessor)) in self.cameras.iter().zip(shelves) {
             camera.feed.refit(restock, preprocessor);
         }
