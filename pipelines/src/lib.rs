@@ -25,6 +25,7 @@ mod devices;
 mod explain;
 mod failure;
 mod frame;
+mod keyframes;
 mod launch;
 mod link;
 mod log;
