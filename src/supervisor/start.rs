@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
 
+use super::memory::{Memory, MemoryWatch};
 use super::notify::Notify;
 use super::station::spawn_engine;
 use super::watched::{House, Watched};
@@ -120,8 +121,8 @@ impl Supervisor {
             epoch: FIRST_EPOCH,
             gpu,
             debug_socket,
+            memory: Memory::new(MemoryWatch::default(), &config, now),
             config,
-            soft_limit_exceeded: false,
             notify: Notify::new(),
             verdict: None,
             next_look: now + LOOK_EVERY,
