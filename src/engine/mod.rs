@@ -6,7 +6,7 @@ mod select;
 mod worker;
 
 pub use select::{BackendReport, backends, load, threads};
-pub use worker::{BATCH_MAX, Finish, Pulse, Station, Worker};
+pub use worker::{BATCH_MAX, Finish, Order, Pulse, Reading, Station, Worker};
 
 use crate::frame::{Place, SlotError, SlotMemory};
 use crate::model::Manifest;
