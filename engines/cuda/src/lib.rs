@@ -3,6 +3,7 @@
 //! [`devices`] says what there is, [`Gpu::open`] takes one. Cameras have [`SlotTensor`]s, which a [`Letterboxer`] fills; an
 //! engine reads them through a [`Batch`]. All memory is counted by [`Owner`], and comes back when it is dropped.
 
+mod args;
 mod batch;
 mod device;
 mod driver;
@@ -18,6 +19,7 @@ mod picture;
 mod slot;
 mod stream;
 
+pub use args::LetterboxArgs;
 pub use batch::Batch;
 pub use device::{DeviceInfo, Unavailable, devices};
 pub use error::CudaError;
