@@ -259,7 +259,8 @@ fn compare(source: &Source, recipe: &InputRecipe) -> Result<f64, String> {
     for (index, (&half, &whole)) in halves.iter().zip(&whole).enumerate() {
         // 11 bits of precision; 2^-24 is the smallest number.
         let unit = (whole.abs() * 2.0_f32.powi(-11)).max(2.0_f32.powi(-25));
-        if !((half - whole).abs() <= unit) {
+        let error = (half - whole).abs();
+        if error.is_nan() || error > unit {
             return Err(format!("element {index}: {whole} became {half} in f16: {recipe:?}"));
         }
     }

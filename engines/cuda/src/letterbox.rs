@@ -170,8 +170,12 @@ impl Letterboxer {
         let mut parameters = [(&raw mut args).cast::<c_void>()];
         // SAFETY: the kernel's parameter; the picture stays until `finish`, the slot until its event.
         unsafe { self.kernels.letterbox.launch(&self.stream, grid, LetterboxArgs::BLOCK, &mut parameters) }?;
-        self.source_read.record(&self.stream)?;
-        slot.written_by(&self.stream)
+        let marked = self.source_read.record(&self.stream).and_then(|()| slot.written_by(&self.stream));
+        if marked.is_err() {
+            // Nobody could wait for the kernel later.
+            let _ = self.stream.wait();
+        }
+        marked
     }
 
     /// Blocks, without spinning, until the last picture has been read: the decoder may have it back.

@@ -28,7 +28,7 @@ pub use graph::Graph;
 pub use half::to_f32 as f16_to_f32;
 pub use ledger::{Held, Ledger, Owner};
 pub use letterbox::{Letterboxer, Placement, Recipe};
-pub use memory::{Buffer, Pinned};
+pub use memory::{Buffer, Claim, Pinned};
 pub use picture::{DeviceLayout, DevicePicture, DevicePlane};
 pub use slot::{Element, SlotTensor};
 pub use stream::{Event, RawStream, Stream};

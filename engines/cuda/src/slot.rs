@@ -79,8 +79,7 @@ impl SlotTensor {
     }
 
     /// Says that what `stream` was given so far may read the tensor: its next writer waits for that. To be called
-    /// after the work that reads a slot in place has been queued; [`Batch::gather`](crate::Batch::gather) does it for
-    /// its copies.
+    /// after that work has been queued; a [`Batch`](crate::Batch) does it for its slots.
     ///
     /// # Errors
     /// [`CudaError`].
