@@ -69,7 +69,7 @@ pub struct Letterboxer {
     /// The last picture, or the staging memory, has been read.
     source_read: Event,
     staging: Option<Pinned>,
-    /// Where an upload becomes f16.
+    /// On the device: where an upload becomes f16, or what the host will read.
     scratch: Option<Buffer>,
 }
 
@@ -126,25 +126,24 @@ impl Letterboxer {
         self.check(slot)?;
         let len = self.recipe.len();
         let len_bytes = len * Element::F32.bytes();
-        let Some(staging) = &self.staging else {
-            return Err(CudaError::Mismatch { what: "the staging memory", expected: len, got: 0 });
-        };
         let to = match slot.element() {
             Element::F32 => slot.address(),
-            Element::F16 => match &self.scratch {
-                Some(scratch) => scratch.address(),
-                None => self.scratch.insert(Buffer::new(&self.gpu, Owner::Staging, len_bytes)?).address(),
-            },
+            Element::F16 => self.scratch()?,
+        };
+        let Some(staging) = &self.staging else {
+            return Err(CudaError::Mismatch { what: "the staging memory", expected: len, got: 0 });
         };
         slot.before_writing(&self.stream)?;
         // SAFETY: `to` has `len` f32. Staging is written again only after `source_read`; all live until `Drop` or
         // the slot's have waited.
         unsafe { self.stream.copy_to_device(to, staging, len_bytes) }?;
-        self.source_read.record(&self.stream)?;
-        if slot.element() == Element::F16 {
-            self.convert(to, slot, len)?;
-        }
-        slot.written_by(&self.stream)
+        let marked = self.source_read.record(&self.stream).and_then(|()| {
+            if slot.element() == Element::F16 {
+                self.convert(to, slot, len)?;
+            }
+            slot.written_by(&self.stream)
+        });
+        self.or_wait(marked)
     }
 
     /// Queues the kernel that writes `picture` into `slot`, every element of it, and returns. The picture has to stay
@@ -159,23 +158,41 @@ impl Letterboxer {
         slot: &mut SlotTensor,
     ) -> Result<(), CudaError> {
         self.check(slot)?;
-        let mut args = LetterboxArgs::new(&self.recipe, picture, placement, slot.address(), slot.element())?;
-        if let Some(ready) = picture.ready {
-            // SAFETY: whoever made the picture promises that the stream is alive and of this context.
-            unsafe { self.arrived.record_raw(ready) }?;
-            self.stream.wait_for(&self.arrived)?;
-        }
+        let args = LetterboxArgs::new(&self.recipe, picture, placement, slot.address(), slot.element())?;
         slot.before_writing(&self.stream)?;
-        let grid = args.grid();
-        let mut parameters = [(&raw mut args).cast::<c_void>()];
-        // SAFETY: the kernel's parameter; the picture stays until `finish`, the slot until its event.
-        unsafe { self.kernels.letterbox.launch(&self.stream, grid, LetterboxArgs::BLOCK, &mut parameters) }?;
+        self.queue(picture, args)?;
         let marked = self.source_read.record(&self.stream).and_then(|()| slot.written_by(&self.stream));
-        if marked.is_err() {
-            // Nobody could wait for the kernel later.
-            let _ = self.stream.wait();
+        self.or_wait(marked)
+    }
+
+    /// Writes `picture` into a tensor of the host, `recipe.len()` values, and waits: for an engine that runs on the CPU
+    /// where frames are decoded on the GPU.
+    ///
+    /// # Errors
+    /// [`CudaError`]; [`CudaError::Mismatch`] for a tensor of another model.
+    pub fn letterbox_to_host(
+        &mut self,
+        picture: &DevicePicture<'_>,
+        placement: Placement,
+        tensor: &mut [f32],
+    ) -> Result<(), CudaError> {
+        let (expected, got) = (self.recipe.len(), tensor.len());
+        if expected != got {
+            return Err(CudaError::Mismatch { what: "the tensor", expected, got });
         }
-        marked
+        let len_bytes = expected * Element::F32.bytes();
+        self.staging()?;
+        let from = self.scratch()?;
+        let args = LetterboxArgs::new(&self.recipe, picture, placement, from, Element::F32)?;
+        self.queue(picture, args)?;
+        let Some(staging) = &mut self.staging else {
+            return Err(CudaError::Mismatch { what: "the staging memory", expected, got: 0 });
+        };
+        // SAFETY: both have `recipe.len()` f32; they live, and staging is not read, until the wait is over.
+        let copied = unsafe { self.stream.copy_to_host(staging, from, len_bytes) };
+        self.stream.wait().and(copied)?;
+        tensor.copy_from_slice(&staging.f32s()[..expected]);
+        Ok(())
     }
 
     /// Blocks, without spinning, until the last picture has been read: the decoder may have it back.
@@ -184,6 +201,36 @@ impl Letterboxer {
     /// [`CudaError`].
     pub fn finish(&mut self) -> Result<(), CudaError> {
         self.source_read.wait()
+    }
+
+    /// Waits for the decoder's stream, then runs the kernel.
+    fn queue(&self, picture: &DevicePicture<'_>, mut args: LetterboxArgs) -> Result<(), CudaError> {
+        if let Some(ready) = picture.ready {
+            // SAFETY: whoever made the picture promises that the stream is alive and of this context.
+            unsafe { self.arrived.record_raw(ready) }?;
+            self.stream.wait_for(&self.arrived)?;
+        }
+        let (grid, mut parameters) = (args.grid(), [(&raw mut args).cast::<c_void>()]);
+        // SAFETY: the kernel's parameter. Whoever calls waits for the kernel, or leaves an event to wait for, before the
+        // picture or the tensor goes.
+        unsafe { self.kernels.letterbox.launch(&self.stream, grid, LetterboxArgs::BLOCK, &mut parameters) }
+    }
+
+    /// Where there is no event to wait for what was queued, waits for it here.
+    fn or_wait(&self, marked: Result<(), CudaError>) -> Result<(), CudaError> {
+        if marked.is_err() {
+            let _ = self.stream.wait();
+        }
+        marked
+    }
+
+    /// Address of a device tensor of f32, allocated the first time.
+    fn scratch(&mut self) -> Result<u64, CudaError> {
+        let scratch = match self.scratch.take() {
+            Some(scratch) => scratch,
+            None => Buffer::new(&self.gpu, Owner::Staging, self.recipe.len() * Element::F32.bytes())?,
+        };
+        Ok(self.scratch.insert(scratch).address())
     }
 
     fn convert(&self, from: u64, slot: &SlotTensor, len: usize) -> Result<(), CudaError> {

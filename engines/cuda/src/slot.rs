@@ -103,9 +103,11 @@ impl SlotTensor {
         })
     }
 
-    /// Holds `stream` until nobody reads the tensor any more.
+    /// Holds `stream` until nobody reads the tensor any more, and nobody writes it: what was written last may have
+    /// come from another letterboxer, and never have been read.
     pub(crate) fn before_writing(&self, stream: &Stream) -> Result<(), CudaError> {
-        stream.wait_for(&self.read)
+        stream.wait_for(&self.read)?;
+        stream.wait_for(&self.filled)
     }
 
     /// Says that the tensor is complete when `stream` has come so far.
