@@ -53,7 +53,7 @@ impl Row<'_> {
     }
 
     /// Adds `delta`, and returns what it was before.
-    pub fn add(self, delta: i64) -> i64 {
+    pub fn change(self, delta: i64) -> i64 {
         self.0.fetch_add(delta, Ordering::SeqCst)
     }
 
@@ -64,7 +64,9 @@ impl Row<'_> {
 
     /// Takes one away if it is above zero, and says whether it was: an order for a number of times.
     pub fn take(self) -> bool {
-        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |value| (value > 0).then(|| value - 1)).is_ok()
+        self.0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |value| (value > 0).then(|| value - 1))
+            .is_ok()
     }
 }
 
@@ -168,7 +170,10 @@ impl Ledger {
 
     /// What `name` is now; 0 when nobody has made it.
     pub fn get(&self, name: &str) -> i64 {
-        self.rows().filter(|row| self.name(*row) == name).map(|row| self.value(row).load(Ordering::SeqCst)).sum()
+        self.rows()
+            .filter(|row| self.name(*row) == name)
+            .map(|row| self.value(row).load(Ordering::SeqCst))
+            .sum()
     }
 
     /// Gives an order, or sets a counter back.
@@ -233,7 +238,8 @@ impl Drop for Ledger {
 }
 
 fn read_text(bytes: &[AtomicU8]) -> String {
-    let text: Vec<u8> = bytes.iter().map(|byte| byte.load(Ordering::SeqCst)).take_while(|byte| *byte != 0).collect();
+    let text: Vec<u8> =
+        bytes.iter().map(|byte| byte.load(Ordering::SeqCst)).take_while(|byte| *byte != 0).collect();
     String::from_utf8_lossy(&text).into_owned()
 }
 
@@ -246,7 +252,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("watchpost-ledger-{}", std::process::id()));
         let test = Ledger::create(&path).unwrap();
         let library = Ledger::open(&path).unwrap();
-        library.row("cuda.live_bytes").add(7);
+        library.row("cuda.live_bytes").change(7);
         library.say("first");
         test.set("order.oom", 1);
         assert_eq!(test.get("cuda.live_bytes"), 7);
