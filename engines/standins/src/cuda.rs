@@ -1,7 +1,9 @@
 //! The stand-in driver of this process, seen by a test.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::sync::OnceLock;
+
+use libloading::Library;
 
 /// A hand on the stand-in `libcuda.so.1` that this process has loaded.
 #[derive(Clone, Copy, Debug)]
@@ -23,27 +25,29 @@ impl Cuda {
     pub fn here() -> Cuda {
         static HERE: OnceLock<Cuda> = OnceLock::new();
         *HERE.get_or_init(|| {
-            // SAFETY: loading the stand-in runs none of its code; it is never unloaded.
-            let library = unsafe { libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_NOW) };
-            assert!(
-                !library.is_null(),
-                "no libcuda.so.1 in LD_LIBRARY_PATH: begin the test with watchpost_standins::enter()"
-            );
-            // SAFETY: the functions of these names have these types: see api/control.rs of the stand-in.
-            unsafe {
-                Cuda {
-                    configure: std::mem::transmute::<*mut c_void, _>(symbol(
-                        library,
-                        c"standin_cuda_configure",
-                    )),
-                    reset: std::mem::transmute::<*mut c_void, _>(symbol(library, c"standin_cuda_reset")),
-                    counter: std::mem::transmute::<*mut c_void, _>(symbol(library, c"standin_cuda_counter")),
-                    set: std::mem::transmute::<*mut c_void, _>(symbol(library, c"standin_cuda_set")),
-                    report: std::mem::transmute::<*mut c_void, _>(symbol(library, c"standin_cuda_report")),
-                    is_live: std::mem::transmute::<*mut c_void, _>(symbol(library, c"standin_cuda_is_live")),
-                }
-            }
+            // SAFETY: loading the stand-in runs none of its code.
+            let library = unsafe { Library::new("libcuda.so.1") };
+            let library = library
+                .unwrap_or_else(|error| panic!("{error}: begin the test with watchpost_standins::enter()"));
+            Cuda::of(&library).unwrap_or_else(|error| {
+                panic!("a real driver, no stand-in: begin the test with watchpost_standins::enter(): {error}")
+            })
         })
+    }
+
+    /// The stand-in's functions. They stay: the library is linked so that it is never unloaded.
+    fn of(library: &Library) -> Result<Cuda, libloading::Error> {
+        // SAFETY: the functions of these names have these types: see api/control.rs of the stand-in.
+        unsafe {
+            Ok(Cuda {
+                configure: *library.get("standin_cuda_configure")?,
+                reset: *library.get("standin_cuda_reset")?,
+                counter: *library.get("standin_cuda_counter")?,
+                set: *library.get("standin_cuda_set")?,
+                report: *library.get("standin_cuda_report")?,
+                is_live: *library.get("standin_cuda_is_live")?,
+            })
+        }
     }
 
     /// Changes settings, as `WATCHPOST_STANDIN` does. Faults count from now.
@@ -106,16 +110,4 @@ impl Cuda {
 
 fn text_for(text: &str) -> CString {
     CString::new(text).expect("a test's text has no zero in it")
-}
-
-/// A function of the stand-in.
-fn symbol(library: *mut c_void, name: &CStr) -> *mut c_void {
-    // SAFETY: an open library and a text.
-    let found = unsafe { libc::dlsym(library, name.as_ptr()) };
-    assert!(
-        !found.is_null(),
-        "libcuda.so.1 is a real driver, it has no {}: begin the test with watchpost_standins::enter()",
-        name.to_string_lossy()
-    );
-    found
 }
