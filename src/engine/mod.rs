@@ -1,6 +1,8 @@
 //! One engine, loaded once, shared by all cameras.
 
+pub mod batch_probe;
 pub mod builtin;
+pub mod cache;
 pub mod onnxruntime;
 mod select;
 mod worker;
