@@ -120,15 +120,14 @@ impl EngineKey {
         let mut differences = Vec::new();
         let mut compare = |what: &str, wanted: String, found: String| {
             if wanted != found {
-                differences.push(format!("{what} is {found}, not {wanted}"));
+                let short = |text: &str| text.chars().take(24).collect::<String>();
+                differences.push(format!("{what} is {}, not {}", short(&found), short(&wanted)));
             }
         };
-        let short = |sha256: &str| sha256.get(..12).unwrap_or(sha256).to_owned();
         let capability = |(major, minor): (u32, u32)| format!("{major}.{minor}");
         let core = |core: Option<u32>| core.map_or_else(|| "none".to_owned(), |core| core.to_string());
-        let pictures =
-            |sha256: &Option<String>| sha256.as_ref().map_or_else(|| "none".to_owned(), |s| short(s));
-        compare("its model", short(&self.model_sha256), short(&found.model_sha256));
+        let pictures = |sha256: &Option<String>| sha256.clone().unwrap_or_else(|| "none".to_owned());
+        compare("its model", self.model_sha256.clone(), found.model_sha256.clone());
         compare("its library", self.library.clone(), found.library.clone());
         compare("its library's version", self.library_version.clone(), found.library_version.clone());
         compare(
@@ -137,11 +136,8 @@ impl EngineKey {
             capability(found.compute_capability),
         );
         compare("its precision", self.precision.as_str().to_owned(), found.precision.as_str().to_owned());
-        compare(
-            "its input",
-            format!("{}x{}", self.input_width, self.input_height),
-            format!("{}x{}", found.input_width, found.input_height),
-        );
+        let size = |key: &Self| format!("{}x{}", key.input_width, key.input_height);
+        compare("its input", size(self), size(found));
         compare("its batch", self.batch.to_string(), found.batch.to_string());
         compare("its sparsity", self.sparse.to_string(), found.sparse.to_string());
         compare("its DLA core", core(self.dla_core), core(found.dla_core));
@@ -176,6 +172,8 @@ pub(crate) mod tests {
         let key = key();
         vec![
             EngineKey { model_sha256: "f".repeat(64), ..key.clone() },
+            // The last digit alone.
+            EngineKey { model_sha256: format!("{}e", &key.model_sha256[..63]), ..key.clone() },
             EngineKey { library: "tensorrt-rtx".to_owned(), ..key.clone() },
             EngineKey { library_version: "10.3.0.26".to_owned(), ..key.clone() },
             EngineKey { compute_capability: (8, 6), ..key.clone() },

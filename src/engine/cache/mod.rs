@@ -14,11 +14,9 @@ mod file;
 mod folder;
 mod key;
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
@@ -197,9 +195,8 @@ impl Cache {
             Miss::Absent(_) => Miss::Absent(self.nearest(key)),
             other => other,
         })?;
-        let differences = key.differences(&opened.header.key);
-        if !differences.is_empty() {
-            return Err(Miss::Key(differences.join(", ")));
+        if opened.header.key != *key {
+            return Err(Miss::Key(key.differences(&opened.header.key).join(", ")));
         }
         let plan = opened.plan()?;
         let in_use = claim(opened.file, true);
