@@ -10,8 +10,9 @@ use super::feed::Feed;
 use super::freeze::FreezeWatch;
 use super::mailbox::{Mailbox, Numbered};
 use super::pool::Slot;
+use super::preprocess::Preprocessor;
 use super::turnstile::Turnstile;
-use super::{Geometry, Layout, Letterbox, Picture};
+use super::{Geometry, Layout, Picture};
 use crate::camera::Reason;
 use crate::clock;
 use crate::metrics::Outcome;
@@ -52,8 +53,8 @@ pub struct Work {
 /// What stays with a camera from opening to opening, used by one opening at a time.
 #[derive(Debug)]
 pub struct Bench {
-    /// Tables and row buffers.
-    pub letterbox: Letterbox,
+    /// Tables and buffers.
+    pub preprocessor: Preprocessor,
     /// Present where `freeze_timeout` is set.
     pub freeze: Option<FreezeWatch>,
 }
@@ -173,7 +174,15 @@ impl Pump<'_> {
             let detail = "timestamps run, but the picture has not changed".to_owned();
             return Err(End::Fault(Fault { reason: Reason::FrozenPicture, detail }));
         }
-        let geometry = match self.bench.letterbox.run(&picture, slot.tensor_mut()) {
+        if !self.bench.preprocessor.fits(slot.form()) {
+            let Some(preprocessor) = self.feed.take_refit(slot.form()) else {
+                // Another engine has taken over since the slot was taken: the next slot will be of its form.
+                self.feed.dropped(Outcome::Superseded);
+                return Ok(Next::Again);
+            };
+            self.bench.preprocessor = preprocessor;
+        }
+        let geometry = match self.bench.preprocessor.run(&arrived.frame, &mut slot) {
             Ok(geometry) => geometry,
             Err(error) => {
                 self.feed.dropped(Outcome::DecodeError);

@@ -17,6 +17,8 @@ mod notify;
 mod opening;
 mod results;
 mod start;
+mod station;
+mod takeover;
 mod watchdog;
 mod watched;
 
@@ -29,8 +31,8 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::camera::Input;
 use crate::clock;
-use crate::config::MemoryOptions;
-use crate::engine::{EngineError, Pulse};
+use crate::config::Config;
+use crate::engine::{EngineError, Pulse, Station};
 use crate::metrics::{Registry, process_usage};
 use crate::source::Fault;
 use notify::Notify;
@@ -39,7 +41,8 @@ use watched::{House, Watched};
 
 pub use debug::DebugState;
 pub use results::ModelTag;
-pub use start::{CANDIDATES_MAX, Parts, StartError};
+pub use start::{Parts, StartError};
+pub use station::{CANDIDATES_MAX, Detector, Upgrade};
 
 /// The watchdog looks this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -73,6 +76,8 @@ pub enum Message {
     },
     /// The engine's thread is done: in order, by its error, or (`Err(None)`) by a panic.
     EngineEnded(Result<(), Option<EngineError>>),
+    /// Another engine can take over, or there will be none.
+    EngineReady(Result<Box<Detector>, EngineError>),
     /// An output closed by itself.
     OutputClosed,
     /// Come to rest; the text goes to the log.
@@ -129,9 +134,12 @@ pub struct Supervisor {
     registry: Arc<Registry>,
     pulse: Arc<Pulse>,
     engine: Option<JoinHandle<()>>,
+    /// To the engine's thread.
+    stations: Sender<Station>,
+    /// Counts the engines.
+    epoch: u64,
     debug_socket: Option<debug_socket::DebugSocket>,
-    memory: MemoryOptions,
-    max_wedged: usize,
+    config: Config,
     soft_limit_exceeded: bool,
     notify: Notify,
     verdict: Option<Verdict>,
@@ -194,6 +202,7 @@ impl Supervisor {
                 self.cameras[index].closed(generation, now, &self.house);
             }
             Message::EngineEnded(result) => self.engine_ended(result),
+            Message::EngineReady(built) => self.engine_ready(built),
             Message::OutputClosed => self.look_after_outputs(),
             Message::Stop(why) => {
                 tracing::info!("stopping: {why}");
@@ -209,6 +218,7 @@ impl Supervisor {
     fn engine_ended(&mut self, result: Result<(), Option<EngineError>>) {
         let verdict = match result {
             Ok(()) => return,
+            Err(Some(error)) if error.is_final() => Verdict::TryAgain(error.to_string()),
             Err(Some(error)) => Verdict::TryAgain(format!("the engine failed too often in a row: {error}")),
             Err(None) => Verdict::Internal("the engine's thread panicked".to_owned()),
         };
@@ -253,8 +263,8 @@ impl Supervisor {
         };
         let tolerances = Tolerances {
             inference_timeout: INFERENCE_TIMEOUT,
-            max_wedged: self.max_wedged,
-            hard_limit_bytes: self.memory.hard_limit_bytes,
+            max_wedged: self.config.supervisor.max_wedged,
+            hard_limit_bytes: self.config.memory.hard_limit_bytes,
         };
         self.watch_soft_limit(vitals.rss_bytes);
         match watchdog::examine(vitals, tolerances) {
@@ -272,7 +282,7 @@ impl Supervisor {
 
     /// Says once when memory rises above the soft limit, and once when it has fallen below again.
     fn watch_soft_limit(&mut self, rss_bytes: u64) {
-        let Some(limit) = self.memory.soft_limit_bytes else { return };
+        let Some(limit) = self.config.memory.soft_limit_bytes else { return };
         let exceeded = rss_bytes > limit;
         if exceeded != self.soft_limit_exceeded {
             self.soft_limit_exceeded = exceeded;
