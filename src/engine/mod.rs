@@ -5,6 +5,7 @@ pub mod builtin;
 pub mod cache;
 pub mod onnxruntime;
 mod select;
+pub mod tensorrt_build;
 mod worker;
 
 pub use select::{BackendReport, backends, load, threads};

@@ -139,20 +139,16 @@ impl Cache {
         }
     }
 
-    /// The cache in `folder`, which is made where it is missing. What dead processes left in it is removed.
+    /// The cache in `folder`, which is made when something is kept in it. What dead processes left is removed.
     pub fn at(folder: &Path, limit_bytes: u64) -> Self {
-        let made = fs::create_dir_all(folder)
-            .map_err(|error| CacheError::Folder { path: folder.to_owned(), reason: os_words(&error) });
-        if made.is_ok() {
-            folder::sweep(folder);
-        }
-        Self { folder: made.map(|()| folder.to_owned()), limit_bytes, said: AtomicBool::new(false) }
+        folder::sweep(folder);
+        Self { folder: Ok(folder.to_owned()), limit_bytes, said: AtomicBool::new(false) }
     }
 
     /// Where it is, or why there is none.
     ///
     /// # Errors
-    /// [`CacheError::NoFolder`], [`CacheError::Folder`].
+    /// [`CacheError::NoFolder`].
     pub fn folder(&self) -> Result<&Path, CacheError> {
         self.folder.as_deref().map_err(CacheError::clone)
     }
@@ -245,6 +241,8 @@ impl Cache {
 
     fn lock(&self, stem: &str, say: &mut dyn FnMut(&str)) -> Result<(PathBuf, BuildLock), CacheError> {
         let folder = self.folder()?.to_owned();
+        fs::create_dir_all(&folder)
+            .map_err(|error| CacheError::Folder { path: folder.clone(), reason: words(&error) })?;
         let mut waiting = |holder: &str| {
             let holder = if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
             let line = format!("another process{holder} is building this engine; waiting for it");
@@ -290,8 +288,11 @@ impl Cache {
     /// [`CacheError`] when the folder cannot be read.
     pub fn list(&self) -> Result<Vec<Listed>, CacheError> {
         let folder = self.folder()?;
-        let entries = folder::entries(folder)
-            .map_err(|error| CacheError::Folder { path: folder.to_owned(), reason: os_words(&error) })?;
+        let entries = match folder::entries(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            entries => entries
+                .map_err(|error| CacheError::Folder { path: folder.to_owned(), reason: os_words(&error) })?,
+        };
         let listed = entries.into_iter().rev().map(|entry| Listed {
             header: file::open(&entry.path).map(|opened| opened.header),
             in_use: folder::is_in_use(&entry.path),
@@ -353,6 +354,6 @@ fn words(error: &io::Error) -> String {
     }
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
