@@ -61,6 +61,7 @@ pub const KEYS: [(&str, &[&str]); 6] = [
             "iou_threshold",
             "max_objects",
             "threads",
+            "engine_cache_limit",
         ],
     ),
     (

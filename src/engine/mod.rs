@@ -1,8 +1,11 @@
 //! One engine, loaded once, shared by all cameras.
 
+pub mod batch_probe;
 pub mod builtin;
+pub mod cache;
 pub mod onnxruntime;
 mod select;
+pub mod tensorrt_build;
 mod worker;
 
 pub use select::{BackendReport, backends, load, threads};
