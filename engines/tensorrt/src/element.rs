@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn every_type_becomes_f32() {
-        let f16s: Vec<u8> = [1.5_f32, -0.25, 65504.0, 6e-8].iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
+        let f16s: Vec<u8> =
+            [1.5_f32, -0.25, 65504.0, 6e-8].iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
         assert_eq!(widened(TensorElement::F16, &f16s), [1.5, -0.25, 65504.0, 5.960_464_5e-8]);
         let bf16s: Vec<u8> = [1.5_f32, -3e30].iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
         assert_eq!(widened(TensorElement::Bf16, &bf16s)[0], 1.5);

@@ -184,7 +184,11 @@ impl Context {
     /// # Safety
     /// From the next [`Context::enqueue`] on until the stream has come past it, there is device memory for the tensor
     /// in its present shape.
-    pub(crate) unsafe fn set_address(&mut self, name: *const c_char, address: u64) -> Result<(), TensorRtError> {
+    pub(crate) unsafe fn set_address(
+        &mut self,
+        name: *const c_char,
+        address: u64,
+    ) -> Result<(), TensorRtError> {
         let since = Since::now();
         // SAFETY: the caller's promise, and a C string that lives through the call.
         let taken = unsafe { call!(self.object, CONTEXT_SET_ADDRESS, name, address as *mut _) };

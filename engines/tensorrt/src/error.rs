@@ -102,5 +102,8 @@ impl TensorRtError {
 }
 
 fn since_words(since: &Option<Version>) -> String {
-    since.map_or_else(|| ", which its major does not have".to_owned(), |since| format!(" (it is there from {since} on)"))
+    since.map_or_else(
+        || ", which its major does not have".to_owned(),
+        |since| format!(" (it is there from {since} on)"),
+    )
 }

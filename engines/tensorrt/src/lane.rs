@@ -80,26 +80,30 @@ impl Drop for Lane {
 }
 
 impl Lane {
-    /// Takes a context and the activations it works in.
+    /// Takes a context and the activations it works in: as a pair, so that after an error the context goes first.
     pub(crate) fn new(
         gpu: &Gpu,
-        (context, activations): (Context, Buffer),
+        parts: (Context, Buffer),
         input: &Input,
         outputs: &[Output],
     ) -> Result<Self, TensorRtError> {
         let (_, most) = input.batch;
-        let outlets = outputs.iter().map(|output| Outlet::new(gpu, output, most)).collect::<Result<_, _>>()?;
+        let outlets =
+            outputs.iter().map(|output| Outlet::new(gpu, output, most)).collect::<Result<_, _>>()?;
+        let batch = Batch::new(gpu, input.element, input.info.len(), most)?;
+        let (done, stream) = (Event::new(gpu)?, Stream::new(gpu)?);
+        let (context, activations) = parts;
         Ok(Self {
             replays: Vec::new(),
             context,
             set: (0, 0),
             outlets,
-            batch: Batch::new(gpu, input.element, input.info.len(), most)?,
+            batch,
             single: None,
             activations,
-            done: Event::new(gpu)?,
+            done,
             under_way: 0,
-            stream: Stream::new(gpu)?,
+            stream,
         })
     }
 
@@ -123,7 +127,12 @@ impl Lane {
         queued
     }
 
-    fn queue(&mut self, input: &Input, outputs: &[Output], slots: &[&SlotTensor]) -> Result<(), TensorRtError> {
+    fn queue(
+        &mut self,
+        input: &Input,
+        outputs: &[Output],
+        slots: &[&SlotTensor],
+    ) -> Result<(), TensorRtError> {
         let count = slots.len();
         let run = count.max(input.batch.0);
         // An engine that takes no fewer gets the first frame again in the places that are left.
@@ -219,8 +228,7 @@ impl Lane {
         }
         self.stream.wait()?;
         // SAFETY: as above.
-        let mut graph =
-            Graph::record(&self.stream, |stream| unsafe { context.enqueue(stream.raw()) })?;
+        let mut graph = Graph::record(&self.stream, |stream| unsafe { context.enqueue(stream.raw()) })?;
         // SAFETY: as above.
         unsafe { graph.launch(&self.stream) }?;
         self.stream.wait()?;

@@ -8,6 +8,9 @@
 //! `tensorrt-rs` was not an option: it knows TensorRT 5 and 7 only.
 
 mod abi;
+mod build;
+mod builder;
+mod calibrator;
 mod element;
 mod engine;
 mod error;
@@ -15,14 +18,19 @@ mod lane;
 mod library;
 mod logger;
 mod onnx;
+mod plan;
 mod runner;
 mod slots;
 mod tensors;
+mod trtexec;
 mod version;
 
+pub use build::{BuildOptions, Built, build, build_preview, build_way};
+pub use calibrator::CalibrationFrames;
 pub use element::TensorElement;
 pub use error::TensorRtError;
 pub use library::{LIBRARY_VARIABLE, Library, Unavailable, find, find_library};
+pub use plan::{BuildWay, Precision};
 pub use runner::{LoadOptions, OutputView, Runner};
 pub use tensors::{BATCH_MAX, TensorInfo};
 pub use version::Version;

@@ -31,6 +31,8 @@ const SYSTEM: [&str; 9] = [
 const PYTHON: [&str; 2] = ["tensorrt_libs", "tensorrt_lean_libs"];
 /// Names of the library, by how much we like them: the full one, then the one that only runs engines.
 const STEMS: [&str; 2] = ["libnvinfer.so", "libnvinfer_lean.so"];
+/// The parser's library, before its major.
+const PARSER_STEM: &str = "libnvonnxparser.so.";
 /// Entries of one folder that are looked at.
 const ENTRIES_MAX: usize = 20_000;
 
@@ -142,7 +144,9 @@ fn candidates(folders: &[PathBuf]) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(folder) else { continue };
         for entry in entries.take(ENTRIES_MAX).flatten() {
             let path = entry.path();
-            let Some((lean, numbers)) = path.file_name().and_then(|name| parse(name.to_str()?)) else { continue };
+            let Some((lean, numbers)) = path.file_name().and_then(|name| parse(name.to_str()?)) else {
+                continue;
+            };
             let known = matches!(numbers.first(), None | Some(10 | 11));
             found.push(((lean, !known, std::cmp::Reverse(numbers), place), path));
         }
@@ -153,9 +157,13 @@ fn candidates(folders: &[PathBuf]) -> Vec<PathBuf> {
 
 /// `libnvinfer.so.10.16.1` -> not lean, [10, 16, 1].
 fn parse(name: &str) -> Option<(bool, Vec<u32>)> {
-    let (lean, rest) = STEMS.iter().enumerate().find_map(|(index, stem)| Some((index == 1, name.strip_prefix(stem)?)))?;
+    let (lean, rest) =
+        STEMS.iter().enumerate().find_map(|(index, stem)| Some((index == 1, name.strip_prefix(stem)?)))?;
     let numbers = rest.split('.').skip(1).map(str::parse).collect::<Result<Vec<u32>, _>>().ok()?;
-    rest.is_empty().then(Vec::new).or((rest.starts_with('.')).then_some(numbers)).map(|numbers| (lean, numbers))
+    rest.is_empty()
+        .then(Vec::new)
+        .or((rest.starts_with('.')).then_some(numbers))
+        .map(|numbers| (lean, numbers))
 }
 
 impl Library {
@@ -164,7 +172,8 @@ impl Library {
     /// # Errors
     /// [`TensorRtError::Library`], [`TensorRtError::UnsupportedVersion`].
     pub fn open(path: &Path) -> Result<Self, TensorRtError> {
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        // Links stay what they are: what belongs to the library lies beside the name that was asked for.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let mut known = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(library) = known.iter().find(|library| library.0.path == path) {
             return Ok(library.clone());
@@ -230,6 +239,21 @@ impl Library {
     }
 }
 
+/// The ONNX parser beside a library, of the same major.
+pub(crate) fn parser_beside(library: &Library) -> Option<PathBuf> {
+    let folder = library.path().parent()?;
+    let stem = format!("{PARSER_STEM}{}", library.version().major);
+    let plain = folder.join(&stem);
+    if plain.is_file() {
+        return Some(plain);
+    }
+    let versioned = format!("{stem}.");
+    let entries = fs::read_dir(folder).ok()?.take(ENTRIES_MAX).flatten().map(|entry| entry.path());
+    entries
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&versioned)))
+        .max()
+}
+
 fn load(path: PathBuf) -> Result<Loaded, TensorRtError> {
     let refuse = |reason: String| TensorRtError::Library { path: path.clone(), reason };
     // SAFETY: loading runs the library's initialisers; it is the box's own TensorRT, or what its owner names.
@@ -282,7 +306,9 @@ mod tests {
         assert_eq!(parse("libnvinfer.so.10"), Some((false, vec![10])));
         assert_eq!(parse("libnvinfer.so.10.16.1"), Some((false, vec![10, 16, 1])));
         assert_eq!(parse("libnvinfer_lean.so.11"), Some((true, vec![11])));
-        for other in ["libnvinfer_plugin.so.10", "libnvinfer.so.10.old", "libnvinfer.sox", "libnvinfer_dispatch.so.10"] {
+        for other in
+            ["libnvinfer_plugin.so.10", "libnvinfer.so.10.old", "libnvinfer.sox", "libnvinfer_dispatch.so.10"]
+        {
             assert_eq!(parse(other), None, "{other}");
         }
     }
@@ -291,7 +317,9 @@ mod tests {
     fn the_newest_known_full_library_comes_first() {
         let first = tempfile::tempdir().unwrap();
         let second = tempfile::tempdir().unwrap();
-        for name in ["libnvinfer.so.8", "libnvinfer.so.12", "libnvinfer.so.10", "libnvinfer_lean.so.11", "libz.so.1"] {
+        for name in
+            ["libnvinfer.so.8", "libnvinfer.so.12", "libnvinfer.so.10", "libnvinfer_lean.so.11", "libz.so.1"]
+        {
             fs::write(first.path().join(name), "").unwrap();
         }
         for name in ["libnvinfer.so.10", "libnvinfer.so.11", "libnvinfer.so.10.3.0"] {

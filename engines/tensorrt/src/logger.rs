@@ -59,9 +59,8 @@ struct Logger<T: 'static> {
 }
 
 static TEN: Logger<TableTen> = Logger { table: &TableTen { log, destroy: nothing, delete: nothing } };
-static ELEVEN: Logger<TableEleven> = Logger {
-    table: &TableEleven { api_language, interface_info, destroy: nothing, delete: nothing, log },
-};
+static ELEVEN: Logger<TableEleven> =
+    Logger { table: &TableEleven { api_language, interface_info, destroy: nothing, delete: nothing, log } };
 
 /// The logger for a library of this major.
 pub(crate) fn object(major: Major) -> Raw {
@@ -104,8 +103,7 @@ struct Heard {
     listener: Option<SyncSender<String>>,
 }
 
-static HEARD: Mutex<Heard> =
-    Mutex::new(Heard { error_count: 0, errors: VecDeque::new(), listener: None });
+static HEARD: Mutex<Heard> = Mutex::new(Heard { error_count: 0, errors: VecDeque::new(), listener: None });
 
 fn heard() -> MutexGuard<'static, Heard> {
     HEARD.lock().unwrap_or_else(PoisonError::into_inner)
@@ -154,7 +152,8 @@ impl Since {
     pub(crate) fn words(self) -> String {
         let heard = heard();
         let new = usize::try_from(heard.error_count - self.0).unwrap_or(usize::MAX).min(heard.errors.len());
-        let lines: Vec<&str> = heard.errors.iter().skip(heard.errors.len() - new).map(String::as_str).collect();
+        let lines: Vec<&str> =
+            heard.errors.iter().skip(heard.errors.len() - new).map(String::as_str).collect();
         if lines.is_empty() { "it gave no reason".to_owned() } else { lines.join("; ") }
     }
 }

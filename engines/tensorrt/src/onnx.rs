@@ -225,7 +225,9 @@ mod tests {
         let demo = include_bytes!("../../models/demo.onnx");
         let summary = summarize(demo).unwrap();
         assert_eq!((summary.inputs.len(), summary.inputs[0].dims.len()), (1, 4));
-        assert!(summary.single_count > 0 && summary.half_count == 0 && !summary.quantized && !summary.external);
+        assert!(
+            summary.single_count > 0 && summary.half_count == 0 && !summary.quantized && !summary.external
+        );
 
         let Some(half) = shared("models/yolov8n-fp16.onnx") else { return };
         let half = summarize(&half).unwrap();

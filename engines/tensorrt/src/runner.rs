@@ -75,7 +75,12 @@ impl Runner {
     ///
     /// # Errors
     /// [`TensorRtError`]. Nothing is left on the GPU.
-    pub fn load(library: &Library, gpu: &Gpu, plan: &[u8], options: LoadOptions) -> Result<Self, TensorRtError> {
+    pub fn load(
+        library: &Library,
+        gpu: &Gpu,
+        plan: &[u8],
+        options: LoadOptions,
+    ) -> Result<Self, TensorRtError> {
         gpu.make_current()?;
         let free_before = gpu.free_bytes()?;
         let engine = Engine::deserialize(library, plan, options.dla_core)?;
@@ -141,7 +146,10 @@ impl Runner {
     /// Records powers of two and the largest batch: every recorded size has a context of its own.
     fn record(&mut self, slot: &SlotTensor) -> Result<(), TensorRtError> {
         let (fewest, most) = self.input.batch;
-        let sizes = (0..).map(|power| 1_usize << power).take_while(|&size| size < most).filter(|&size| size >= fewest);
+        let sizes = (0..)
+            .map(|power| 1_usize << power)
+            .take_while(|&size| size < most)
+            .filter(|&size| size >= fewest);
         let sizes: Vec<usize> = sizes.chain([most]).collect();
         for run in sizes {
             for lane in &mut self.lanes {
@@ -149,7 +157,9 @@ impl Runner {
                     Ok(()) => {}
                     Err(error) if error.is_lost() => return Err(error),
                     Err(error) => {
-                        tracing::warn!("inferences of {run} and more frames are not recorded as graphs: {error}");
+                        tracing::warn!(
+                            "inferences of {run} and more frames are not recorded as graphs: {error}"
+                        );
                         return Ok(());
                     }
                 }
@@ -244,7 +254,10 @@ impl Runner {
     ///
     /// # Errors
     /// [`TensorRtError`]; the batch is over.
-    pub fn collect(&mut self, each: &mut dyn FnMut(usize, &[OutputView<'_>])) -> Result<usize, TensorRtError> {
+    pub fn collect(
+        &mut self,
+        each: &mut dyn FnMut(usize, &[OutputView<'_>]),
+    ) -> Result<usize, TensorRtError> {
         if self.under_way == 0 {
             return Ok(0);
         }

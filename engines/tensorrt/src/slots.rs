@@ -25,6 +25,7 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct Entry {
     /// Class whose table it is in.
+    #[cfg_attr(not(test), expect(dead_code, reason = "what the facts are compared by"))]
     pub(crate) class: &'static str,
     /// Its declaration, as the headers have it.
     pub(crate) method: &'static str,
@@ -158,12 +159,6 @@ slots! {
     /// DLA cores of this machine.
     BUILDER_DLA_COUNT: "VBuilder" "int32_t getNbDLACores() const"
         = fn() -> i32, [5 since (10, 3, 0)], [3 since (11, 1, 0)];
-    /// Whether half precision is faster here.
-    BUILDER_FAST_FP16: "VBuilder" "bool platformHasFastFp16() const"
-        = fn() -> bool, [2 since (10, 3, 0)], [none];
-    /// Whether 8-bit integers are faster here.
-    BUILDER_FAST_INT8: "VBuilder" "bool platformHasFastInt8() const"
-        = fn() -> bool, [3 since (10, 3, 0)], [none];
     /// Builds; null when it failed.
     BUILDER_BUILD: "VBuilder" "IHostMemory* buildSerializedNetwork( INetworkDefinition& network, IBuilderConfig& config)"
         = fn(Raw, Raw) -> Raw, [14 since (10, 3, 0)], [11 since (11, 1, 0)];
@@ -249,7 +244,10 @@ mod tests {
         );
         let path = folder.join("facts/tensorrt-abi.json");
         let Ok(text) = std::fs::read_to_string(&path) else {
-            eprintln!("NOT TESTED: {} is not there; set WATCHPOST_SHARED to the folder with facts/", path.display());
+            eprintln!(
+                "NOT TESTED: {} is not there; set WATCHPOST_SHARED to the folder with facts/",
+                path.display()
+            );
             return None;
         };
         Some(serde_json::from_str(&text).expect("the facts are JSON"))
@@ -267,7 +265,9 @@ mod tests {
                 let since = key.rsplit("from ").next().unwrap().trim_end_matches(')').to_owned();
                 let classes = value.as_object().expect("classes");
                 tables.extend(
-                    classes.iter().map(|(name, entries)| (name.clone(), entries.clone(), Some(since.clone()))),
+                    classes
+                        .iter()
+                        .map(|(name, entries)| (name.clone(), entries.clone(), Some(since.clone()))),
                 );
             }
         }
@@ -296,7 +296,9 @@ mod tests {
                         assert_eq!(version(since), place.since, "TensorRT {name}: {}", entry.method);
                     }
                     (None, None) => {}
-                    (ours, counted) => panic!("TensorRT {name}: {}: {ours:?}, counted {counted:?}", entry.method),
+                    (ours, counted) => {
+                        panic!("TensorRT {name}: {}: {ours:?}, counted {counted:?}", entry.method)
+                    }
                 }
             }
         }
@@ -323,7 +325,11 @@ mod tests {
         ];
         for (list, name, ours) in both {
             for major in ["10", "11"] {
-                assert_eq!(value(major, list, name), Some(i64::from(ours)), "TensorRT {major}: {list}::{name}");
+                assert_eq!(
+                    value(major, list, name),
+                    Some(i64::from(ours)),
+                    "TensorRT {major}: {list}::{name}"
+                );
             }
         }
         assert_eq!(value("10", "BuilderFlag", "kFP16"), Some(i64::from(constants::FLAG_FP16)));
@@ -334,7 +340,11 @@ mod tests {
         assert_eq!(bit("11", "kSTRONGLY_TYPED"), constants::STRONGLY_TYPED);
         for (name, element) in crate::element::KNOWN {
             for major in ["10", "11"] {
-                assert_eq!(value(major, "DataType", name), Some(i64::from(*element)), "TensorRT {major}: {name}");
+                assert_eq!(
+                    value(major, "DataType", name),
+                    Some(i64::from(*element)),
+                    "TensorRT {major}: {name}"
+                );
             }
         }
     }

@@ -85,7 +85,13 @@ pub(crate) fn input(engine: &Engine) -> Result<(Input, Vec<CString>), TensorRtEr
         match engine.io_mode(&name)? {
             constants::INPUT => inputs.push(name),
             constants::OUTPUT => outputs.push(name),
-            other => return refuse("tensor", &name, format!("is neither input nor output ({other}); build it again")),
+            other => {
+                return refuse(
+                    "tensor",
+                    &name,
+                    format!("is neither input nor output ({other}); build it again"),
+                );
+            }
         }
     }
     let [name] = inputs.as_slice() else {
@@ -124,7 +130,8 @@ fn picture(engine: &Engine, name: &CStr) -> Result<Input, TensorRtError> {
         return refuse("input", name, format!("has the shape {most:?}; {WANTED} is needed"));
     };
     if least[1..] != most[1..] {
-        let reason = format!("allows pictures from {least:?} to {most:?}; build the engine for one picture size");
+        let reason =
+            format!("allows pictures from {least:?} to {most:?}; build the engine for one picture size");
         return refuse("input", name, reason);
     }
     let count = |size: i64| usize::try_from(size).ok().filter(|&size| size > 0);
@@ -134,7 +141,11 @@ fn picture(engine: &Engine, name: &CStr) -> Result<Input, TensorRtError> {
         return refuse("input", name, format!("has the shape {most:?}; {WANTED} is needed"));
     };
     if fewest > BATCH_MAX || fewest > largest {
-        return refuse("input", name, format!("takes {fewest} frames at least; build the engine for 1 to {BATCH_MAX}"));
+        return refuse(
+            "input",
+            name,
+            format!("takes {fewest} frames at least; build the engine for 1 to {BATCH_MAX}"),
+        );
     }
     let shape = vec![1, 3, height, width];
     if volume(&shape).is_none() {
@@ -145,7 +156,10 @@ fn picture(engine: &Engine, name: &CStr) -> Result<Input, TensorRtError> {
 }
 
 /// The smallest and the largest shape of the first profile, which is the one that a new context has.
-#[allow(clippy::type_complexity, reason = "two kinds of failure: the library's, and a shape that does not serve")]
+#[allow(
+    clippy::type_complexity,
+    reason = "two kinds of failure: the library's, and a shape that does not serve"
+)]
 fn bounds(engine: &Engine, name: &CStr) -> Result<Result<(Vec<i64>, Vec<i64>), String>, TensorRtError> {
     let shape = match engine.tensor_shape(name)? {
         Ok(shape) => shape,
@@ -171,7 +185,11 @@ pub(crate) fn output(
     }
     let code = engine.tensor_type(&name)?;
     let Some(element) = TensorElement::from_code(code) else {
-        return refuse("output", &name, format!("is of the type {code}; export the model with f32 or f16 outputs"));
+        return refuse(
+            "output",
+            &name,
+            format!("is of the type {code}; export the model with f32 or f16 outputs"),
+        );
     };
     let shape = match shape {
         Ok(shape) => shape,
