@@ -143,14 +143,13 @@ impl Lane {
             self.gather_to_fixed_place(slots)?;
             // SAFETY: batch, activations and outputs are the lane's, which waits for its stream before they go.
             unsafe { self.replays[index].graph.launch(&self.stream) }?;
+            self.batch.read_by(slots, &self.stream)?;
         } else {
             let address = self.batch.gather(slots, &self.stream)?;
             // SAFETY: the address is where `gather` has put so many frames; the rest as above. A slot that is read
             // in place is told so, and waits for it before it goes or is written again.
             let queued = unsafe { self.enqueue(input, outputs, run, address) };
-            if let [slot] = slots {
-                slot.read_by(&self.stream)?;
-            }
+            self.batch.read_by(slots, &self.stream)?;
             queued?;
         }
         for (outlet, output) in self.outlets.iter_mut().zip(outputs) {
@@ -172,7 +171,7 @@ impl Lane {
         run: usize,
         address: u64,
     ) -> Result<(), TensorRtError> {
-        let set = std::mem::replace(&mut self.set, (0, 0));
+        let set = std::mem::take(&mut self.set);
         if set.0 != run {
             self.context.set_input_shape(&input.name, &input.dims(run))?;
         }
@@ -203,7 +202,7 @@ impl Lane {
         // SAFETY: `gather` has seen that the slot is one of this engine: as long as `single`. The slot waits for
         // `read_by`, and the lane for its stream, before they go.
         unsafe { self.stream.copy(to, address, slot.bytes()) }?;
-        slot.read_by(&self.stream)?;
+        self.batch.read_by(slots, &self.stream)?;
         Ok(to)
     }
 

@@ -1,6 +1,6 @@
 //! An engine that has been loaded and runs batches of slots.
 
-use watchpost_cuda::{Buffer, Gpu, Owner, SlotTensor};
+use watchpost_cuda::{Buffer, Claim, Gpu, Owner, SlotTensor};
 
 use crate::engine::{Context, Engine};
 use crate::error::TensorRtError;
@@ -50,12 +50,12 @@ pub struct Runner {
     /// Before the engine: fields are dropped in this order.
     lanes: Vec<Lane>,
     engine: Engine,
+    _weights: Claim,
     input: Input,
     outputs: Vec<Output>,
     /// Of the lanes: the one that was submitted first, and how many are under way.
     oldest: usize,
     under_way: usize,
-    weights_bytes: u64,
     replayed: Vec<usize>,
     infos: Vec<TensorInfo>,
     gpu: Gpu,
@@ -84,7 +84,9 @@ impl Runner {
         gpu.make_current()?;
         let free_before = gpu.free_bytes()?;
         let engine = Engine::deserialize(library, plan, options.dla_core)?;
+        // The library allocates by itself. Other programs may have had a hand in it, so this is an estimate.
         let weights_bytes = free_before.saturating_sub(gpu.free_bytes()?);
+        let weights = Claim::new(gpu, Owner::Weights, usize::try_from(weights_bytes).unwrap_or(0));
         let (input, names) = tensors::input(&engine)?;
         // A pair, so that the context goes first, also after an error.
         let mut first = context(&engine, gpu)?;
@@ -99,11 +101,11 @@ impl Runner {
         let mut runner = Self {
             lanes,
             engine,
+            _weights: weights,
             input,
             outputs,
             oldest: 0,
             under_way: 0,
-            weights_bytes,
             replayed: Vec::new(),
             infos,
             gpu: gpu.clone(),
@@ -202,12 +204,6 @@ impl Runner {
     /// Batch sizes that are replayed from a graph.
     pub fn replayed(&self) -> &[usize] {
         &self.replayed
-    }
-
-    /// Device memory that the library took for the engine itself, by what was free before and after: other programs may
-    /// have had a hand in it. Everything else is in the GPU's ledger.
-    pub fn weights_bytes(&self) -> u64 {
-        self.weights_bytes
     }
 
     /// Infers these slots, one to `max_batch`, and hands each frame's outputs to `each`, in order. Waits for the GPU without
