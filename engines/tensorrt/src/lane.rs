@@ -120,11 +120,12 @@ impl Lane {
         slots: &[&SlotTensor],
     ) -> Result<(), TensorRtError> {
         let queued = self.queue(input, outputs, slots);
-        if queued.is_err() {
-            // What was queued before the error still reads the slots.
-            let _ = self.stream.wait();
+        let Err(error) = queued else { return Ok(()) };
+        // What was queued before the error still reads the slots. If the context is lost, that is the reason.
+        match self.stream.wait() {
+            Err(lost) if lost.is_lost() => Err(lost.into()),
+            _ => Err(error),
         }
-        queued
     }
 
     fn queue(

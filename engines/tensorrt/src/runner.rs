@@ -81,6 +81,19 @@ impl Runner {
         plan: &[u8],
         options: LoadOptions,
     ) -> Result<Self, TensorRtError> {
+        Self::try_load(library, gpu, plan, options).map_err(|error| match gpu.free_bytes() {
+            // The library only says that something failed.
+            Err(lost) if lost.is_lost() => lost.into(),
+            _ => error,
+        })
+    }
+
+    fn try_load(
+        library: &Library,
+        gpu: &Gpu,
+        plan: &[u8],
+        options: LoadOptions,
+    ) -> Result<Self, TensorRtError> {
         gpu.make_current()?;
         let free_before = gpu.free_bytes()?;
         let engine = Engine::deserialize(library, plan, options.dla_core)?;

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use watchpost_tensorrt::{Library, TensorRtError};
+use watchpost_tensorrt::{BuildWay, Library, TensorRtError, build_way};
 
 /// Tells the child which library to try.
 const CHILD: &str = "WATCHPOST_TENSORRT_LEAN_CHILD";
@@ -91,5 +91,11 @@ fn the_lean_library_cannot_build_and_says_so() {
     for path in libraries() {
         let Ok(library) = Library::open(&path) else { continue };
         assert!(library.is_lean(), "{}", path.display());
+        let words = match build_way(&library) {
+            Ok(BuildWay::Trtexec { because, .. }) => because,
+            Ok(way) => panic!("{}: {way:?}", path.display()),
+            Err(error) => error.to_string(),
+        };
+        assert!(words.contains("lean runtime"), "{words}");
     }
 }
