@@ -77,12 +77,12 @@ impl Tools {
         let Self { version, lean, parser, trtexec } = self;
         let counted = PARSER_SINCE.iter().find(|since| since.major == version.major);
         let because = match (counted, parser) {
+            _ if lean => format!("TensorRT {version} here is the lean runtime, which has no builder"),
             (Some(since), _) if version < *since => {
                 format!(
                     "the parser's interface of TensorRT {version} is not known here (it is from {since} on)"
                 )
             }
-            _ if lean => format!("TensorRT {version} here is the lean runtime, which has no builder"),
             (_, None) => "there is no libnvonnxparser beside libnvinfer".to_owned(),
             (_, Some(parser)) => return Ok(BuildWay::Builder { parser }),
         };

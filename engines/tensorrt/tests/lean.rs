@@ -69,7 +69,8 @@ fn the_real_library_of_both_majors_is_opened_and_refuses_in_words() {
         let version = path.components().rev().nth(2).expect("a folder of its version");
         let version = version.as_os_str().to_string_lossy().into_owned();
         if version.starts_with("11.0.") || version.starts_with("10.0.") {
-            assert!(text.contains(&format!("GATE {} is TensorRT {version};", path.display())), "{text}");
+            let numbers = version.split('.').take(3).collect::<Vec<_>>().join(".");
+            assert!(text.contains(&format!("GATE {} is TensorRT {numbers};", path.display())), "{text}");
             continue;
         }
         assert!(text.contains(&format!("OPEN {version} lean=true")), "{version}: {text}");
