@@ -64,7 +64,9 @@ impl Row<'_> {
 
     /// Takes one away if it is above zero, and says whether it was: an order for a number of times.
     pub fn take(self) -> bool {
-        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |value| (value > 0).then(|| value - 1)).is_ok()
+        self.0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |value| (value > 0).then(|| value - 1))
+            .is_ok()
     }
 }
 
@@ -168,7 +170,10 @@ impl Ledger {
 
     /// What `name` is now; 0 when nobody has made it.
     pub fn get(&self, name: &str) -> i64 {
-        self.rows().filter(|row| self.name(*row) == name).map(|row| self.value(row).load(Ordering::SeqCst)).sum()
+        self.rows()
+            .filter(|row| self.name(*row) == name)
+            .map(|row| self.value(row).load(Ordering::SeqCst))
+            .sum()
     }
 
     /// Gives an order, or sets a counter back.
@@ -233,7 +238,8 @@ impl Drop for Ledger {
 }
 
 fn read_text(bytes: &[AtomicU8]) -> String {
-    let text: Vec<u8> = bytes.iter().map(|byte| byte.load(Ordering::SeqCst)).take_while(|byte| *byte != 0).collect();
+    let text: Vec<u8> =
+        bytes.iter().map(|byte| byte.load(Ordering::SeqCst)).take_while(|byte| *byte != 0).collect();
     String::from_utf8_lossy(&text).into_owned()
 }
 

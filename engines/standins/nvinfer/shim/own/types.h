@@ -44,7 +44,6 @@ using QuantizationFlags = uint32_t;
 using TacticSources = uint32_t;
 using TempfileControlFlags = uint32_t;
 
-#if STANDIN_MAJOR >= 11
 class InterfaceInfo
 {
 public:
@@ -64,6 +63,21 @@ public:
     virtual ~IVersionedInterface() noexcept = default;
 };
 
+#if STANDIN_MAJOR == 10
+enum class CalibrationAlgoType : int32_t;
+
+class IInt8Calibrator : public IVersionedInterface
+{
+public:
+    virtual int32_t getBatchSize() const noexcept = 0;
+    virtual bool getBatch(void* bindings[], char const* names[], int32_t nbBindings) noexcept = 0;
+    virtual void const* readCalibrationCache(std::size_t& length) noexcept = 0;
+    virtual void writeCalibrationCache(void const* cache, std::size_t length) noexcept = 0;
+    virtual CalibrationAlgoType getAlgorithm() noexcept = 0;
+};
+#endif
+
+#if STANDIN_MAJOR >= 11
 class ILogger : public IVersionedInterface
 #else
 class ILogger
