@@ -3,8 +3,10 @@
 pub mod batch_probe;
 pub mod builtin;
 pub mod cache;
+pub mod calibration;
 pub mod onnxruntime;
 mod select;
+pub mod tensorrt;
 pub mod tensorrt_build;
 mod worker;
 
