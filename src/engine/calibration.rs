@@ -79,7 +79,10 @@ mod tests {
         assert_eq!(pictures.count(), 2);
         let mut tensor = vec![f32::NAN; 48];
         pictures.frame(0, &mut tensor).unwrap();
-        assert!(tensor[..16].iter().all(|&r| r > 240.0) && tensor[16..].iter().all(|&gb| gb < 15.0), "{tensor:?}");
+        assert!(
+            tensor[..16].iter().all(|&r| r > 240.0) && tensor[16..].iter().all(|&gb| gb < 15.0),
+            "{tensor:?}"
+        );
         let error = pictures.frame(1, &mut tensor).unwrap_err();
         assert!(error.contains("none.png") && error.contains("take it out"), "{error}");
     }

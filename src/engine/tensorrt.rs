@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use watchpost_cuda::{Element, Gpu, SlotTensor};
+use watchpost_cuda::{Gpu, SlotTensor};
 use watchpost_tensorrt::{
     BuildOptions, BuildWay, Built, CalibrationFrames, Library, LoadOptions, OutputView, Precision, Runner,
     TensorRtError, build, build_preview, build_way, find,
@@ -70,12 +70,22 @@ impl TensorRt {
     ///
     /// # Errors
     /// [`EngineError::Model`] if it does not take and give what the manifest says, and others.
-    pub fn load(&self, manifest: &Manifest, cached: Cached, precision: PlanPrecision) -> Result<TensorRtEngine, EngineError> {
+    pub fn load(
+        &self,
+        manifest: &Manifest,
+        cached: Cached,
+        precision: PlanPrecision,
+    ) -> Result<TensorRtEngine, EngineError> {
         let runner = Runner::load(&self.library, &self.gpu, &cached.plan, LoadOptions::default())
             .map_err(|error| failure(manifest, &error))?;
         let outputs: Vec<&[usize]> = runner.outputs().iter().map(|output| output.shape.as_slice()).collect();
         check_shapes(manifest, &runner.input().shape, &outputs)?;
-        Ok(TensorRtEngine { runner, gpu: self.gpu.clone(), precision: precision.as_str(), _in_use: cached.in_use })
+        Ok(TensorRtEngine {
+            runner,
+            gpu: self.gpu.clone(),
+            precision: precision.as_str(),
+            _in_use: cached.in_use,
+        })
     }
 }
 
@@ -268,15 +278,9 @@ fn build_failure(error: TensorRtError) -> BuildError {
         TensorRtError::Build(_) | TensorRtError::Unavailable(_) | TensorRtError::OldMinor { .. } => {
             BuildError::Unavailable(words)
         }
-        TensorRtError::Refused { what: "the model", .. } | TensorRtError::Tensor { .. } => BuildError::Input(words),
+        TensorRtError::Refused { what: "the model", .. } | TensorRtError::Tensor { .. } => {
+            BuildError::Input(words)
+        }
         _ => BuildError::Failed(words),
-    }
-}
-
-/// What an engine computes its input in, in words.
-pub fn element_name(element: Element) -> &'static str {
-    match element {
-        Element::F16 => "fp16",
-        Element::F32 => "fp32",
     }
 }
