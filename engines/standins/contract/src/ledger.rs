@@ -53,7 +53,7 @@ impl Row<'_> {
     }
 
     /// Adds `delta`, and returns what it was before.
-    pub fn add(self, delta: i64) -> i64 {
+    pub fn change(self, delta: i64) -> i64 {
         self.0.fetch_add(delta, Ordering::SeqCst)
     }
 
@@ -252,7 +252,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("watchpost-ledger-{}", std::process::id()));
         let test = Ledger::create(&path).unwrap();
         let library = Ledger::open(&path).unwrap();
-        library.row("cuda.live_bytes").add(7);
+        library.row("cuda.live_bytes").change(7);
         library.say("first");
         test.set("order.oom", 1);
         assert_eq!(test.get("cuda.live_bytes"), 7);
