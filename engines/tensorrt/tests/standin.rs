@@ -8,7 +8,7 @@ use std::thread;
 use support::onnx_writer::Dim;
 use support::{Bench, LEN, doubling, doubling_half, on_both, two_outputs};
 use watchpost_cuda::{CudaError, Element, Owner, SlotTensor};
-use watchpost_tensorrt::{LoadOptions, OutputView, Runner, TensorElement, TensorRtError};
+use watchpost_tensorrt::{BuildOptions, LoadOptions, OutputView, Runner, TensorElement, TensorRtError};
 
 const OPEN: Dim = Dim::Open("batch");
 const PLAIN: LoadOptions = LoadOptions { contexts: 1, replay: false, dla_core: None };
@@ -36,7 +36,10 @@ fn every_batch_size_gives_each_frame_its_own_results_plain_and_replayed() {
         let plan = bench.plan(&doubling(OPEN), 5);
         for replay in [false, true] {
             let mut runner = bench.load(&plan, LoadOptions { replay, ..LoadOptions::default() }).unwrap();
-            assert_eq!((runner.input().name.as_str(), &runner.input().shape[..]), ("images", &[1, 3, 4, 8][..]));
+            assert_eq!(
+                (runner.input().name.as_str(), &runner.input().shape[..]),
+                ("images", &[1, 3, 4, 8][..])
+            );
             assert_eq!((runner.outputs()[0].name.as_str(), runner.max_batch()), ("doubled", 5));
             assert_eq!(runner.slot_element(), Element::F32);
             assert_eq!(runner.replayed(), if replay { &[1, 2, 4, 5][..] } else { &[] });
@@ -56,9 +59,13 @@ fn every_batch_size_gives_each_frame_its_own_results_plain_and_replayed() {
 #[test]
 fn a_fixed_batch_is_filled_up_and_gives_only_the_frames_that_were_asked_for() {
     on_both(|bench| {
-        let plan = bench.plan(&doubling(Dim::N(4)), 4);
+        // What is built for DLA has one batch size.
+        bench.configure("nvinfer.dla_cores=1");
+        let options = BuildOptions { max_batch: Some(4), dla_core: Some(0), ..BuildOptions::default() };
+        let plan = bench.build(&doubling_half(OPEN).encode(), &options).unwrap();
         for replay in [false, true] {
-            let mut runner = bench.load(&plan, LoadOptions { replay, ..LoadOptions::default() }).unwrap();
+            let options = LoadOptions { replay, dla_core: Some(0), ..LoadOptions::default() };
+            let mut runner = bench.load(&plan, options).unwrap();
             assert_eq!((runner.min_batch(), runner.max_batch()), (4, 4));
             let slots = bench.slots(&runner, 4);
             for count in 1..=4 {
@@ -84,7 +91,10 @@ fn halves_and_integers_come_out_as_f32() {
         let plan = bench.plan(&two_outputs(OPEN), 2);
         let mut runner = bench.load(&plan, LoadOptions::default()).unwrap();
         let infos = runner.outputs();
-        assert_eq!((infos.len(), infos[1].element, &infos[1].shape[..]), (2, TensorElement::I64, &[1, 4, 8][..]));
+        assert_eq!(
+            (infos.len(), infos[1].element, &infos[1].shape[..]),
+            (2, TensorElement::I64, &[1, 4, 8][..])
+        );
         let slots = bench.slots(&runner, 2);
         let mut frames = 0;
         runner
@@ -172,7 +182,8 @@ fn nothing_is_left_after_many_engines_also_when_they_go_on_other_threads() {
     on_both(|bench| {
         let plan = bench.plan(&doubling(OPEN), 3);
         for _ in 0..40 {
-            let mut runner = bench.load(&plan, LoadOptions { contexts: 2, ..LoadOptions::default() }).unwrap();
+            let mut runner =
+                bench.load(&plan, LoadOptions { contexts: 2, ..LoadOptions::default() }).unwrap();
             let slots = bench.slots(&runner, 3);
             let values = thread::scope(|scope| {
                 let work = || {
@@ -192,19 +203,23 @@ fn nothing_is_left_after_many_engines_also_when_they_go_on_other_threads() {
 fn a_real_model_gives_what_the_built_in_engine_gives() {
     let model = include_bytes!("../../models/demo.onnx");
     on_both(|bench| {
-        let plan = bench.build(model, &watchpost_tensorrt::BuildOptions::default()).unwrap();
+        let plan = bench.build(model, &BuildOptions::default()).unwrap();
         let mut runner = bench.load(&plan, LoadOptions::default()).unwrap();
         let values: Vec<f32> = (0..runner.input().len()).map(|index| (index % 251) as f32).collect();
         let slot = real_slot(bench, &runner, &values);
         let mut got = Vec::new();
         runner
-            .infer(&[&slot], &mut |_, outputs| got = outputs.iter().map(|output| output.data.to_vec()).collect())
+            .infer(&[&slot], &mut |_, outputs| {
+                got = outputs.iter().map(|output| output.data.to_vec()).collect()
+            })
             .unwrap();
         let options = watchpost_builtin::LoadOptions { threads: 1, input_size: None };
         let mut expected = Vec::new();
         watchpost_builtin::Model::from_bytes(model, options)
             .unwrap()
-            .run(&values, &mut |outputs| expected = outputs.iter().map(|output| output.data.to_vec()).collect())
+            .run(&values, &mut |outputs| {
+                expected = outputs.iter().map(|output| output.data.to_vec()).collect()
+            })
             .unwrap();
         assert!(got.iter().map(Vec::len).sum::<usize>() > 100);
         assert_eq!(got, expected);

@@ -122,7 +122,8 @@ impl Bench {
         let name = CString::new(name).expect("no zero");
         // SAFETY: as in `configure`.
         unsafe {
-            let count = self.infer.get::<unsafe extern "C" fn(*const c_char) -> i64>(b"standin_nvinfer_count\0");
+            let count =
+                self.infer.get::<unsafe extern "C" fn(*const c_char) -> i64>(b"standin_nvinfer_count\0");
             count.expect("a stand-in")(name.as_ptr())
         }
     }
@@ -159,24 +160,21 @@ impl Bench {
         Runner::load(&self.library, &self.gpu, plan, options)
     }
 
-    /// Slots with a value each: frame `index` holds `index + 1`, and its first value is ten times that.
+    /// Slots with a value each, from 1 on: see [`Bench::slot`].
     pub fn slots(&self, runner: &Runner, count: usize) -> Vec<SlotTensor> {
         (0..count).map(|index| self.slot(runner, index as f32 + 1.0)).collect()
     }
 
+    /// A slot that ends with `value` and begins with ten times that; the first channel is the largest everywhere.
     pub fn slot(&self, runner: &Runner, value: f32) -> SlotTensor {
-        let recipe = Recipe {
-            width: SIZE.0,
-            height: SIZE.1,
-            pad: 0.0,
-            scale: [1.0; 3],
-            offset: [0.0; 3],
-            bgr: false,
-        };
+        let recipe =
+            Recipe { width: SIZE.0, height: SIZE.1, pad: 0.0, scale: [1.0; 3], offset: [0.0; 3], bgr: false };
         let mut letterboxer = Letterboxer::new(&self.gpu, recipe).expect("a letterboxer");
         let mut slot = SlotTensor::new(&self.gpu, runner.slot_element(), LEN).expect("a slot");
         let staging = letterboxer.staging().expect("staging");
-        staging.fill(value);
+        for (channel, values) in staging.chunks_exact_mut(LEN / 3).enumerate() {
+            values.fill(value + (2 - channel) as f32);
+        }
         staging[0] = 10.0 * value;
         letterboxer.upload(&mut slot).expect("an upload");
         slot
@@ -205,7 +203,11 @@ pub fn doubling_half(batch: Dim) -> Onnx {
 /// Two outputs: the input doubled, and where along the channels the largest value is, in 64-bit integers.
 pub fn two_outputs(batch: Dim) -> Onnx {
     let mut onnx = doubling(batch);
-    onnx.outputs.push(tensor("channel", onnx_writer::I64, &[batch, Dim::N(SIZE.1.into()), Dim::N(SIZE.0.into())]));
+    onnx.outputs.push(tensor(
+        "channel",
+        onnx_writer::I64,
+        &[batch, Dim::N(SIZE.1.into()), Dim::N(SIZE.0.into())],
+    ));
     let attributes = [onnx_writer::int_attribute("axis", 1), onnx_writer::int_attribute("keepdims", 0)];
     onnx.nodes.push(onnx_writer::node_with("ArgMax", &["doubled"], &["channel"], &attributes));
     onnx
