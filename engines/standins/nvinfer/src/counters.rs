@@ -44,7 +44,7 @@ pub mod names {
 
 /// Adds to a number.
 pub fn add(name: &str, delta: i64) {
-    LEDGER.row(name).add(delta);
+    LEDGER.row(name).change(delta);
 }
 
 /// A number as it is now.
