@@ -2,14 +2,14 @@
 
 mod support;
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use support::onnx_writer::Dim;
-use support::{Bench, MAJORS, alone, built, configure, doubling, folder, on_both, raw};
+use support::{Bench, MAJORS, alone, configure, doubling, folder, on_both, raw};
 use tempfile::TempDir;
 use watchpost_cuda::{CudaError, SlotTensor};
+use watchpost_standins::without_of;
 use watchpost_tensorrt::{Library, LoadOptions, Runner, TensorRtError, Version};
 
 const OPEN: Dim = Dim::Open("batch");
@@ -43,16 +43,11 @@ fn a_version_that_is_not_known_is_refused_by_its_name_and_nothing_of_it_is_calle
     });
 }
 
-/// The library with a symbol that begins with another letter.
+/// The libraries, one of them without a symbol.
 fn without(major: u32, symbol: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let mut bytes = fs::read(built(&format!("nvinfer{major}"))).unwrap();
-    let wanted = [b"\0", symbol.as_bytes(), b"\0"].concat();
-    let places: Vec<usize> =
-        bytes.windows(wanted.len()).enumerate().filter(|(_, w)| *w == wanted).map(|(at, _)| at + 1).collect();
-    assert!(!places.is_empty(), "{symbol} is not there in the first place");
-    places.iter().for_each(|&at| bytes[at] = b'X');
-    fs::write(folder.path().join(format!("libnvinfer.so.{major}")), bytes).unwrap();
+    let library = format!("libnvinfer.so.{major}");
+    without_of(&watchpost_standins::tensorrt(major), &library, symbol, folder.path()).unwrap();
     folder
 }
 
