@@ -221,7 +221,8 @@ impl TensorRt {
     }
 
     pub fn create_parser(&self, network: &Object) -> Object<'_> {
-        let version = i32::try_from(self.major * 10_000).expect("small");
+        // NV_ONNX_PARSER_VERSION, as the headers pass it.
+        let version = 100;
         // SAFETY: the function's type.
         let raw = unsafe {
             let create: unsafe extern "C" fn(Raw, Raw, i32) -> Raw =
