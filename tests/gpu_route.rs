@@ -125,7 +125,11 @@ fn auto_serves_on_the_cpu_until_its_engine_is_built_and_the_swap_loses_no_record
             let switch = of_camera.iter().position(|r| is_on(r, "tensorrt")).expect("it took over");
             assert!(switch > 5, "the CPU served meanwhile");
             assert!(of_camera[switch..].iter().all(|r| is_on(r, "tensorrt")));
-            assert!(of_camera.iter().all(|r| r["dropped_since_last"] == 0), "no frame was lost");
+            let story: Vec<_> = of_camera
+                .iter()
+                .map(|r| format!("{}{}-{}", r["seq"], &r["model"]["backend"].as_str().unwrap_or("")[..1], r["latency_ms"]))
+                .collect();
+            assert!(of_camera.iter().all(|r| r["dropped_since_last"] == 0), "a frame was lost: {story:?}");
             assert!(of_camera.iter().all(|r| r["generation"] == 1));
             let seen =
                 of_camera[switch..].iter().filter(|r| r["objects"].as_array().is_some_and(|o| !o.is_empty()));
