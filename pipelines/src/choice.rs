@@ -4,7 +4,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use crate::gst_cuda::{GpuContext, has_nvcuvid};
-use crate::spec::{DecoderChoice, Spec};
+use crate::spec::DecoderChoice;
 use crate::table::{Codec, Decoder, Route, package_of};
 
 /// The plug-in whose decoders give CUDA memory. A Jetson has elements of the same names in other plug-ins.
@@ -104,7 +104,10 @@ fn try_one(element: &str, route: Route, offer: &Offer<'_>) -> Result<String, Str
                 return Ok(element);
             }
             Err(if offer.has_nvcuvid {
-                format!("{element} is not offered: this GPU does not decode the codec, or {}", package(NVCODEC))
+                format!(
+                    "{element} is not offered: this GPU does not decode the codec, or {}",
+                    package(NVCODEC)
+                )
             } else {
                 "libnvcuvid.so.1 is not here: install the driver's decode library (in a container set \
                  NVIDIA_DRIVER_CAPABILITIES to include video)"
@@ -126,14 +129,14 @@ fn on_gpu(element: &str, gpu_index: u32) -> String {
     }
 }
 
-/// What this box offers to `spec`.
+/// What this box offers to who wishes for `wish`.
 pub(crate) fn with_offer<T>(
-    spec: &Spec,
+    wish: &DecoderChoice,
     gpu: Result<&GpuContext, &str>,
     look: impl FnOnce(&Offer<'_>) -> T,
 ) -> T {
     let cuda = gpu.map(GpuContext::index).map_err(str::to_owned);
-    let wants_cuda = cuda.is_ok() && !matches!(spec.decoder, DecoderChoice::Software);
+    let wants_cuda = cuda.is_ok() && *wish != DecoderChoice::Software;
     if wants_cuda {
         load_nvcodec();
     }
@@ -186,7 +189,8 @@ mod tests {
         choose(codec(name), wish, &offer)
     }
 
-    const DESKTOP: &[(&str, &str)] = &[("nvh264dec", "nvcodec"), ("vah264dec", "va"), ("avdec_h264", "libav")];
+    const DESKTOP: &[(&str, &str)] =
+        &[("nvh264dec", "nvcodec"), ("vah264dec", "va"), ("avdec_h264", "libav")];
     const JETSON: &[(&str, &str)] = &[
         ("nvv4l2decoder", "nvvideo4linux2"),
         ("nvvidconv", "nvvidconv"),
@@ -218,7 +222,8 @@ mod tests {
         assert_eq!((chosen.element.as_str(), chosen.route), ("nvv4l2decoder", Route::Jetson));
         let jpeg = ask("JPEG", &DecoderChoice::Auto, JETSON, Ok(0)).unwrap();
         assert_eq!(jpeg.element, "jpegdec");
-        let without_converter: Vec<_> = JETSON.iter().copied().filter(|(name, _)| *name != "nvvidconv").collect();
+        let without_converter: Vec<_> =
+            JETSON.iter().copied().filter(|(name, _)| *name != "nvvidconv").collect();
         let chosen = ask("H.264", &DecoderChoice::Auto, &without_converter, Err("no")).unwrap();
         assert_eq!(chosen.element, "avdec_h264");
     }

@@ -1,13 +1,12 @@
 //! A buffer of CUDA memory, mapped for the GPU.
 
-use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use gstreamer as gst;
 use gstreamer::glib;
 use gstreamer_video as gst_video;
-use watchpost_cuda::{DeviceLayout, DevicePicture, DevicePlane};
+use watchpost_cuda::{DeviceLayout, DevicePicture, DevicePlane, RawStream};
 use watchpost_picture::{Matrix, Range};
 
 use crate::frame::PixelFormat;
@@ -16,11 +15,15 @@ use crate::gst_cuda::GpuContext;
 /// `GST_MAP_CUDA`: the address in device memory is wanted, and no copy in system memory.
 const MAP_CUDA: gst::ffi::GstMapFlags = gst::ffi::GST_MAP_FLAG_LAST << 1;
 
+/// What the kernel reads.
+const FORMATS: [gst_video::VideoFormat; 3] =
+    [gst_video::VideoFormat::Nv12, gst_video::VideoFormat::P01010le, gst_video::VideoFormat::I420];
+
 /// A mapped buffer. Dropping it gives the buffer back to the decoder.
 pub(crate) struct DeviceFrame {
     frame: gst_video::ffi::GstVideoFrame,
     /// What was written to the memory is complete once this stream is; `None`: it is complete.
-    ready: Option<*mut c_void>,
+    ready: Option<RawStream>,
     /// Dropped last: the buffer's memory lies in its CUDA context.
     _gpu: Arc<GpuContext>,
 }
@@ -39,6 +42,12 @@ impl DeviceFrame {
         info: &gst_video::VideoInfo,
         gpu: &Arc<GpuContext>,
     ) -> Result<Self, String> {
+        if !FORMATS.contains(&info.format()) {
+            return Err(format!(
+                "a frame on the GPU has the format {}, which nothing here reads",
+                info.format()
+            ));
+        }
         if buffer.n_memory() != 1 {
             return Err(format!("a frame on the GPU lies in {} pieces", buffer.n_memory()));
         }
@@ -62,8 +71,73 @@ impl DeviceFrame {
             }
             frame.assume_init()
         };
+        // Unmapped by its drop, also if the check fails.
         let mapped = Self { frame, ready, _gpu: gpu.clone() };
-        mapped.check()?;
+        mapped.check(info.format_info())?;
         Ok(mapped)
+    }
+
+    pub(crate) fn width(&self) -> u32 {
+        u32::try_from(self.frame.info.width).unwrap_or_default()
+    }
+
+    pub(crate) fn height(&self) -> u32 {
+        u32::try_from(self.frame.info.height).unwrap_or_default()
+    }
+
+    /// Sees that all rows of every plane lie within the memory that was mapped.
+    fn check(&self, format: gst_video::VideoFormatInfo) -> Result<(), String> {
+        let start = self.frame.map[0].data as usize;
+        let end = start + self.frame.map[0].size;
+        for plane in 0..format.n_planes() {
+            let DevicePlane { address, stride_bytes } = self.plane(plane as usize);
+            // The first component of a plane has its width and height.
+            let component =
+                (0..format.n_components()).find(|&c| format.plane()[c as usize] == plane).unwrap_or(0);
+            let rows = format.scale_height(component as u8, self.height()) as usize;
+            let pixel_bytes = format.pixel_stride()[component as usize].unsigned_abs() as usize;
+            let row_bytes = format.scale_width(component as u8, self.width()) as usize * pixel_bytes;
+            let first = address as usize;
+            let last =
+                rows.checked_sub(1).and_then(|rows| first.checked_add(rows.checked_mul(stride_bytes)?));
+            let fits = last.and_then(|last| last.checked_add(row_bytes)).is_some_and(|last| last <= end);
+            if !fits || first < start || stride_bytes < row_bytes {
+                return Err(format!(
+                    "plane {plane} of a frame on the GPU does not lie in its memory: {rows} rows of {row_bytes} \
+                     bytes, {stride_bytes} apart"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn plane(&self, index: usize) -> DevicePlane {
+        DevicePlane {
+            address: self.frame.data[index] as u64,
+            // One that is negative is refused by `check`.
+            stride_bytes: usize::try_from(self.frame.info.stride[index]).unwrap_or_default(),
+        }
+    }
+
+    /// The picture; `format` is what the sink takes of CUDA memory.
+    pub(crate) fn picture(&self, format: PixelFormat, matrix: Matrix, range: Range) -> DevicePicture<'_> {
+        let plane = |index| self.plane(index);
+        let layout = match format {
+            PixelFormat::I420 => DeviceLayout::I420 { y: plane(0), u: plane(1), v: plane(2) },
+            PixelFormat::P010 => DeviceLayout::P010 { y: plane(0), uv: plane(1) },
+            // `map` lets no other format through.
+            _ => DeviceLayout::Nv12 { y: plane(0), uv: plane(1) },
+        };
+        // SAFETY: the planes lie in device memory of the GPU's primary context (`GpuContext::owns`), with all
+        // their rows (`check`). The buffer is mapped for reading and held as long as `self` is borrowed: no
+        // element writes to a buffer that others hold. `ready` is a stream that the memory holds a reference to.
+        unsafe { DevicePicture::new(self.width(), self.height(), layout, matrix, range, self.ready) }
+    }
+}
+
+impl Drop for DeviceFrame {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `map`, unmapped once; this releases its reference to the buffer, too.
+        unsafe { gst_video::ffi::gst_video_frame_unmap(&raw mut self.frame) };
     }
 }

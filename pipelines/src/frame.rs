@@ -78,6 +78,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) gpu: Option<&'a Arc<GpuContext>>,
     /// The stream is JPEG, and its decoder does not say what that means for the colours.
     pub(crate) is_jfif: bool,
+    /// Why the CPU decodes although a GPU could be used.
+    pub(crate) why_not_hardware: Option<&'a str>,
 }
 
 /// A decoded picture. It keeps the decoder's buffer until it is dropped: drop it soon, a hardware decoder has
@@ -95,7 +97,10 @@ pub struct Frame {
 }
 
 /// A buffer, mapped where its memory is.
-#[allow(clippy::large_enum_variant, reason = "both are about as large; a box would be an allocation per frame")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "both are about as large; a box would be an allocation per frame"
+)]
 enum Mapped {
     Host(gst_video::VideoFrame<gst_video::video_frame::Readable>),
     Device(DeviceFrame),

@@ -16,14 +16,15 @@ use gstreamer as gst;
 use gstreamer::glib;
 use gstreamer::glib::translate::from_glib_full;
 use libloading::Library;
-use watchpost_cuda::Gpu;
+use watchpost_cuda::{Gpu, RawStream};
 
 const LIBGSTCUDA: &str = "libgstcuda-1.0.so.0";
 
 /// `gst_cuda_load_library`: loads libcuda for the library's own use; every other call needs that.
 type LoadLibrary = unsafe extern "C" fn() -> glib::ffi::gboolean;
 /// `gst_cuda_context_new_wrapped`: a `GstCudaContext` that owns nothing of the `CUcontext`; NULL on failure.
-type NewWrapped = unsafe extern "C" fn(context: *mut c_void, device: c_int) -> *mut glib::gobject_ffi::GObject;
+type NewWrapped =
+    unsafe extern "C" fn(context: *mut c_void, device: c_int) -> *mut glib::gobject_ffi::GObject;
 /// `gst_context_new_cuda_context`: a `GstContext` that holds a reference to the `GstCudaContext`.
 type NewGstContext = unsafe extern "C" fn(*mut glib::gobject_ffi::GObject) -> *mut gst::ffi::GstContext;
 /// `gst_cuda_context_get_handle`: the `CUcontext`.
@@ -180,13 +181,13 @@ impl GpuContext {
 
     /// The stream on which `memory`, which this context owns, may still be written to; NULL is the default
     /// stream. `None`: whoever wrote to it has waited (GStreamer 1.22).
-    pub(crate) fn stream_of(&self, memory: &gst::MemoryRef) -> Option<*mut c_void> {
+    pub(crate) fn stream_of(&self, memory: &gst::MemoryRef) -> Option<RawStream> {
         let (get_stream, stream_handle) = self.library.streams?;
         // SAFETY: the memory is a GstCudaMemory; it holds the stream for as long as it lives. The handle of no
         // stream is NULL.
         unsafe {
             let stream = get_stream(memory.as_ptr().cast_mut());
-            Some(if stream.is_null() { std::ptr::null_mut() } else { stream_handle(stream) })
+            Some(RawStream(if stream.is_null() { std::ptr::null_mut() } else { stream_handle(stream) }))
         }
     }
 }
@@ -198,7 +199,7 @@ impl fmt::Debug for GpuContext {
 }
 
 fn handle(gpu: &Gpu) -> *mut c_void {
-    gpu.context().as_ptr().cast()
+    gpu.context().0
 }
 
 /// Whether the driver's library for decoding, which the plug-in nvcodec loads, can be loaded.

@@ -138,12 +138,7 @@ pub(crate) const CODECS: &[Codec] = &[
         depayloader: Some("rtpjpegdepay"),
         caps: "image/jpeg",
         parser: Some("jpegparse"),
-        decoders: &[
-            nvcodec("nvjpegdec"),
-            other("vajpegdec"),
-            software("jpegdec"),
-            software("avdec_mjpeg"),
-        ],
+        decoders: &[nvcodec("nvjpegdec"), other("vajpegdec"), software("jpegdec"), software("avdec_mjpeg")],
     },
     Codec {
         name: "AV1",

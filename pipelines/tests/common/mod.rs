@@ -232,7 +232,8 @@ impl Receiver for Recorder {
 
 pub fn seen(frame: &Frame) -> Seen {
     use watchpost_pipelines::Layout;
-    let (Layout::Planar { y, .. } | Layout::Nv12 { y, .. } | Layout::Gray { y }) = frame.picture().layout;
+    let (Layout::Planar { y, .. } | Layout::Nv12 { y, .. } | Layout::Gray { y }) =
+        frame.picture().expect("in system memory").layout;
     let (width, height) = (frame.width() as usize, frame.height() as usize);
     let sum: u64 = (0..height)
         .flat_map(|row| &y.data[row * y.stride_bytes..row * y.stride_bytes + width])
