@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use watchpost::engine::{Engine, EngineError, TensorView};
+use watchpost::frame::SlotMemory;
 use watchpost::metrics::Outcome;
 use watchpost::source::{Fault, Opening, Receiver, Source};
 use watchpost::supervisor::{Parts, Supervisor, Verdict};
@@ -138,7 +139,7 @@ impl Engine for Broken {
 
     fn infer(
         &mut self,
-        inputs: &[&[f32]],
+        inputs: &[&SlotMemory],
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), EngineError> {
         self.frames += 1;
@@ -158,7 +159,7 @@ fn a_broken_engine_ends_the_process_in_order() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut parts = parts(2, Vec::new(), folder.path());
         let sound = fakes::FakeEngine::new(Duration::ZERO, || {});
-        parts.engine = Box::new(Broken { sound, frames: 0, panics });
+        parts.detector.engine = Box::new(Broken { sound, frames: 0, panics });
         let supervisor = Supervisor::start(parts).expect("starts");
         let registry = supervisor.registry();
         let verdict = supervisor.run();

@@ -10,7 +10,7 @@ use super::{Failure, exit};
 use crate::config::{CameraOptions, Config, Demands, Locator};
 use crate::publish::PublishError;
 use crate::source::{GstSource, SceneSource, Source};
-use crate::supervisor::{Control, Parts, StartError, Supervisor, Verdict};
+use crate::supervisor::{Control, Detector, Parts, StartError, Supervisor, Verdict};
 
 /// Arguments of `watchpost run`.
 #[derive(Debug, clap::Args)]
@@ -53,11 +53,14 @@ pub(super) fn parts(config: Config, model: LoadedModel) -> Parts {
     Parts {
         config,
         sources,
-        engine,
-        tag,
-        input: manifest.input,
-        head: manifest.head,
-        labels: manifest.labels,
+        detector: Detector {
+            engine,
+            tag,
+            input: manifest.input,
+            head: manifest.head,
+            labels: manifest.labels,
+        },
+        upgrade: None,
     }
 }
 
@@ -78,7 +81,7 @@ pub(super) fn start_failure(error: StartError) -> Failure {
             PublishError::SocketInUse { .. } | PublishError::PortInUse { .. } | PublishError::Setup { .. },
         ) => exit::UNAVAILABLE,
         StartError::Publish(_) => exit::CONFIG,
-        StartError::System { .. } => exit::TRY_AGAIN,
+        StartError::System { .. } | StartError::Slots(_) => exit::TRY_AGAIN,
     };
     Failure::new(code, error.to_string())
 }

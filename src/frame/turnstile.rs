@@ -49,6 +49,12 @@ impl Line {
         }
     }
 
+    /// Another engine takes over, which takes `batch` frames at a time. How long it needs is not known yet.
+    pub fn set_batch(&mut self, batch: usize) {
+        self.batch = batch;
+        self.expected = None;
+    }
+
     /// Camera `index` has a frame and a free slot.
     pub fn ask(&mut self, index: usize, now: Instant) -> Answer {
         let place = match self.waiting.iter().position(|&w| w == index) {
@@ -123,6 +129,13 @@ impl Turnstile {
     /// One doorbell per camera.
     pub fn new(batch: usize, wakes: Vec<Wake>) -> Arc<Self> {
         Arc::new(Self { line: Mutex::new(Line::new(batch, wakes.len())), wakes })
+    }
+
+    /// Another engine takes over; those who wait learn what it lets in.
+    pub fn set_batch(&self, batch: usize) {
+        let mut line = self.lock();
+        line.set_batch(batch);
+        self.wake_next(&line);
     }
 
     /// Asks for camera `index`; the ticket is the admission.

@@ -17,6 +17,8 @@ mod notify;
 mod opening;
 mod results;
 mod start;
+mod station;
+mod takeover;
 mod watchdog;
 mod watched;
 
@@ -26,11 +28,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use watchpost_cuda::Gpu;
 
 use crate::camera::Input;
 use crate::clock;
-use crate::config::MemoryOptions;
-use crate::engine::{EngineError, Pulse};
+use crate::config::Config;
+use crate::engine::{EngineError, Pulse, Station};
 use crate::metrics::{Registry, process_usage};
 use crate::source::Fault;
 use notify::Notify;
@@ -39,7 +42,8 @@ use watched::{House, Watched};
 
 pub use debug::DebugState;
 pub use results::ModelTag;
-pub use start::{CANDIDATES_MAX, Parts, StartError};
+pub use start::{Parts, StartError};
+pub use station::{CANDIDATES_MAX, Detector, Upgrade};
 
 /// The watchdog looks this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -73,6 +77,8 @@ pub enum Message {
     },
     /// The engine's thread is done: in order, by its error, or (`Err(None)`) by a panic.
     EngineEnded(Result<(), Option<EngineError>>),
+    /// Another engine can take over, or there will be none.
+    EngineReady(Result<Box<Detector>, EngineError>),
     /// An output closed by itself.
     OutputClosed,
     /// Come to rest; the text goes to the log.
@@ -129,9 +135,14 @@ pub struct Supervisor {
     registry: Arc<Registry>,
     pulse: Arc<Pulse>,
     engine: Option<JoinHandle<()>>,
+    /// To the engine's thread.
+    stations: Sender<Station>,
+    /// Counts the engines.
+    epoch: u64,
+    /// What the engine computes on, if it is one.
+    gpu: Option<Gpu>,
     debug_socket: Option<debug_socket::DebugSocket>,
-    memory: MemoryOptions,
-    max_wedged: usize,
+    config: Config,
     soft_limit_exceeded: bool,
     notify: Notify,
     verdict: Option<Verdict>,
@@ -194,6 +205,7 @@ impl Supervisor {
                 self.cameras[index].closed(generation, now, &self.house);
             }
             Message::EngineEnded(result) => self.engine_ended(result),
+            Message::EngineReady(built) => self.engine_ready(built),
             Message::OutputClosed => self.look_after_outputs(),
             Message::Stop(why) => {
                 tracing::info!("stopping: {why}");
@@ -209,6 +221,7 @@ impl Supervisor {
     fn engine_ended(&mut self, result: Result<(), Option<EngineError>>) {
         let verdict = match result {
             Ok(()) => return,
+            Err(Some(error)) if error.is_final() => Verdict::TryAgain(error.to_string()),
             Err(Some(error)) => Verdict::TryAgain(format!("the engine failed too often in a row: {error}")),
             Err(None) => Verdict::Internal("the engine's thread panicked".to_owned()),
         };
@@ -250,14 +263,17 @@ impl Supervisor {
             inference_running_for: self.pulse.busy_for(now),
             wedged_count: self.cameras.iter().map(Watched::wedged_count).sum(),
             rss_bytes: process_usage().rss_bytes,
+            gpu_lost: self.gpu.as_ref().and_then(Gpu::lost).map(|error| error.to_string()),
         };
+        let gpu_bytes = self.gpu.as_ref().map_or(0, |gpu| gpu.ledger().device_bytes());
+        self.registry.handles.gpu_bytes.store(gpu_bytes, Ordering::Relaxed);
         let tolerances = Tolerances {
             inference_timeout: INFERENCE_TIMEOUT,
-            max_wedged: self.max_wedged,
-            hard_limit_bytes: self.memory.hard_limit_bytes,
+            max_wedged: self.config.supervisor.max_wedged,
+            hard_limit_bytes: self.config.memory.hard_limit_bytes,
         };
         self.watch_soft_limit(vitals.rss_bytes);
-        match watchdog::examine(vitals, tolerances) {
+        match watchdog::examine(&vitals, tolerances) {
             Some(finding) => {
                 self.notify.broken(&finding.to_string());
                 self.verdict.get_or_insert(Verdict::TryAgain(finding.to_string()));
@@ -272,7 +288,7 @@ impl Supervisor {
 
     /// Says once when memory rises above the soft limit, and once when it has fallen below again.
     fn watch_soft_limit(&mut self, rss_bytes: u64) {
-        let Some(limit) = self.memory.soft_limit_bytes else { return };
+        let Some(limit) = self.config.memory.soft_limit_bytes else { return };
         let exceeded = rss_bytes > limit;
         if exceeded != self.soft_limit_exceeded {
             self.soft_limit_exceeded = exceeded;

@@ -10,8 +10,7 @@ use super::opening::{Opening, Running};
 use crate::camera::{Action, Announcement, BackoffOptions, Input, Limits, Machine, Reason, State};
 use crate::clock;
 use crate::config::{CameraOptions, SupervisorOptions};
-use crate::frame::{Bench, Feed, FreezeWatch, Letterbox, Turnstile, Work};
-use crate::model::InputRecipe;
+use crate::frame::{Bench, Feed, FreezeWatch, Preprocessor, Turnstile, Work};
 use crate::publish::{CameraState, Publisher};
 use crate::source::{Fault, Source};
 
@@ -45,7 +44,7 @@ impl Watched {
         options: CameraOptions,
         source: Arc<dyn Source>,
         feed: Arc<Feed>,
-        input: &InputRecipe,
+        preprocessor: Preprocessor,
         supervisor: &SupervisorOptions,
     ) -> Self {
         let limits = Limits {
@@ -59,8 +58,7 @@ impl Watched {
         let seed = options.name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        let bench =
-            Bench { letterbox: Letterbox::new(input), freeze: options.freeze_timeout.map(FreezeWatch::new) };
+        let bench = Bench { preprocessor, freeze: options.freeze_timeout.map(FreezeWatch::new) };
         Self {
             options: Arc::new(options),
             feed,
