@@ -90,9 +90,13 @@ fn try_one(element: &str, route: Route, offer: &Offer<'_>) -> Result<String, Str
     let installed = |element: &str| (offer.plugin_of)(element);
     let absent = |element: &str| format!("{element} is not installed (package {})", package_of(element));
     match route {
-        Route::Software | Route::Other => {
-            installed(element).map(|_| element.to_owned()).ok_or_else(|| absent(element))
-        }
+        Route::Software => installed(element).map(|_| element.to_owned()).ok_or_else(|| absent(element)),
+        Route::Other => installed(element).map(|_| element.to_owned()).ok_or_else(|| {
+            format!(
+                "{element} is not here: no device for it, or the package {} is missing",
+                package_of(element)
+            )
+        }),
         Route::Jetson => {
             installed(element).ok_or_else(|| format!("{element} is not here: this is no Jetson"))?;
             installed(JETSON_CONVERTER).ok_or_else(|| absent(JETSON_CONVERTER))?;

@@ -102,10 +102,9 @@ fn decoding() -> Result<(DecoderPlan, Option<String>), InitError> {
     let why_not = gpu.as_ref().map_or_else(|why| Some(why.clone()), |gpu| GpuContext::of(gpu).err());
     let any = SourceKind::File { path: PathBuf::new() };
     let mut plan = plan(&Spec { gpu: gpu.ok(), ..Spec::new(any) })?;
-    if let Some(why) = &why_not {
-        // The plan knows only that it was given no GPU.
-        let said = plan.codecs.iter_mut().filter_map(|codec| codec.why.as_mut());
-        said.filter(|said| *said == NO_GPU).for_each(|said| said.clone_from(why));
+    // The plan knows only that it was given no GPU; why is said once.
+    for codec in &mut plan.codecs {
+        codec.why = codec.why.take().filter(|why| why != NO_GPU);
     }
     Ok((plan, why_not))
 }

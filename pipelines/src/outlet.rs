@@ -63,6 +63,17 @@ pub enum Memory {
     Cuda,
 }
 
+impl Memory {
+    /// A stable name for reports: `"system"`, `"cuda"`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Cuda => "cuda",
+        }
+    }
+}
+
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
