@@ -1,0 +1,8 @@
+//! Gives the shared library the name under which everyone looks for the driver.
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libcuda.so.1");
+    // Its streams are threads: the code must stay mapped when the last user closes the library.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+}
