@@ -10,6 +10,7 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
 use crate::census::Ticket;
+use crate::choice::load_nvcodec;
 use crate::core::Core;
 use crate::explain::{Target, failure, missing_element};
 use crate::failure::{Failure, FailureClass, StartError};
@@ -100,7 +101,7 @@ pub(crate) fn build(
 /// The CUDA context that frames may be in, or why they may be in none.
 pub(crate) fn gpu_context(spec: &Spec) -> Result<Arc<GpuContext>, String> {
     match &spec.gpu {
-        Some(gpu) => GpuContext::of(gpu),
+        Some(gpu) => GpuContext::of(gpu).inspect(|_| load_nvcodec()),
         None => Err(NO_GPU.to_owned()),
     }
 }

@@ -141,9 +141,6 @@ pub(crate) fn with_offer<T>(
 ) -> T {
     let cuda = gpu.map(GpuContext::index).map_err(str::to_owned);
     let wants_cuda = cuda.is_ok() && *wish != DecoderChoice::Software;
-    if wants_cuda {
-        load_nvcodec();
-    }
     look(&Offer { plugin_of: &plugin_of, cuda, has_nvcuvid: wants_cuda && has_nvcuvid() })
 }
 
@@ -155,8 +152,9 @@ fn plugin_of(element: &str) -> Option<String> {
 }
 
 /// A registry that was written before the driver was installed says that nvcodec has no elements, and is
-/// believed as long as the plug-in's file stays the same. Loading it looks again.
-fn load_nvcodec() {
+/// believed as long as the plug-in's file stays the same. Loading it looks again. (It also makes a context of its
+/// own on every GPU, for a moment, which is why it is not done without need.)
+pub(crate) fn load_nvcodec() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         let plugin = gst::Registry::get().find_plugin(NVCODEC);
