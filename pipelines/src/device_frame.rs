@@ -73,7 +73,7 @@ impl DeviceFrame {
         };
         // Unmapped by its drop, also if the check fails.
         let mapped = Self { frame, ready, _gpu: gpu.clone() };
-        mapped.check(info.format_info())?;
+        mapped.check(info)?;
         Ok(mapped)
     }
 
@@ -86,29 +86,11 @@ impl DeviceFrame {
     }
 
     /// Sees that all rows of every plane lie within the memory that was mapped.
-    fn check(&self, format: gst_video::VideoFormatInfo) -> Result<(), String> {
+    fn check(&self, info: &gst_video::VideoInfo) -> Result<(), String> {
         let start = self.frame.map[0].data as usize;
-        let end = start + self.frame.map[0].size;
-        for plane in 0..format.n_planes() {
-            let DevicePlane { address, stride_bytes } = self.plane(plane as usize);
-            // The first component of a plane has its width and height.
-            let component =
-                (0..format.n_components()).find(|&c| format.plane()[c as usize] == plane).unwrap_or(0);
-            let rows = format.scale_height(component as u8, self.height()) as usize;
-            let pixel_bytes = format.pixel_stride()[component as usize].unsigned_abs() as usize;
-            let row_bytes = format.scale_width(component as u8, self.width()) as usize * pixel_bytes;
-            let first = address as usize;
-            let last =
-                rows.checked_sub(1).and_then(|rows| first.checked_add(rows.checked_mul(stride_bytes)?));
-            let fits = last.and_then(|last| last.checked_add(row_bytes)).is_some_and(|last| last <= end);
-            if !fits || first < start || stride_bytes < row_bytes {
-                return Err(format!(
-                    "plane {plane} of a frame on the GPU does not lie in its memory: {rows} rows of {row_bytes} \
-                     bytes, {stride_bytes} apart"
-                ));
-            }
-        }
-        Ok(())
+        let memory = start..start.saturating_add(self.frame.map[0].size);
+        (0..info.n_planes())
+            .try_for_each(|index| check_plane(info, index, self.plane(index as usize), &memory))
     }
 
     fn plane(&self, index: usize) -> DevicePlane {
@@ -135,9 +117,55 @@ impl DeviceFrame {
     }
 }
 
+/// Sees that plane `index` of such a picture lies within `memory` if it is where `plane` says.
+fn check_plane(
+    info: &gst_video::VideoInfo,
+    index: u32,
+    plane: DevicePlane,
+    memory: &std::ops::Range<usize>,
+) -> Result<(), String> {
+    // The first component of a plane has its width and height.
+    let component = (0..info.n_components()).find(|&c| info.format_info().plane()[c as usize] == index);
+    let component = u8::try_from(component.unwrap_or_default()).unwrap_or_default();
+    let rows_count = info.comp_height(component) as usize;
+    let row_bytes =
+        info.comp_width(component) as usize * info.comp_pstride(component).unsigned_abs() as usize;
+    let (stride_bytes, first) = (plane.stride_bytes, plane.address as usize);
+    let last = rows_count.checked_sub(1).and_then(|rows| first.checked_add(rows.checked_mul(stride_bytes)?));
+    let end = last.and_then(|last| last.checked_add(row_bytes));
+    if stride_bytes < row_bytes || first < memory.start || end.is_none_or(|end| end > memory.end) {
+        return Err(format!(
+            "plane {index} of a frame on the GPU does not lie in its memory: {rows_count} rows of {row_bytes} bytes, \
+             {stride_bytes} apart"
+        ));
+    }
+    Ok(())
+}
+
 impl Drop for DeviceFrame {
     fn drop(&mut self) {
         // SAFETY: mapped in `map`, unmapped once; this releases its reference to the buffer, too.
         unsafe { gst_video::ffi::gst_video_frame_unmap(&raw mut self.frame) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_of_a_plane_has_to_lie_in_the_memory() {
+        crate::init().unwrap();
+        // 5 x 3: chroma has 3 pairs in 2 rows.
+        let nv12 = gst_video::VideoInfo::builder(gst_video::VideoFormat::Nv12, 5, 3).build().unwrap();
+        let check = |index, address, stride_bytes| {
+            check_plane(&nv12, index, DevicePlane { address, stride_bytes }, &(1000..1100)).is_ok()
+        };
+        assert!(check(0, 1000, 16) && check(1, 1048, 16));
+        assert!(check(0, 1063, 16) && !check(0, 1064, 16), "two strides and five bytes end at 1100");
+        assert!(check(1, 1078, 16) && !check(1, 1079, 16), "a stride and six bytes end at 1100");
+        assert!(!check(0, 999, 16), "it begins before the memory");
+        assert!(!check(0, 1000, 4) && !check(1, 1000, 5), "rows overlap");
+        assert!(!check(0, 1000, usize::MAX), "the end is beyond all addresses");
     }
 }

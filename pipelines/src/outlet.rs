@@ -111,9 +111,8 @@ pub(crate) struct Times<'a> {
 
 /// Where samples and messages of one pipeline go.
 pub(crate) trait Outlet: Send + Sync {
-    /// A decoded sample waits in `sink`. Runs on the streaming thread.
-    fn sample(&self, sink: &gst_app::AppSink, origin: Origin<'_>)
-    -> Result<gst::FlowSuccess, gst::FlowError>;
+    /// A decoded sample waits in `sink`. Runs on the streaming thread. An error says why it cannot be read.
+    fn sample(&self, sink: &gst_app::AppSink, origin: Origin<'_>) -> Result<(), String>;
     /// A message. The first [`Event::Eos`] or [`Event::Error`] is the last event.
     fn event(&self, event: Event);
     /// From now on nothing gets out; returns when the last callback has.
@@ -151,21 +150,19 @@ impl Push {
 }
 
 impl Outlet for Push {
-    fn sample(
-        &self,
-        sink: &gst_app::AppSink,
-        origin: Origin<'_>,
-    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+    fn sample(&self, sink: &gst_app::AppSink, origin: Origin<'_>) -> Result<(), String> {
         // A missing sample means that the sink is being shut down or that a newer one took its place.
         let Some(sample) = sink.try_pull_sample(gst::ClockTime::ZERO) else {
-            return Ok(gst::FlowSuccess::Ok);
+            return Ok(());
         };
+        let frame = Frame::new(&sample, sink, origin)?;
         let describe = !std::mem::replace(&mut self.progress().described, true);
-        let frame = Frame::new(&sample, sink, origin);
         self.with_receiver(|receiver| {
             if describe {
-                let on_gpu = frame.as_ref().is_ok_and(|frame| matches!(frame.pixels(), Pixels::Device(_)));
-                let memory = if on_gpu { Memory::Cuda } else { Memory::System };
+                let memory = match frame.pixels() {
+                    Pixels::Device(_) => Memory::Cuda,
+                    Pixels::Host(_) => Memory::System,
+                };
                 let why_not_hardware = origin.why_not_hardware.map(str::to_owned);
                 receiver.event(Event::SourceInfo(SourceInfo {
                     memory,
@@ -173,12 +170,9 @@ impl Outlet for Push {
                     ..crate::build::describe(sink, &sample)
                 }));
             }
-            match frame {
-                Ok(frame) => receiver.frame(frame),
-                Err(reason) => receiver.event(Event::Warning(Failure::new(FailureClass::Decode, reason))),
-            }
+            receiver.frame(frame);
         });
-        Ok(gst::FlowSuccess::Ok)
+        Ok(())
     }
 
     fn event(&self, event: Event) {
@@ -244,14 +238,10 @@ impl Inbox {
 }
 
 impl Outlet for Inbox {
-    fn sample(
-        &self,
-        _sink: &gst_app::AppSink,
-        _origin: Origin<'_>,
-    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+    fn sample(&self, _sink: &gst_app::AppSink, _origin: Origin<'_>) -> Result<(), String> {
         self.state().ready_count += 1;
         self.changed.notify_all();
-        Ok(gst::FlowSuccess::Ok)
+        Ok(())
     }
 
     fn event(&self, event: Event) {

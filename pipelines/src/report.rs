@@ -122,10 +122,16 @@ impl Reporter {
 
     /// A decoded sample waits in `sink`.
     pub(crate) fn sample(&self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
-        self.delivered.store(true, Ordering::Relaxed);
         let rtp_changes_count = self.rtp_times.changes_count();
         let times = Times { rtp_changes_count, capture_clock: &self.capture_clock };
-        self.outlet.sample(sink, self.origin(Some(times)))
+        match self.outlet.sample(sink, self.origin(Some(times))) {
+            Ok(()) => self.delivered.store(true, Ordering::Relaxed),
+            Err(reason) => match self.hardware_failure(&reason) {
+                Some(failure) => self.fail(failure),
+                None => self.outlet.event(Event::Warning(Failure::new(FailureClass::Decode, reason))),
+            },
+        }
+        Ok(gst::FlowSuccess::Ok)
     }
 
     /// At least one frame came out.

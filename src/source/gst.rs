@@ -96,6 +96,19 @@ impl GstSource {
         spec
     }
 
+    /// Who listens to an opening of `spec`.
+    fn inlet(&self, spec: &pipelines::Spec, receiver: Arc<dyn Receiver>) -> Inlet {
+        // Who asked for hardware by name gets a fault, not something else.
+        let falls_back = spec.decoder == pipelines::DecoderChoice::Auto;
+        Inlet {
+            receiver,
+            camera: self.name.clone(),
+            ts_source: self.ts_source,
+            live: self.live,
+            fallback: falls_back.then(|| Arc::clone(&self.fallback)),
+        }
+    }
+
     /// What is opened, for `probe` and `detect`.
     pub fn spec(&self) -> &pipelines::Spec {
         &self.spec
@@ -116,16 +129,8 @@ impl Source for GstSource {
     fn open(&self, generation: u64, receiver: Arc<dyn Receiver>) -> Result<Box<dyn Opening>, Fault> {
         let name = format!("{}-{generation}", self.name);
         let spec = self.next_spec();
-        // Who asked for hardware by name gets a fault, not something else.
-        let falls_back = spec.decoder == pipelines::DecoderChoice::Auto;
-        let fallback = falls_back.then(|| Arc::clone(&self.fallback));
-        let inlet = Inlet {
-            receiver,
-            camera: self.name.clone(),
-            ts_source: self.ts_source,
-            live: self.live,
-            fallback: fallback.clone(),
-        };
+        let inlet = self.inlet(&spec, receiver);
+        let fallback = inlet.fallback.clone();
         match pipelines::Pipeline::start(&spec, &name, Arc::new(inlet)) {
             Ok(pipeline) => Ok(Box::new(Running { _pipeline: pipeline })),
             Err(error) => {
@@ -223,4 +228,72 @@ pub(crate) fn fault(failure: pipelines::Failure) -> Fault {
         Class::Busy | Class::Protocol | Class::Decode | Class::Other => Reason::SourceError,
     };
     Fault { reason, detail: failure.message }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use watchpost_pipelines::Receiver as _;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Faults(Mutex<Vec<Fault>>);
+
+    impl Receiver for Faults {
+        fn frame(&self, _arrived: Arrived) {}
+
+        fn fault(&self, fault: Fault) {
+            self.0.lock().unwrap().push(fault);
+        }
+    }
+
+    /// Counts warnings.
+    struct Warnings(Arc<AtomicUsize>);
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Warnings {
+        fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+            if *event.metadata().level() == tracing::Level::WARN {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn source(decoder: DecoderChoice) -> GstSource {
+        let locator = Locator::Rtsp { url: "rtsp://10.0.0.12/".to_owned() };
+        GstSource::new(&CameraOptions { decoder, ..CameraOptions::new("gate", locator) }).unwrap()
+    }
+
+    /// Lets an opening of `source` fail.
+    fn fail(source: &GstSource, class: pipelines::FailureClass) -> Reason {
+        let faults = Arc::new(Faults::default());
+        let inlet = source.inlet(&source.next_spec(), faults.clone());
+        inlet.event(pipelines::Event::Error(pipelines::Failure { class, message: "no session".to_owned() }));
+        faults.0.lock().unwrap()[0].reason
+    }
+
+    #[test]
+    fn after_a_gpu_that_fails_the_cpu_decodes_and_one_warning_says_so() {
+        use tracing_subscriber::layer::SubscriberExt;
+        let warnings = Arc::new(AtomicUsize::new(0));
+        let subscriber = tracing_subscriber::registry().with(Warnings(Arc::clone(&warnings)));
+        tracing::subscriber::with_default(subscriber, || {
+            let source = source(DecoderChoice::Auto);
+            assert_eq!(fail(&source, pipelines::FailureClass::Timeout), Reason::ConnectFailed);
+            assert_eq!(source.next_spec().decoder, pipelines::DecoderChoice::Auto);
+            assert_eq!(warnings.load(Ordering::Relaxed), 0);
+            assert_eq!(fail(&source, pipelines::FailureClass::HardwareDecoder), Reason::Unsupported);
+            assert_eq!(source.next_spec().decoder, pipelines::DecoderChoice::Software);
+            fail(&source, pipelines::FailureClass::HardwareDecoder);
+            assert_eq!(warnings.load(Ordering::Relaxed), 1);
+        });
+    }
+
+    #[test]
+    fn who_asks_for_hardware_gets_hardware_or_a_fault() {
+        let source = source(DecoderChoice::Hardware);
+        assert_eq!(fail(&source, pipelines::FailureClass::HardwareDecoder), Reason::Unsupported);
+        assert_eq!(source.next_spec().decoder, pipelines::DecoderChoice::Hardware);
+    }
 }
