@@ -144,7 +144,8 @@ pub(crate) fn with_offer<T>(
     look(&Offer { plugin_of: &plugin_of, cuda, has_nvcuvid: wants_cuda && has_nvcuvid() })
 }
 
-fn plugin_of(element: &str) -> Option<String> {
+/// The plug-in that an element is in, if it can be made.
+pub(crate) fn plugin_of(element: &str) -> Option<String> {
     // A registry that was written when the driver was there names elements that cannot be made any more.
     let factory = gst::ElementFactory::find(element)?;
     let plugin = factory.plugin_name().map_or_else(String::new, |name| name.to_string());

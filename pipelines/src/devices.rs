@@ -10,6 +10,7 @@ use watchpost_cuda::Gpu;
 
 use crate::InitError;
 use crate::build::NO_GPU;
+use crate::choice::plugin_of;
 use crate::gst_cuda::GpuContext;
 use crate::plan::{DecoderPlan, plan};
 use crate::spec::{SourceKind, Spec};
@@ -73,7 +74,9 @@ pub struct MissingEntry {
 /// When GStreamer cannot be initialised.
 pub fn devices() -> Result<DeviceReport, InitError> {
     crate::init()?;
-    let installed = |element: &str| gst::ElementFactory::find(element).is_some();
+    let installed = |element: &str| plugin_of(element).is_some();
+    // Before anything is looked up: a plug-in may find out now that there is a driver.
+    let (decoding, why_not_cuda) = decoding()?;
     let decoders = CODECS.iter().flat_map(|codec| {
         codec.decoders.iter().map(move |decoder| DecoderEntry {
             codec: codec.name.to_owned(),
@@ -86,7 +89,6 @@ pub fn devices() -> Result<DeviceReport, InitError> {
         let package = package_of(element).to_owned();
         MissingEntry { element: (*element).to_owned(), package, needed_for: (*needed_for).to_owned() }
     });
-    let (decoding, why_not_cuda) = decoding()?;
     Ok(DeviceReport {
         cameras: cameras(),
         decoders: decoders.collect(),

@@ -5,14 +5,15 @@ mod common;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use common::{Recorder, settle};
+use common::{Recorder, Server, settle, shared};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use watchpost_cuda::{Owner, Pinned, Stream};
 use watchpost_pipelines::{
-    DeviceLayout, DevicePicture, DevicePlane, Frame, Gpu, Pipeline, Pixels, Pull, SourceKind, Spec,
+    DecoderChoice, DeviceLayout, DevicePicture, DevicePlane, Event, Failure, FailureClass, Frame, Gpu,
+    Memory, Pipeline, Pixels, Pull, SourceKind, Spec, StartError, plan,
 };
-use watchpost_standins::{Cuda, enter, names};
+use watchpost_standins::{Cuda, enter, names, picture};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -198,4 +199,127 @@ fn fifty_openings_leave_nothing_on_the_gpu() {
     assert_ne!(cuda.held(), before);
     drop(kept);
     assert_eq!(cuda.held(), before);
+}
+
+/// A clip of H.264 with what its decoder is to be.
+fn clip(gpu: &Gpu) -> Option<Spec> {
+    let kind = SourceKind::File { path: shared()?.join("footage/car-detection.mp4") };
+    Some(Spec { realtime: false, gpu: Some(gpu.clone()), ..Spec::new(kind) })
+}
+
+/// Frames in the clip.
+const CLIP_FRAMES: usize = 377;
+
+fn all(spec: &Spec, each: &mut dyn FnMut(&Frame)) -> Result<usize, Failure> {
+    let pipeline = Pipeline::start_pull(spec, "clip").map_err(StartError::into_failure)?;
+    let mut count = 0;
+    loop {
+        match pipeline.pull(PATIENCE) {
+            Pull::Frame(frame) => each(&frame),
+            Pull::Eos => return Ok(count),
+            Pull::Error(failure) => return Err(failure),
+            Pull::TimedOut => panic!("nothing for {PATIENCE:?} after {count} frames"),
+        }
+        count += 1;
+    }
+}
+
+#[test]
+fn a_clip_is_decoded_on_the_gpu_and_never_visits_the_host() {
+    let _alone = alone();
+    let (cuda, gpu) = (Cuda::here(), Gpu::open(0).unwrap());
+    let Some(spec) = clip(&gpu) else { return };
+    let before = cuda.held();
+    let d2h_bytes = cuda.counter(names::D2H_BYTES);
+    let on_gpu = |frame: &Frame| matches!(frame.pixels(), Pixels::Device(_));
+    let count = all(&spec, &mut |frame| assert!(on_gpu(frame), "{frame:?}")).unwrap();
+    assert_eq!(count, CLIP_FRAMES);
+    assert_eq!(cuda.counter(names::D2H_BYTES), d2h_bytes, "{}", cuda.report());
+    settle(5, || cuda.held() == before, || format!("was {before:?}, is {:?}", cuda.held()));
+    assert_eq!(cuda.counter(names::VIOLATIONS), 0, "{}", cuda.report());
+}
+
+#[test]
+fn every_picture_of_the_decoder_arrives_whole_and_once() {
+    let _alone = alone();
+    let gpu = Gpu::open(0).unwrap();
+    let Some(spec) = clip(&gpu) else { return };
+    let mut numbers = Vec::new();
+    all(&spec, &mut |frame| {
+        let Pixels::Device(shown) = frame.pixels() else { panic!("{frame:?}") };
+        let DeviceLayout::Nv12 { y, uv } = shown.layout() else { panic!("{shown:?}") };
+        let (width, height) = (shown.width(), shown.height());
+        let luma = rows(&gpu, y, width as usize, picture::STAMP_ROWS as usize);
+        let number = picture::number(&luma, width as usize).expect("a stamp");
+        if number.is_multiple_of(50) {
+            let drawn: Vec<u8> =
+                (0..height).flat_map(|y| (0..width).map(move |x| picture::luma(number, x, y))).collect();
+            assert!(rows(&gpu, y, width as usize, height as usize) == drawn, "luma of picture {number}");
+            let half = |y| (0..width / 2).flat_map(move |x| <[u8; 2]>::from(picture::chroma(number, x, y)));
+            let drawn: Vec<u8> = (0..height / 2).flat_map(half).collect();
+            assert!(
+                rows(&gpu, uv, width as usize, height as usize / 2) == drawn,
+                "chroma of picture {number}"
+            );
+        }
+        numbers.push(number);
+    })
+    .unwrap();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..CLIP_FRAMES as u32).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_camera_is_decoded_on_the_gpu_with_its_own_times() {
+    let _alone = alone();
+    let (cuda, gpu) = (Cuda::here(), Gpu::open(0).unwrap());
+    let server = Server::of("H.264");
+    let spec = Spec { gpu: Some(gpu.clone()), ..server.spec() };
+    let before = cuda.held();
+    for _ in 0..5 {
+        let recorder = Recorder::new();
+        let pipeline = Pipeline::start(&spec, "camera", recorder.clone()).unwrap();
+        let memory = recorder.wait("frames", 20, |memory| memory.frames_total >= 10 || memory.over());
+        assert!(memory.failure().is_none(), "{:?}", memory.events);
+        let info = memory.events.iter().find_map(|event| match event {
+            Event::SourceInfo(info) => Some(info.clone()),
+            _ => None,
+        });
+        let info = info.unwrap();
+        assert_eq!((info.decoder.as_deref(), info.memory), (Some("nvh264dec"), Memory::Cuda));
+        assert!(memory.frames.iter().all(|frame| frame.pts_ns.is_some() && frame.age.is_some()));
+        drop(memory);
+        pipeline.stop();
+    }
+    settle(5, || cuda.held() == before, || format!("was {before:?}, is {:?}", cuda.held()));
+}
+
+#[test]
+fn a_gpu_without_a_free_decoder_is_said_and_the_cpu_serves() {
+    let _alone = alone();
+    let (cuda, gpu) = (Cuda::here(), Gpu::open(0).unwrap());
+    let Some(spec) = clip(&gpu) else { return };
+    let before = cuda.held();
+    for order in [names::ORDER_NO_DECODER, names::ORDER_DECODE_FAILS] {
+        cuda.set(order, 1000);
+        let failure = all(&spec, &mut |_| {}).unwrap_err();
+        cuda.set(order, 0);
+        assert_eq!(failure.class, FailureClass::HardwareDecoder, "{order}: {failure}");
+        assert!(failure.message.contains("nvh264dec"), "{failure}");
+    }
+    let on_cpu = Spec { decoder: DecoderChoice::Software, ..spec };
+    let count = all(&on_cpu, &mut |frame| assert!(frame.picture().is_some())).unwrap();
+    assert_eq!(count, CLIP_FRAMES);
+    settle(5, || cuda.held() == before, || format!("was {before:?}, is {:?}", cuda.held()));
+}
+
+#[test]
+fn the_plan_says_cuda_memory_where_the_gpu_decodes() {
+    let _alone = alone();
+    let gpu = Gpu::open(0).unwrap();
+    let camera = Spec { gpu: Some(gpu), ..Spec::new(SourceKind::Rtsp { url: "rtsp://x/".to_owned() }) };
+    let text = plan(&camera).unwrap().to_string();
+    assert!(text.contains("H.264 nvh264dec") && text.contains("hardware, CUDA memory"), "{text}");
+    let of_cpu = plan(&Spec { decoder: DecoderChoice::Software, ..camera }).unwrap().to_string();
+    assert!(!of_cpu.contains("CUDA"), "{of_cpu}");
 }
