@@ -1,12 +1,15 @@
 //! One engine, loaded once, shared by all cameras.
 
+pub mod batch_probe;
 pub mod builtin;
+pub mod cache;
 pub mod onnxruntime;
 mod select;
+pub mod tensorrt_build;
 mod worker;
 
 pub use select::{BackendReport, backends, load, threads};
-pub use worker::{BATCH_MAX, Finish, Pulse, Station, Worker};
+pub use worker::{BATCH_MAX, Finish, Order, Pulse, Reading, Station, Worker};
 
 use crate::frame::{Place, SlotError, SlotMemory};
 use crate::model::Manifest;

@@ -3,8 +3,10 @@
 //! A capture may spread over streams through events; the order in which the calls came respects every dependency that
 //! the caller can express, so the recording is one list.
 
+use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
 
 use crate::driver::lock;
 use crate::work::Work;
@@ -20,16 +22,33 @@ pub struct Graph {
 pub struct Capture {
     /// Handle of the stream in which it began and must end.
     pub origin: u64,
-    /// `CU_STREAM_CAPTURE_MODE_RELAXED` lets every call pass.
-    pub relaxed: bool,
+    mode: c_int,
+    /// Who began it.
+    thread: ThreadId,
     nodes: Mutex<Vec<Work>>,
     broken: AtomicBool,
 }
 
 impl Capture {
-    /// An empty recording.
-    pub fn new(origin: u64, relaxed: bool) -> Arc<Capture> {
-        Arc::new(Capture { origin, relaxed, nodes: Mutex::default(), broken: AtomicBool::new(false) })
+    /// An empty recording in a mode of `CUstreamCaptureMode`.
+    pub fn new(origin: u64, mode: c_int) -> Arc<Capture> {
+        Arc::new(Capture {
+            origin,
+            mode,
+            thread: thread::current().id(),
+            nodes: Mutex::default(),
+            broken: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether this thread may not synchronise meanwhile: global recordings forbid it to all threads, thread-local ones to
+    /// the one that began them, relaxed ones to none.
+    pub fn forbids_here(&self) -> bool {
+        match self.mode {
+            0 => true,
+            1 => self.thread == thread::current().id(),
+            _ => false,
+        }
     }
 
     /// One more operation.

@@ -33,9 +33,9 @@ fn do_now(driver: &Driver, context: &Arc<Context>, work: Work) -> Outcome {
     driver.lost()
 }
 
-/// Calls that may synchronise are not for a process that records a graph, unless the recording is relaxed.
+/// Calls that may synchronise are not for a thread that records a graph, as far as the recording's mode says.
 fn no_capture(driver: &Driver) -> Outcome {
-    let strict = |stream: &Stream| stream.capture().is_some_and(|capture| !capture.relaxed);
+    let strict = |stream: &Stream| stream.capture().is_some_and(|capture| capture.forbids_here());
     let capturing = driver.streams.all(strict);
     if capturing.is_empty() {
         return Ok(());

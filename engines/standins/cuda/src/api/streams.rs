@@ -157,7 +157,7 @@ pub extern "C" fn cuStreamBeginCapture_v2(handle: u64, mode: c_int) -> Code {
         if handle <= 2 || stream.capture().is_some() {
             return Err(CAPTURE_UNSUPPORTED);
         }
-        stream.set_capture(Some(Capture::new(handle, mode == 2)));
+        stream.set_capture(Some(Capture::new(handle, mode)));
         Ok(())
     })
 }
