@@ -20,7 +20,7 @@ use crate::report::Reporter;
 use crate::scrub::SecretGuard;
 use crate::spec::{DecoderChoice, SourceKind, Spec};
 use crate::table::{CODECS, package_of, templates};
-use crate::{launch, link};
+use crate::{launch, link, no_display};
 
 /// What frames may look like when they leave: what the letterbox reads without a conversion.
 const SINK_CAPS: &str = "video/x-raw, format=(string){ NV12, I420, Y42B, Y444, GRAY8 }";
@@ -68,10 +68,14 @@ pub(crate) fn build(
             reason: "it has no element `appsink name=sink`, where frames leave".to_owned(),
         })?;
     let gpu = gpu_context(spec);
-    let wants_gpu = spec.gpu.is_some() && spec.decoder == DecoderChoice::Auto;
+    let wish = spec.decoder_for_kind();
+    let wants_gpu = spec.gpu.is_some() && wish == DecoderChoice::Auto;
     if let Ok(gpu) = &gpu {
         // The pipeline hands it to every element that it has or will have, before they start.
         pipeline.set_context(gpu.gst_context());
+        if let Some(none) = no_display::context() {
+            pipeline.set_context(none);
+        }
     }
     // From here on whatever fails is taken down by the drop of the core.
     let core = Core {
@@ -89,10 +93,10 @@ pub(crate) fn build(
     set_up_elements(&core, spec)?;
     if let Some(raw) = core.pipeline.by_name("raw") {
         if let Some(streams) = core.pipeline.by_name("streams") {
-            link::streams(&streams, &raw, &core.pipeline, &core.reporter, &spec.decoder);
+            link::streams(&streams, &raw, &core.pipeline, &core.reporter, &wish);
         }
         if let Some(camera) = core.pipeline.by_name("camera") {
-            link::camera(&camera, &raw, &core.pipeline, &core.reporter, &spec.decoder)?;
+            link::camera(&camera, &raw, &core.pipeline, &core.reporter, &wish)?;
         }
     }
     Ok(core)

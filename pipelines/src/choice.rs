@@ -58,7 +58,7 @@ pub(crate) fn choose(codec: &Codec, wish: &DecoderChoice, offer: &Offer<'_>) -> 
         match try_one(decoder.element, decoder.route, offer) {
             Ok(element) => {
                 let why_not_hardware = (!decoder.route.is_hardware()).then(|| match wish {
-                    DecoderChoice::Software => "the configuration asks for the CPU".to_owned(),
+                    DecoderChoice::Software => "the CPU is asked for".to_owned(),
                     _ => of_nvidia.take().unwrap_or_else(|| "no GPU decodes this codec".to_owned()),
                 });
                 return Ok(Chosen { why_not_hardware, ..chosen(element, decoder.route) });

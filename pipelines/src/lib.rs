@@ -33,6 +33,7 @@ mod gst_cuda;
 mod launch;
 mod link;
 mod log;
+mod no_display;
 mod outlet;
 mod pipeline;
 mod plan;

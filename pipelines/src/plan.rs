@@ -47,8 +47,9 @@ pub fn plan(spec: &Spec) -> Result<DecoderPlan, InitError> {
     }
     let gpu = gpu_context(spec);
     let gpu = gpu.as_deref().map_err(String::as_str);
-    let codecs = with_offer(&spec.decoder, gpu, |offer| {
-        let of_codec = |codec: &Codec| match choose(codec, &spec.decoder, offer) {
+    let wish = spec.decoder_for_kind();
+    let codecs = with_offer(&wish, gpu, |offer| {
+        let of_codec = |codec: &Codec| match choose(codec, &wish, offer) {
             Ok(chosen) => CodecPlan {
                 codec: codec.name.to_owned(),
                 element: Some(chosen.element),

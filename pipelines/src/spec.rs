@@ -56,6 +56,17 @@ impl Spec {
     }
 }
 
+impl Spec {
+    /// Who decodes, where that depends on the kind of source: a GPU's decoder takes longer to be made than the CPU
+    /// takes for one picture, and few of them know every kind of JPEG.
+    pub(crate) fn decoder_for_kind(&self) -> DecoderChoice {
+        match (&self.kind, &self.decoder) {
+            (SourceKind::Image { .. }, DecoderChoice::Auto) => DecoderChoice::Software,
+            (_, decoder) => decoder.clone(),
+        }
+    }
+}
+
 impl fmt::Debug for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Spec")

@@ -5,13 +5,13 @@ mod common;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use common::{Recorder, Server, settle, shared};
+use common::{Recorder, Server, settle, shared, thread_names};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use watchpost_cuda::{Owner, Pinned, Stream};
 use watchpost_pipelines::{
     DecoderChoice, DeviceLayout, DevicePicture, DevicePlane, Event, Failure, FailureClass, Frame, Gpu,
-    Memory, Pipeline, Pixels, Pull, SourceKind, Spec, StartError, plan,
+    Memory, Pipeline, Pixels, Pull, Range, SourceKind, Spec, StartError, plan,
 };
 use watchpost_standins::{Cuda, enter, names, picture};
 
@@ -179,8 +179,11 @@ fn fifty_openings_leave_nothing_on_the_gpu() {
     let (cuda, gpu) = (Cuda::here(), Gpu::open(0).unwrap());
     let cycle = |round: usize| {
         let template = uploaded("NV12", 160, 120).replace("num-buffers=30", "is-live=true");
+        // In turn an upload and a decoder.
+        let upload = spec(template, Some(&gpu));
+        let spec = clip(&gpu).filter(|_| round.is_multiple_of(2)).unwrap_or(upload);
         let recorder = Recorder::new();
-        let pipeline = Pipeline::start(&spec(template, Some(&gpu)), "cycle", recorder.clone()).unwrap();
+        let pipeline = Pipeline::start(&spec, "cycle", recorder.clone()).unwrap();
         if !round.is_multiple_of(3) {
             drop(recorder.wait("frames", 20, |memory| memory.frames_total >= 2 || memory.over()));
         }
@@ -188,6 +191,7 @@ fn fifty_openings_leave_nothing_on_the_gpu() {
         assert!(recorder.memory().failure().is_none(), "{:?}", recorder.memory().events);
     };
     cycle(1);
+    cycle(2);
     let before = cuda.held();
     for round in 0..50 {
         cycle(round);
@@ -273,10 +277,10 @@ fn every_picture_of_the_decoder_arrives_whole_and_once() {
 fn a_camera_is_decoded_on_the_gpu_with_its_own_times() {
     let _alone = alone();
     let (cuda, gpu) = (Cuda::here(), Gpu::open(0).unwrap());
-    let server = Server::of("H.264");
-    let spec = Spec { gpu: Some(gpu.clone()), ..server.spec() };
     let before = cuda.held();
-    for _ in 0..5 {
+    for (codec, element) in [("H.264", "nvh264dec"), ("H.265", "nvh265dec"), ("JPEG", "nvjpegdec")] {
+        let server = Server::of(codec);
+        let spec = Spec { gpu: Some(gpu.clone()), ..server.spec() };
         let recorder = Recorder::new();
         let pipeline = Pipeline::start(&spec, "camera", recorder.clone()).unwrap();
         let memory = recorder.wait("frames", 20, |memory| memory.frames_total >= 10 || memory.over());
@@ -286,8 +290,10 @@ fn a_camera_is_decoded_on_the_gpu_with_its_own_times() {
             _ => None,
         });
         let info = info.unwrap();
-        assert_eq!((info.decoder.as_deref(), info.memory), (Some("nvh264dec"), Memory::Cuda));
+        assert_eq!((info.decoder.as_deref(), info.memory), (Some(element), Memory::Cuda));
         assert!(memory.frames.iter().all(|frame| frame.pts_ns.is_some() && frame.age.is_some()));
+        let range = if codec == "JPEG" { Range::Full } else { Range::Limited };
+        assert!(memory.frames.iter().all(|frame| frame.range == range), "{codec}");
         drop(memory);
         pipeline.stop();
     }
@@ -322,4 +328,31 @@ fn the_plan_says_cuda_memory_where_the_gpu_decodes() {
     assert!(text.contains("H.264 nvh264dec") && text.contains("hardware, CUDA memory"), "{text}");
     let of_cpu = plan(&Spec { decoder: DecoderChoice::Software, ..camera }).unwrap().to_string();
     assert!(!of_cpu.contains("CUDA"), "{of_cpu}");
+}
+
+#[test]
+fn decoders_look_for_no_display() {
+    let _alone = alone();
+    let gpu = Gpu::open(0).unwrap();
+    let Some(spec) = clip(&gpu) else { return };
+    let open = |name: &str| {
+        let pipeline = Pipeline::start_pull(&spec, name).unwrap();
+        assert!(matches!(pipeline.pull(PATIENCE), Pull::Frame(_)));
+        pipeline
+    };
+    let _open = [open("one"), open("two")];
+    // Each display has a thread; there is one that all decoders share.
+    let displays = thread_names().iter().filter(|name| *name == "gldisplay-event").count();
+    assert!(displays <= 1, "{:?}", thread_names());
+}
+
+#[test]
+fn single_pictures_are_left_to_the_cpu() {
+    let _alone = alone();
+    let gpu = Gpu::open(0).unwrap();
+    let Some(shared) = shared() else { return };
+    let kind = SourceKind::Image { path: shared.join("footage/photos/dog.jpg") };
+    let photo = Spec { realtime: false, gpu: Some(gpu), ..Spec::new(kind) };
+    assert!(first(&photo).picture().is_some());
+    assert!(!plan(&photo).unwrap().to_string().contains("CUDA"));
 }

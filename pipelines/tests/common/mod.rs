@@ -155,6 +155,7 @@ pub struct Seen {
     pub pts_ns: Option<u64>,
     pub age: Option<Duration>,
     pub capture_unix_ns: Option<i64>,
+    pub range: watchpost_pipelines::Range,
     /// Mean of the luma plane's visible part; 0 for a frame on the GPU.
     pub luma: f64,
 }
@@ -237,6 +238,7 @@ pub fn seen(frame: &Frame) -> Seen {
         pts_ns: frame.pts_ns(),
         age: frame.age(),
         capture_unix_ns: frame.capture_unix_ns(),
+        range: frame.range(),
         luma: frame.picture().map_or(0.0, |picture| luma(&picture)),
     }
 }
