@@ -300,7 +300,8 @@ pub(crate) fn element(name: &str) -> Result<gst::Element, Failure> {
 /// `pad -> chain -> raw`, in the pipeline's state.
 fn join(pad: &gst::Pad, chain: &[gst::Element], target: Target<'_>) -> Result<(), Failure> {
     // A hardware decoder that does not fit in is no reason to give the camera up.
-    let of_hardware = |failure: Failure| target.reporter.hardware_failure(&failure.message).unwrap_or(failure);
+    let of_hardware =
+        |failure: Failure| target.reporter.hardware_failure(&failure.message).unwrap_or(failure);
     put_in_place(pad, chain, target).map_err(of_hardware)
 }
 

@@ -159,11 +159,11 @@ pub trait PlanBuilder {
     /// The GPU.
     fn device(&self) -> BuildDevice;
 
-    /// The arithmetic it would use for what was asked.
+    /// The arithmetic it would use for what was asked of this model.
     ///
     /// # Errors
     /// [`BuildError::Unavailable`] with what to do, where it cannot compute like this.
-    fn precision(&self, asked: Option<PlanPrecision>) -> Result<PlanPrecision, BuildError>;
+    fn precision(&self, asked: Option<PlanPrecision>, onnx: &[u8]) -> Result<PlanPrecision, BuildError>;
 
     /// Builds one plan. `progress` is told what goes on, a line at a time.
     ///
@@ -184,8 +184,10 @@ pub trait PlanBuilder {
 /// # Errors
 /// [`BuildError::Unavailable`] with what is missing and what to do.
 pub fn look() -> Result<Box<dyn PlanBuilder>, BuildError> {
-    let reason = "this version of watchpost does not contain the tensorrt backend yet";
-    Err(BuildError::Unavailable(format!("engines cannot be built here: {reason}")))
+    match super::tensorrt::TensorRt::open() {
+        Ok(tensorrt) => Ok(Box::new(tensorrt)),
+        Err(error) => Err(BuildError::Unavailable(format!("engines cannot be built here: {error}"))),
+    }
 }
 
 /// The batch sizes that this model can be built for.
@@ -225,7 +227,7 @@ pub fn key(
         library: library.to_owned(),
         library_version,
         compute_capability: builder.device().compute_capability,
-        precision: builder.precision(request.precision)?,
+        precision: builder.precision(request.precision, &model_bytes(manifest)?)?,
         input_width: manifest.input.width,
         input_height: manifest.input.height,
         batch: request.batch,

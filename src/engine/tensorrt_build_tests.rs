@@ -38,7 +38,7 @@ impl PlanBuilder for BuilderHere {
         BuildDevice { name: "A GPU".to_owned(), compute_capability: (8, 7) }
     }
 
-    fn precision(&self, asked: Option<PlanPrecision>) -> Result<PlanPrecision, BuildError> {
+    fn precision(&self, asked: Option<PlanPrecision>, _onnx: &[u8]) -> Result<PlanPrecision, BuildError> {
         match asked {
             Some(PlanPrecision::Bf16) => Err(BuildError::Unavailable("no bf16 here; use fp16".to_owned())),
             asked => Ok(asked.unwrap_or(PlanPrecision::Fp16)),

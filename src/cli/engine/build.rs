@@ -24,6 +24,11 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     check_precision(args)?;
+    if args.background {
+        // Neither is worth failing for: the engine is built all the same.
+        let _not_gentle = rustix::process::nice(10);
+        let _outlives = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    }
     let manifest = find_model(&args.model, exit::NO_INPUT)?;
     let facts = model::verify(&manifest)?;
     let request = request(args, &facts)?;
