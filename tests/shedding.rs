@@ -130,12 +130,12 @@ fn the_lowest_priority_is_shed_step_by_step_and_comes_back_the_same_way() {
     assert_whole_story(&story(&records, "cam2"));
     assert!(story(&records, "cam1").iter().all(|(_, reason, _)| matches!(*reason, "" | "shutdown")));
     for index in [0, 2] {
-        let metrics = &registry.cameras[index];
+        let metrics = &registry.cameras()[index];
         assert!(metrics.outcome_count(Outcome::Shed) > 10, "frames that were given up are counted");
         assert_eq!(metrics.restarts(), 0, "a pause is no restart");
         assert_eq!(metrics.snapshot(fakes::now()).unaccounted(), 0);
     }
-    let neighbour = &registry.cameras[1];
+    let neighbour = &registry.cameras()[1];
     let (detected, frames) = (neighbour.outcome_count(Outcome::Detected), neighbour.frames_in());
     assert_eq!(neighbour.outcome_count(Outcome::Shed), 0);
     assert!(detected * 100 >= frames * 95, "{detected} of {frames}");

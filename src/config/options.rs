@@ -16,6 +16,15 @@ pub enum Auto<T> {
     Fixed(T),
 }
 
+impl<T: fmt::Display> fmt::Display for Auto<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Fixed(value) => value.fmt(f),
+        }
+    }
+}
+
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -97,7 +106,12 @@ pub struct DetectorOptions {
     pub max_objects: usize,
     /// Threads of one inference.
     pub threads: Auto<usize>,
+    /// What built engines may take on disk; those used longest ago go first.
+    pub engine_cache_limit_bytes: u64,
 }
+
+/// `engine_cache_limit` where nothing is set: some twenty engines of small detectors.
+pub const ENGINE_CACHE_LIMIT_BYTES: u64 = 4 << 30;
 
 impl DetectorOptions {
     /// A model with the defaults of every other key.
@@ -112,6 +126,7 @@ impl DetectorOptions {
             iou_threshold: 0.45,
             max_objects: 300,
             threads: Auto::Auto,
+            engine_cache_limit_bytes: ENGINE_CACHE_LIMIT_BYTES,
         }
     }
 }
@@ -188,6 +203,17 @@ pub enum Transport {
     Udp,
 }
 
+/// Who decodes a camera's pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecoderChoice {
+    /// The GPU or video unit where that works, else the CPU.
+    Auto,
+    /// The CPU.
+    Software,
+    /// The GPU or video unit; a camera that it cannot serve fails.
+    Hardware,
+}
+
 /// `[camera.NAME]` with `[defaults]` beneath it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CameraOptions {
@@ -224,6 +250,8 @@ pub struct CameraOptions {
     pub score_threshold: Option<f32>,
     /// Frame slots, 1..=16; 2 by default.
     pub slots: usize,
+    /// Who decodes; `Auto` by default.
+    pub decoder: DecoderChoice,
     /// Threads of the software decoder, 1..=16; 1 by default.
     pub decode_threads: usize,
     /// Higher is shed later; 0 by default.
@@ -256,6 +284,7 @@ impl CameraOptions {
             classes: None,
             score_threshold: None,
             slots: 2,
+            decoder: DecoderChoice::Auto,
             decode_threads: 1,
             priority: 0,
             template: None,

@@ -196,7 +196,8 @@ mod tests {
             offset: [0.0; 3],
         };
         let form = Arc::new(SlotForm { epoch: 1, input, place: Place::Host });
-        let feed = Feed::new(0, 1, &form, Arc::clone(&registry.cameras[0]), now).expect("a slot");
+        let feed = Feed::new(0, 1, &form, Arc::clone(&registry.cameras()[0]), crate::wake::doorbell(), now)
+            .expect("a slot");
         feed.begin_generation(1);
         (Mailbox::new(Arc::new(feed), 1, Pacer::new(Some(10.0))), now)
     }

@@ -100,6 +100,7 @@ struct Shelf {
     form: Arc<SlotForm>,
     free: Receiver<SlotMemory>,
     home: Sender<SlotMemory>,
+    capacity: usize,
     slot_bytes: usize,
 }
 
@@ -113,7 +114,7 @@ impl Shelf {
             let sent = home.try_send(memory);
             debug_assert!(sent.is_ok(), "the shelf has room for every slot");
         }
-        Ok(Self { form: Arc::clone(form), free, home, slot_bytes })
+        Ok(Self { form: Arc::clone(form), free, home, capacity, slot_bytes })
     }
 }
 
@@ -126,7 +127,6 @@ pub struct Restock(Shelf);
 pub struct Pool {
     shelf: RwLock<Shelf>,
     wake: Wake,
-    capacity: usize,
 }
 
 impl Pool {
@@ -135,15 +135,15 @@ impl Pool {
     /// # Errors
     /// [`SlotError`]; nothing stays allocated.
     pub fn new(capacity: usize, form: &Arc<SlotForm>, wake: Wake) -> Result<Self, SlotError> {
-        Ok(Self { shelf: RwLock::new(Shelf::allocate(capacity, form)?), wake, capacity })
+        Ok(Self { shelf: RwLock::new(Shelf::allocate(capacity, form)?), wake })
     }
 
-    /// Allocates as many slots of another form.
+    /// Allocates `capacity` slots of another form.
     ///
     /// # Errors
     /// [`SlotError`]; nothing stays allocated, and the pool is as it was.
-    pub fn prepare(&self, form: &Arc<SlotForm>) -> Result<Restock, SlotError> {
-        Shelf::allocate(self.capacity, form).map(Restock)
+    pub fn prepare(capacity: usize, form: &Arc<SlotForm>) -> Result<Restock, SlotError> {
+        Shelf::allocate(capacity, form).map(Restock)
     }
 
     /// From now on slots come from this shelf. Those of the old one are freed now, or when they come home.
@@ -175,12 +175,13 @@ impl Pool {
 
     /// Slots in all.
     pub fn capacity(&self) -> usize {
-        self.capacity
+        self.shelf().capacity
     }
 
     /// Bytes of all slots together.
     pub fn bytes(&self) -> usize {
-        self.capacity * self.shelf().slot_bytes
+        let shelf = self.shelf();
+        shelf.capacity * shelf.slot_bytes
     }
 
     fn shelf(&self) -> std::sync::RwLockReadGuard<'_, Shelf> {
@@ -319,13 +320,13 @@ mod tests {
         let old = Arc::downgrade(&pool.shelf().form);
         let (out, home) = (pool.take().expect("free"), pool.take().expect("free"));
         drop(home);
-        pool.restock(pool.prepare(&form(2, 8)).expect("host memory"));
+        pool.restock(Pool::prepare(3, &form(2, 8)).expect("host memory"));
         assert!(bell.wait(std::time::Duration::ZERO), "whoever waits for a slot is told");
-        assert_eq!((pool.free(), pool.capacity(), pool.bytes()), (2, 2, 192));
+        assert_eq!((pool.free(), pool.capacity(), pool.bytes()), (3, 3, 288));
         assert_eq!((pool.take().expect("free").form().epoch, out.form().epoch), (2, 1));
         assert!(old.upgrade().is_some(), "a slot of the old form is still out");
         drop(out);
         assert!(old.upgrade().is_none(), "and nothing else holds it");
-        assert_eq!(pool.free(), 2, "a stranger does not come home");
+        assert_eq!(pool.free(), 3, "a stranger does not come home");
     }
 }

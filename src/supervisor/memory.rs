@@ -8,10 +8,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::sentinel::{self, Report, Sample, Sentinel};
-use super::shedding::{self, Candidate, Level, Shedding, State};
+use super::shedding::{self, Candidate, Shedding, State};
 use super::{LOOK_EVERY, Supervisor, Watched};
 use crate::clock;
-use crate::config::{Config, Locator};
+use crate::config::Locator;
 use crate::metrics::{Holding, ProcessUsage, process_usage, pss_bytes};
 use crate::publish::Growth;
 
@@ -48,19 +48,23 @@ impl fmt::Debug for MemoryWatch {
 pub(super) struct Memory {
     watch: MemoryWatch,
     sentinel: Sentinel,
-    /// Only where there is a soft limit.
-    shedding: Option<Shedding>,
+    shedding: Shedding,
     was_spent: bool,
+    /// Openings since the start, also of cameras that have gone since.
+    openings: u64,
+    openings_of_present: u64,
 }
 
 impl Memory {
-    pub fn new(watch: MemoryWatch, config: &Config, now: Instant) -> Self {
-        let candidates = || config.cameras.iter().map(|camera| candidate(camera.priority, &camera.locator));
-        let shedding = config
-            .memory
-            .soft_limit_bytes
-            .map(|limit| Shedding::new(limit, watch.shedding, candidates().collect()));
-        Self { sentinel: Sentinel::new(watch.growth, now), watch, shedding, was_spent: false }
+    pub fn new(watch: MemoryWatch, now: Instant) -> Self {
+        Self {
+            sentinel: Sentinel::new(watch.growth, now),
+            shedding: Shedding::new(watch.shedding),
+            watch,
+            was_spent: false,
+            openings: 0,
+            openings_of_present: 0,
+        }
     }
 
     /// Between two regular looks.
@@ -74,9 +78,12 @@ impl Memory {
     }
 }
 
-fn candidate(priority: i32, locator: &Locator) -> Candidate {
-    let has_keyframes = matches!(locator, Locator::Rtsp { .. } | Locator::File { .. });
-    Candidate { priority, has_keyframes, level: Level::Full }
+fn candidate(camera: &Watched) -> Candidate {
+    Candidate {
+        priority: camera.options.priority,
+        has_keyframes: matches!(camera.options.locator, Locator::Rtsp { .. } | Locator::File { .. }),
+        level: camera.shed,
+    }
 }
 
 impl Supervisor {
@@ -85,7 +92,7 @@ impl Supervisor {
     pub fn watch_memory_with(mut self, watch: MemoryWatch) -> Self {
         let now = clock::now();
         self.next_look = now + watch.look_every;
-        self.memory = Memory::new(watch, &self.config, now);
+        self.memory = Memory::new(watch, now);
         self
     }
 
@@ -126,11 +133,13 @@ impl Supervisor {
         }
     }
 
-    fn sample(&self, usage: &ProcessUsage) -> Sample {
+    fn sample(&mut self, usage: &ProcessUsage) -> Sample {
+        let openings = self.cameras.iter().map(|camera| camera.machine.generation()).sum();
+        self.memory.openings += u64::saturating_sub(openings, self.memory.openings_of_present);
+        self.memory.openings_of_present = openings;
         let handles = &self.registry.handles;
-        let readers: u64 = self.registry.outputs.iter().map(|output| output.readers()).sum();
         let mut sample = Sample {
-            openings: self.cameras.iter().map(|camera| camera.machine.generation()).sum(),
+            openings: self.memory.openings,
             expected: self.cameras.iter().filter(|camera| camera.is_streaming()).count() as u64,
             ..Sample::default()
         };
@@ -139,7 +148,7 @@ impl Supervisor {
                 Holding::Rss => usage.rss_bytes,
                 Holding::Pss => pss_bytes(),
                 Holding::Gpu => handles.gpu_bytes.load(Ordering::Relaxed),
-                Holding::Fd => usage.fd_count.saturating_sub(readers),
+                Holding::Fd => usage.fd_count.saturating_sub(self.registry.readers_count()),
                 Holding::Thread => usage.thread_count,
                 Holding::Pipeline => handles.pipelines.load(Ordering::Relaxed),
                 Holding::Slot => handles.slots_in_flight.load(Ordering::Relaxed),
@@ -150,9 +159,10 @@ impl Supervisor {
 
     /// Sheds load above the soft limit, and takes it up again.
     pub(super) fn watch_soft_limit(&mut self, rss_bytes: u64, now: Instant) {
-        let Some(shedding) = &mut self.memory.shedding else { return };
+        let shedding = &mut self.memory.shedding;
         let before = shedding.state();
-        shedding.observe(rss_bytes, now);
+        shedding.follow(self.cameras.iter().map(candidate));
+        shedding.observe(rss_bytes, self.config.memory.soft_limit_bytes.unwrap_or(u64::MAX), now);
         let (after, spent) = (shedding.state(), shedding.is_spent());
         let rss_mib = rss_bytes >> 20;
         let was_pressed = matches!(before, State::Pressed { .. });
@@ -173,9 +183,8 @@ impl Supervisor {
             );
         }
         self.memory.was_spent = spent;
-        while let Some(change) = self.memory.shedding.as_mut().and_then(Shedding::next_change) {
-            let camera: &mut Watched = &mut self.cameras[change.camera_index];
-            camera.shed(change.to, now, &self.house);
+        while let Some(change) = self.memory.shedding.next_change() {
+            self.cameras[change.camera_index].shed(change.to, now, &self.house);
         }
     }
 }

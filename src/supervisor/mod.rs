@@ -16,6 +16,8 @@ mod debug_socket;
 mod memory;
 mod notify;
 mod opening;
+mod reload;
+mod renew;
 mod results;
 mod sentinel;
 mod shedding;
@@ -36,15 +38,20 @@ use watchpost_cuda::Gpu;
 use crate::camera::Input;
 use crate::clock;
 use crate::config::Config;
-use crate::engine::{EngineError, Pulse, Station};
+use crate::engine::{EngineError, Order, Pulse};
+use crate::frame::SlotForm;
 use crate::metrics::Registry;
 use crate::source::Fault;
 use notify::Notify;
+use opening::Running;
+use station::Outputs;
 use watchdog::{Tolerances, Vitals};
 use watched::{House, Watched};
 
 pub use debug::{CameraDebug, DebugState};
 pub use memory::MemoryWatch;
+pub use notify::still_starting;
+pub use reload::{Reloader, Renewed};
 pub use results::ModelTag;
 pub use sentinel::Pace as GrowthPace;
 pub use shedding::Pace as SheddingPace;
@@ -87,6 +94,10 @@ pub enum Message {
     EngineReady(Result<Box<Detector>, EngineError>),
     /// An output closed by itself.
     OutputClosed,
+    /// A new configuration; the channel has room for whether it is taken.
+    Renew(Box<Renewed>, Sender<Result<(), String>>),
+    /// A reload is over, whatever came of it.
+    ReloadDone,
     /// Come to rest; the text goes to the log.
     Stop(&'static str),
     /// Log the state.
@@ -112,23 +123,34 @@ pub enum Verdict {
 
 /// Talks to a running supervisor.
 #[derive(Debug, Clone)]
-pub struct Control(Sender<Message>);
+pub struct Control {
+    supervisor: Sender<Message>,
+    reload: Option<Sender<()>>,
+}
 
 impl Control {
     /// Asks it to come to rest.
     pub fn stop(&self, why: &'static str) {
-        let _already_gone = self.0.send(Message::Stop(why));
+        let _already_gone = self.supervisor.send(Message::Stop(why));
+    }
+
+    /// Asks for the configuration to be read again. Asking again while one waits to be read changes nothing.
+    pub fn reload(&self) {
+        match &self.reload {
+            Some(reload) => drop(reload.try_send(())),
+            None => tracing::warn!("this process has no configuration file to read again"),
+        }
     }
 
     /// Has it log its state.
     pub fn log_state(&self) {
-        let _already_gone = self.0.send(Message::LogState);
+        let _already_gone = self.supervisor.send(Message::LogState);
     }
 
     /// Its state, or `None` if it does not answer in time.
     pub fn state(&self, timeout: Duration) -> Option<DebugState> {
         let (tx, rx) = crossbeam_channel::bounded(1);
-        self.0.send_timeout(Message::Debug(tx), timeout).ok()?;
+        self.supervisor.send_timeout(Message::Debug(tx), timeout).ok()?;
         rx.recv_timeout(timeout).ok()
     }
 }
@@ -142,11 +164,15 @@ pub struct Supervisor {
     pulse: Arc<Pulse>,
     engine: Option<JoinHandle<()>>,
     /// To the engine's thread.
-    stations: Sender<Station>,
-    /// Counts the engines.
-    epoch: u64,
-    /// What the engine computes on, if it is one.
-    gpu: Option<Gpu>,
+    orders: Sender<Order>,
+    /// The form of the slots that the current engine wants.
+    form: Arc<SlotForm>,
+    /// How its outputs can be read.
+    reading: Outputs,
+    /// Asks for a reload; its end ends that thread.
+    reload: Option<Sender<()>>,
+    /// Wedged openings of cameras that are no longer configured.
+    left_behind: Vec<Running>,
     debug_socket: Option<debug_socket::DebugSocket>,
     config: Config,
     memory: memory::Memory,
@@ -158,7 +184,7 @@ pub struct Supervisor {
 impl Supervisor {
     /// A handle for signals and for other threads.
     pub fn control(&self) -> Control {
-        Control(self.house.supervisor.clone())
+        Control { supervisor: self.house.supervisor.clone(), reload: self.reload.clone() }
     }
 
     /// Where a TCP output really listens.
@@ -190,6 +216,7 @@ impl Supervisor {
         for camera in &mut self.cameras {
             camera.look(now, &self.house);
         }
+        self.settle_cameras(now);
         if now >= self.next_look {
             self.next_look = now + self.memory.look_every();
             self.look_after(now);
@@ -205,13 +232,22 @@ impl Supervisor {
             // The look at all cameras that follows every message sees it.
             Message::FirstFrame => {}
             Message::Failed { index, generation, fault } => {
-                self.cameras[index].failed(generation, fault, now, &self.house);
+                if let Some((camera, house)) = self.camera(index) {
+                    camera.failed(generation, fault, now, house);
+                }
             }
             Message::Closed { index, generation } => {
-                self.cameras[index].closed(generation, now, &self.house);
+                if let Some((camera, house)) = self.camera(index) {
+                    camera.closed(generation, now, house);
+                }
             }
             Message::EngineEnded(result) => self.engine_ended(result),
             Message::EngineReady(built) => self.engine_ready(built),
+            Message::Renew(renewed, answer) => {
+                self.notify.reloading();
+                let _asker_gone = answer.try_send(self.renew(*renewed));
+            }
+            Message::ReloadDone => self.notify.ready(),
             Message::OutputClosed => self.look_after_outputs(),
             Message::Stop(why) => {
                 tracing::info!("stopping: {why}");
@@ -222,6 +258,12 @@ impl Supervisor {
                 let _asker_gone = reply.try_send(self.debug_state(now));
             }
         }
+    }
+
+    /// The camera at this place, unless it is gone.
+    fn camera(&mut self, index: usize) -> Option<(&mut Watched, &House)> {
+        let camera = self.cameras.iter_mut().find(|camera| camera.feed.index == index)?;
+        Some((camera, &self.house))
     }
 
     fn engine_ended(&mut self, result: Result<(), Option<EngineError>>) {
@@ -266,13 +308,15 @@ impl Supervisor {
         let pipelines = watchpost_pipelines::open_pipelines() as u64;
         self.registry.handles.pipelines.store(pipelines, Ordering::Relaxed);
         let usage = self.memory.usage();
+        let gpu = self.form.place.gpu();
         let vitals = Vitals {
             inference_running_for: self.pulse.busy_for(now),
-            wedged_count: self.cameras.iter().map(Watched::wedged_count).sum(),
+            wedged_count: self.cameras.iter().map(Watched::wedged_count).sum::<usize>()
+                + self.left_behind.len(),
             rss_bytes: usage.rss_bytes,
-            gpu_lost: self.gpu.as_ref().and_then(Gpu::lost).map(|error| error.to_string()),
+            gpu_lost: gpu.as_ref().and_then(Gpu::lost).map(|error| error.to_string()),
         };
-        let gpu_bytes = self.gpu.as_ref().map_or(0, |gpu| gpu.ledger().device_bytes());
+        let gpu_bytes = gpu.as_ref().map_or(0, |gpu| gpu.ledger().device_bytes());
         self.registry.handles.gpu_bytes.store(gpu_bytes, Ordering::Relaxed);
         let tolerances = Tolerances {
             inference_timeout: INFERENCE_TIMEOUT,
@@ -307,6 +351,7 @@ impl Supervisor {
             tracing::warn!(camera = camera.feed.name(), "not at rest in time; left behind");
         }
         let deadline = clock::now() + FLUSH_WITHIN;
+        self.reload.take();
         self.debug_socket.take();
         let House { work, publisher, .. } = self.house;
         // The engine ends when the last sender of work is gone.

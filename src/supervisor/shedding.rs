@@ -151,7 +151,6 @@ pub struct Change {
 /// Sheds load and takes it up again.
 #[derive(Debug)]
 pub struct Shedding {
-    limit_bytes: u64,
     pace: Pace,
     state: State,
     cameras: Vec<Candidate>,
@@ -162,15 +161,13 @@ pub struct Shedding {
 }
 
 impl Shedding {
-    /// Idle. `cameras` in the order of the configuration.
-    pub fn new(limit_bytes: u64, pace: Pace, cameras: Vec<Candidate>) -> Self {
-        let told = cameras.iter().map(|camera| camera.level).collect();
+    /// Idle, and without cameras.
+    pub fn new(pace: Pace) -> Self {
         Self {
-            limit_bytes,
             pace,
             state: State::Idle,
-            cameras,
-            told,
+            cameras: Vec::new(),
+            told: Vec::new(),
             patience: pace.patience,
             last_step_back_at: None,
         }
@@ -186,6 +183,15 @@ impl Shedding {
         matches!(self.state, State::Pressed { .. }) && self.next_down().is_none()
     }
 
+    /// The cameras as they are, in the order in which changes will name them. They may come and go; those that
+    /// come catch up with the others of their priority first.
+    pub fn follow(&mut self, cameras: impl Iterator<Item = Candidate>) {
+        self.cameras.clear();
+        self.cameras.extend(cameras);
+        self.told.clear();
+        self.told.extend(self.cameras.iter().map(|camera| camera.level));
+    }
+
     /// The next camera whose level has changed. Drain it after every [`Self::observe`].
     pub fn next_change(&mut self) -> Option<Change> {
         let mut levels = self.told.iter_mut().zip(&self.cameras).enumerate();
@@ -194,10 +200,10 @@ impl Shedding {
         Some(Change { camera_index, from, to: camera.level })
     }
 
-    /// Resident memory is so large.
-    pub fn observe(&mut self, rss_bytes: u64, now: Instant) {
-        let above = rss_bytes > self.limit_bytes;
-        let low = rss_bytes < self.limit_bytes - self.limit_bytes / 10;
+    /// Resident memory is so large, and may be so large.
+    pub fn observe(&mut self, rss_bytes: u64, limit_bytes: u64, now: Instant) {
+        let above = rss_bytes > limit_bytes;
+        let low = rss_bytes < limit_bytes - limit_bytes / 10;
         let sheds = self.cameras.iter().any(|camera| camera.level != Level::Full);
         self.state = match self.state {
             State::Pressed { step_at } if above && now >= step_at => self.step_down(now),

@@ -29,13 +29,14 @@ struct Life {
 
 impl Life {
     fn new(cameras: Vec<Candidate>) -> Self {
-        let shedding = Shedding::new(LIMIT, PACE, cameras);
+        let mut shedding = Shedding::new(PACE);
+        shedding.follow(cameras.into_iter());
         Self { shedding, now: crate::clock::now(), changes: Vec::new() }
     }
 
     /// So much memory, now.
     fn rss(&mut self, bytes: u64) -> &mut Self {
-        self.shedding.observe(bytes, self.now);
+        self.shedding.observe(bytes, LIMIT, self.now);
         self.changes.clear();
         while let Some(change) = self.shedding.next_change() {
             self.changes.push(change);
@@ -269,11 +270,42 @@ fn whoever_relapses_waits_twice_as_long_and_whoever_does_not_begins_anew() {
     assert_eq!((life.now - from).as_secs(), 31);
 }
 
+#[test]
+fn a_camera_that_comes_under_pressure_catches_up_first_and_one_that_goes_is_forgotten() {
+    use Level::{Full, Half, Slow};
+    let mut life = one_step_down(vec![camera(0), camera(0)]);
+    life.hold(ABOVE, 5);
+    assert_eq!(life.levels(), [Slow, Slow]);
+    let mut cameras = life.shedding.cameras.clone();
+    cameras.insert(1, camera(0));
+    life.shedding.follow(cameras.into_iter());
+    life.hold(ABOVE, 5);
+    assert_eq!(life.levels(), [Slow, Half, Slow]);
+    life.hold(ABOVE, 5);
+    assert_eq!(life.levels(), [Slow, Slow, Slow]);
+    let left = life.shedding.cameras[1];
+    life.shedding.follow(std::iter::once(left));
+    life.hold(LOW, 62);
+    assert_eq!((life.state(), life.levels()), ("idle", vec![Full]));
+}
+
+#[test]
+fn a_limit_that_is_raised_gives_everything_back() {
+    let mut life = one_step_down(vec![camera(0)]);
+    for _ in 0..=PACE.patience.as_secs() {
+        life.shedding.observe(ABOVE, u64::MAX, life.now);
+        life.now += Duration::from_secs(1);
+    }
+    assert_eq!((life.state(), life.levels()[0]), ("idle", Level::Full));
+}
+
 /// A balloon is blown up and let down: the figures for the documentation.
 #[test]
 fn how_long_a_camera_of_eight_takes_to_be_paused_and_to_be_back() {
-    let cameras = (0..8).map(|index| camera(if index < 4 { 0 } else { 10 })).collect();
-    let mut life = Life { shedding: Shedding::new(LIMIT, Pace::default(), cameras), ..Life::new(Vec::new()) };
+    let cameras: Vec<Candidate> = (0..8).map(|index| camera(if index < 4 { 0 } else { 10 })).collect();
+    let mut life = Life::new(cameras);
+    life.shedding.pace = Pace::default();
+    life.shedding.patience = Pace::default().patience;
     let begin = life.now;
     let paused = |life: &Life| life.levels().iter().filter(|level| **level == Level::Paused).count();
     let mut times = Vec::new();
