@@ -22,4 +22,4 @@ watchpost=target/release/watchpost
 "$watchpost" completions zsh >target/completions/_watchpost
 "$watchpost" completions fish >target/completions/watchpost.fish
 
-"$tools/bin/cargo-deb" deb --no-build --locked --package watchpost
+"$tools/bin/cargo-deb" deb --no-build --strip --locked --package watchpost

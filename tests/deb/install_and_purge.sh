@@ -30,6 +30,8 @@ package=${1:-$(ls -t target/debian/watchpost_*.deb 2>/dev/null | head -n 1)}
 [ -f "$package" ] || fail "there is no package; make deb builds one"
 
 root=$(mktemp -d /tmp/watchpost-deb.XXXXXX)
+# As the root of a system is, not as a private folder is.
+chmod 755 "$root"
 cleanup() {
     status=$?
     for mounted in proc dev/pts dev sys; do
@@ -95,6 +97,8 @@ for path in usr/bin/watchpost usr/lib/systemd/system/watchpost.service usr/lib/s
     # The unit may lie under the older of the two names of one folder.
     [ -e "$root/$path" ] || [ -e "$root/${path#usr/}" ] || fail "$path is not there"
 done
+# As at the next boot, where no systemd runs now.
+inside systemd-tmpfiles --create watchpost.conf
 [ "$(stat -c '%a %U' "$root/etc/watchpost/secrets")" = "700 root" ] || fail "/etc/watchpost/secrets is not root's alone"
 inside getent passwd watchpost >/dev/null || fail "there is no user watchpost"
 inside systemctl is-enabled watchpost 2>/dev/null | grep -qx disabled || fail "it is enabled although nothing is configured"
