@@ -15,6 +15,7 @@ import time
 
 ROOT = sys.argv[1]
 PATIENCE_S = 60
+REGISTRY = "/var/cache/watchpost/gstreamer-registry.bin"
 
 
 def check(condition, what):
@@ -49,6 +50,7 @@ def started(uid, gid):
         "STATE_DIRECTORY": "/var/lib/watchpost",
         "CACHE_DIRECTORY": "/var/cache/watchpost",
         "RTEN_NUM_THREADS": "1",
+        "GST_REGISTRY": REGISTRY,
     }
     command = ["/usr/bin/watchpost", "--log-format", "systemd", "run"]
     return subprocess.Popen(
@@ -116,8 +118,10 @@ def main():
         os.unlink(f"{ROOT}/run/watchpost-notify")
         if sys.exc_info()[0] is not None:
             print(log[-3000:], file=sys.stderr)
+    os.unlink(ROOT + REGISTRY)
     for path in ["/run/watchpost", "/var/lib/watchpost", "/var/cache/watchpost"]:
-        check(not os.listdir(ROOT + path), f"the daemon left something in {path}")
+        left = os.listdir(ROOT + path)
+        check(not left, f"the daemon left something in {path}: {left}")
         os.rmdir(ROOT + path)
 
 
