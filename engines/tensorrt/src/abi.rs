@@ -17,7 +17,7 @@ const DIMS_MAX: usize = 8;
 /// Below this nothing is a pointer: without a GPU the library hands out 0x228 in place of a runtime.
 const LOWEST_ADDRESS: usize = 4096;
 /// Entry of the destructor that also frees.
-const DELETE: usize = 1;
+pub(crate) const DELETE: usize = 1;
 
 /// Their `Dims`: returned through a hidden pointer, taken by reference.
 #[repr(C)]
