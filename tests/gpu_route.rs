@@ -215,15 +215,6 @@ fn frames_decoded_on_the_gpu_never_visit_the_host() {
     machine.assert_clean();
 }
 
-#[test]
-fn batches_are_formed_where_the_engine_takes_them() {
-    let Some(models) = program::shared("models") else { return };
-    let _model = models.join("yolov8n-dynamic-batch.onnx");
-    // Building a real YOLOv8n for a batch and running it through the built-in engine takes seconds a frame here: the
-    // small detector of the tests has one frame at a time, so batches are shown in `engines/tensorrt/tests/standin.rs`.
-    eprintln!("NOTE: batches are tested in engines/tensorrt/tests/standin.rs");
-}
-
 /// A fault of the GPU while cameras run: the process leaves in order with 75, and nothing is left.
 #[test]
 fn a_gpu_that_is_lost_or_hangs_ends_the_process_with_75() {
@@ -248,11 +239,14 @@ fn a_gpu_that_is_lost_or_hangs_ends_the_process_with_75() {
 
 #[test]
 fn what_is_missing_or_refused_is_told_and_auto_runs_on_the_cpu() {
-    // Settings of the machine, the exit code of `tensorrt`, and words of its message.
-    let cases: [(&str, &[&str]); 7] = [
+    // Settings of the machine, and words of what is said where `tensorrt` is asked for.
+    let cases: [(&str, &[&str]); 10] = [
         ("devices=0", &["no GPU"]),
         ("init_error=999", &["999"]),
-        ("oom_at=1", &["the GPU has no"]),
+        ("oom_at=1", &["OutOfMemory"]),
+        ("nvinfer.deserialize_fails=all", &["refuses the engine"]),
+        ("nvinfer.enqueue_fails=all", &["does not run the engine"]),
+        ("nvinfer.parse_fails=all", &["no engine could be built"]),
         ("nvinfer.version=8.6.1", &["TensorRT 8.6.1", "10.3"]),
         ("nvinfer.version=12.0.0", &["TensorRT 12.0.0"]),
         ("nvinfer.no_gpu=all", &["does not start"]),
@@ -285,4 +279,71 @@ fn what_is_missing_or_refused_is_told_and_auto_runs_on_the_cpu() {
         assert_eq!(ended.code, Some(0), "{settings}: {}", ended.stderr);
         machine.assert_clean();
     }
+}
+
+#[test]
+fn no_allocation_that_is_refused_leaks_or_crashes() {
+    // Every allocation of a start, one after the other, until a start needs no more of them.
+    for refused in 1..60 {
+        let machine = Machine::new(11, "");
+        machine.configure("backend = \"tensorrt\"", 1);
+        let built = machine.run(&["engine", "build", "demo"]);
+        assert_eq!(built.code, Some(0), "{}", built.stderr);
+        let refusing = Machine { settings: format!("oom_at={refused}"), ..machine };
+        let (daemon, lines) = refusing.start();
+        let first = lines.recv_timeout(PATIENCE);
+        if first.is_ok() {
+            // This one was not needed for a start; frames flow.
+            until(&lines, "a record", |record| is_on(record, "tensorrt"));
+            assert_eq!(daemon.stop().code, Some(0));
+            refusing.assert_clean();
+            assert!(refused > 5, "a start allocates more than {refused} times");
+            return;
+        }
+        let ended = daemon.end();
+        assert!(matches!(ended.code, Some(69 | 75)), "{refused}: {:?} {}", ended.code, ended.stderr);
+        program::assert_plain("out of memory", &ended.stderr);
+        refusing.assert_clean();
+    }
+    panic!("a start needs sixty allocations");
+}
+
+#[test]
+fn an_engine_that_hangs_ends_the_process_with_75_and_nonsense_is_no_detection() {
+    let machine = Machine::new(10, "");
+    machine.configure("backend = \"tensorrt\"\n[supervisor]\ninference_timeout = \"1s\"", 2);
+    let (daemon, lines) = machine.start();
+    until(&lines, "a record", |record| is_on(record, "tensorrt"));
+    machine.ledger.set(names::ORDER_HANG, 1);
+    let ended = daemon.end();
+    assert_eq!(ended.code, Some(75), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the engine hangs"), "{}", ended.stderr);
+    program::assert_plain("an engine that hangs", &ended.stderr);
+    // Numbers that are none: no objects, and no harm.
+    let machine = Machine::new(10, "nvinfer.outputs_nan=all");
+    machine.configure("backend = \"tensorrt\"", 1);
+    let (daemon, lines) = machine.start();
+    let mut count = 0;
+    let records = until(&lines, "ten records", |_| {
+        count += 1;
+        count == 10
+    });
+    assert!(records.iter().all(|record| record["objects"].as_array().is_some_and(Vec::is_empty)));
+    assert_eq!(daemon.stop().code, Some(0));
+    machine.assert_clean();
+}
+
+/// Libraries that lack a function, as a driver that is too old or an installation that is broken has them.
+#[test]
+fn a_library_that_lacks_a_function_is_told_by_name() {
+    let machine = Machine::new(10, "");
+    machine.configure("backend = \"tensorrt\"", 1);
+    let lacking = machine.path().join("lacking");
+    fs::create_dir(&lacking).expect("a folder");
+    watchpost_standins::without("libcuda.so.1", "cuStreamWaitEvent", &lacking).expect("it had it");
+    let mut command = machine.watchpost();
+    watchpost_standins::environment_of(&mut command, &lacking, machine.path());
+    let ended = program::run(command.args(["run", "-c", "config.toml"]));
+    ended.expect("libcuda lacks a function", 69, &["cuStreamWaitEvent"]);
+    machine.assert_clean();
 }

@@ -137,7 +137,7 @@ impl ToBuild {
     pub(super) fn run(self: Box<Self>, say: &mut dyn FnMut(&str)) -> Result<TensorRtEngine, EngineError> {
         let Self { tensorrt, cache, key, options, manifest } = *self;
         tracing::info!(engine = key.stem(), "building the engine; this takes minutes");
-        let refuse = |reason: String| EngineError::Model { path: manifest.source.to_string(), reason };
+        let refuse = |reason: String| EngineError::Unavailable { backend: BACKEND, reason };
         let child = command(&options, key.batch).spawn();
         let child =
             child.map_err(|error| refuse(format!("no engine could be built: {}", os_words(&error))))?;

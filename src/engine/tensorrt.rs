@@ -97,10 +97,11 @@ impl TensorRt {
 fn failure(manifest: &Manifest, error: &TensorRtError) -> EngineError {
     match error {
         _ if error.is_lost() => EngineError::Lost { backend: BACKEND, reason: error.to_string() },
-        TensorRtError::Unavailable(_) | TensorRtError::Cuda(_) | TensorRtError::Start { .. } => {
-            EngineError::Unavailable { backend: BACKEND, reason: error.to_string() }
+        // What the engine takes and gives is what the model is; all else is this box as it is now.
+        TensorRtError::Tensor { .. } | TensorRtError::Batch(_) => {
+            EngineError::Model { path: manifest.source.to_string(), reason: error.to_string() }
         }
-        _ => EngineError::Model { path: manifest.source.to_string(), reason: error.to_string() },
+        _ => EngineError::Unavailable { backend: BACKEND, reason: error.to_string() },
     }
 }
 
