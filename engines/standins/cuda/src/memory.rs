@@ -74,9 +74,8 @@ impl Memory {
             return Err(OUT_OF_MEMORY);
         }
         // SAFETY: just made writable, and nobody else knows the address.
-        let fresh =
-            unsafe { std::slice::from_raw_parts_mut(start as *mut [u8; 2], pages(bytes) as usize / 2) };
-        fresh.fill(POISON);
+        let fresh = unsafe { std::slice::from_raw_parts_mut(start as *mut u64, pages(bytes) as usize / 8) };
+        fresh.fill(POISON_WORD);
         self.live.insert(start, Allocation { kind, start, bytes, context });
         Ok(start)
     }
