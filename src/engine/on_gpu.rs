@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use watchpost_cuda::Gpu;
 
 use super::cache::{BatchRequest, Cache, EngineKey, PlanPrecision};
 use super::tensorrt::{BACKEND, TensorRt, TensorRtEngine};
@@ -124,6 +125,11 @@ fn key(
 }
 
 impl ToBuild {
+    /// What it will run on.
+    pub(super) fn gpu(&self) -> &Gpu {
+        self.tensorrt.gpu()
+    }
+
     /// Has it built, and loads it.
     ///
     /// # Errors

@@ -66,6 +66,11 @@ impl TensorRt {
         Ok(Self { library, gpu })
     }
 
+    /// The GPU.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
     /// Makes a built engine ready to run.
     ///
     /// # Errors

@@ -301,7 +301,7 @@ impl Supervisor {
         self.registry.handles.slots_in_flight.store(slots_out as u64, Ordering::Relaxed);
         let pipelines = watchpost_pipelines::open_pipelines() as u64;
         self.registry.handles.pipelines.store(pipelines, Ordering::Relaxed);
-        let gpu = self.form.place.gpu();
+        let gpu = self.house.gpu.clone();
         let vitals = Vitals {
             inference_running_for: self.pulse.busy_for(now),
             wedged_count: self.cameras.iter().map(Watched::wedged_count).sum::<usize>()

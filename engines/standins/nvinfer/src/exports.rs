@@ -118,10 +118,11 @@ unsafe fn begin(
 /// `standin_nvinfer_configure`
 ///
 /// # Safety
-/// `list` is null (back to the defaults) or a C string.
+/// `list` is null (back to the beginning) or a C string.
 pub unsafe fn configure(list: *const c_char) {
     if list.is_null() {
         settings::reset();
+        counters::clear_own();
         return;
     }
     // SAFETY: as the caller promises.
@@ -232,7 +233,8 @@ macro_rules! exports {
                 library::version().build.cast_signed()
             }
 
-            /// Adds settings, as in `WATCHPOST_STANDIN`; null: back to the defaults.
+            /// Adds settings, as in `WATCHPOST_STANDIN`; null: back to the defaults, and
+            /// every number of a ledger of this process alone to zero.
             ///
             /// # Safety
             /// `list` is null or a C string.
@@ -261,6 +263,20 @@ macro_rules! exports {
             pub unsafe extern "C" fn standin_nvinfer_order(name: *const c_char, value: i64) {
                 // SAFETY: as the caller promises.
                 unsafe { library::order(name, value) }
+            }
+
+            /// What `trtexec` does: the program beside the library calls it with its arguments.
+            ///
+            /// # Safety
+            /// As `main` of C.
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn standin_trtexec_main(
+                count: i32,
+                arguments: *const *const c_char,
+            ) -> i32 {
+                library::set_major($major);
+                // SAFETY: as the caller promises.
+                unsafe { library::trtexec(count, arguments) }
             }
 
             /// Which declarations the library was compiled with.
