@@ -6,6 +6,7 @@
 pub mod declarations;
 #[path = "../../../../builtin/tests/onnx_writer/mod.rs"]
 pub mod onnx_writer;
+pub mod steps;
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -221,12 +222,11 @@ impl TensorRt {
     }
 
     pub fn create_parser(&self, network: &Object) -> Object<'_> {
-        let version = i32::try_from(self.major * 10_000).expect("small");
         // SAFETY: the function's type.
         let raw = unsafe {
             let create: unsafe extern "C" fn(Raw, Raw, i32) -> Raw =
                 *self.parser.get(b"createNvOnnxParser_INTERNAL").expect("exported");
-            create(network.raw, logger(self.major), version)
+            create(network.raw, logger(self.major), 100)
         };
         Object::new(self, "IParser", raw).expect("a parser")
     }
@@ -309,7 +309,7 @@ impl Drop for Object<'_> {
 /// `call!(object, "enqueueV3", (stream: Raw) -> bool)`: the types are those of the method.
 #[macro_export]
 macro_rules! call {
-    ($object:expr, $method:literal $(, $value:expr => $type:ty)* ; $result:ty) => {{
+    ($object:expr, $method:expr $(, $value:expr => $type:ty)* ; $result:ty) => {{
         // SAFETY: the types are those of the method's declaration.
         unsafe {
             let (this, function) = $object.method::<unsafe extern "C" fn($crate::caller::Raw $(, $type)*) -> $result>($method);
