@@ -42,8 +42,11 @@ fn a_model_that_cannot_be_run_is_refused_with_node_and_operator() {
         let mut error = build.parser.other("IParserError", error).expect("an error");
         error.owned = false;
         // SAFETY: texts of the parser's.
-        let part =
-            |name: &str| unsafe { CStr::from_ptr(call!(error, name; *const c_char)) }.to_string_lossy();
+        let part = |name: &str| {
+            let part = call!(error, name; *const c_char);
+            // SAFETY: a text of the parser's.
+            unsafe { CStr::from_ptr(part) }.to_string_lossy()
+        };
         assert!(part("desc").contains("DeformConvFromTheFuture"), "{}", part("desc"));
         assert_eq!(part("nodeOperator"), "DeformConvFromTheFuture");
         assert_eq!(part("nodeName"), "node-DeformConvFromTheFuture");
