@@ -65,7 +65,7 @@ impl Job {
         })
     }
 
-    fn done(self: Box<Self>) {
+    fn done(&self) {
         if !self.captured {
             self.in_flight.fetch_sub(1, Ordering::SeqCst);
             counters::add(names::IN_FLIGHT, -1);
