@@ -7,7 +7,7 @@ mod histogram;
 mod snapshot;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -317,10 +317,8 @@ pub struct HandleGauges {
 /// Everything that is counted. Built once from the configuration and passed around by `Arc`.
 #[derive(Debug)]
 pub struct Registry {
-    /// In the order of the configuration.
-    pub cameras: Vec<Arc<CameraMetrics>>,
-    /// In the order of the configuration.
-    pub outputs: Vec<Arc<OutputMetrics>>,
+    cameras: RwLock<Vec<Arc<CameraMetrics>>>,
+    outputs: RwLock<Vec<Arc<OutputMetrics>>>,
     /// The engine, and those before it.
     pub engine: EngineMetrics,
     /// Open handles and memory.
@@ -335,21 +333,54 @@ impl Registry {
         now: Instant,
     ) -> Self {
         Self {
-            cameras: cameras.into_iter().map(|name| Arc::new(CameraMetrics::new(name, now))).collect(),
-            outputs: outputs.into_iter().map(|name| Arc::new(OutputMetrics::new(name))).collect(),
+            cameras: RwLock::new(
+                cameras.into_iter().map(|name| Arc::new(CameraMetrics::new(name, now))).collect(),
+            ),
+            outputs: RwLock::new(
+                outputs.into_iter().map(|name| Arc::new(OutputMetrics::new(name))).collect(),
+            ),
             engine: EngineMetrics::new(),
             handles: HandleGauges::default(),
         }
     }
 
+    /// The blocks of all cameras: in the order of the configuration, later ones behind. Not for the frame path.
+    pub fn cameras(&self) -> Vec<Arc<CameraMetrics>> {
+        read(&self.cameras).clone()
+    }
+
     /// The block of this camera.
-    pub fn camera(&self, name: &str) -> Option<&Arc<CameraMetrics>> {
-        self.cameras.iter().find(|camera| camera.name == name)
+    pub fn camera(&self, name: &str) -> Option<Arc<CameraMetrics>> {
+        read(&self.cameras).iter().find(|camera| camera.name == name).cloned()
     }
 
     /// The block of this output.
-    pub fn output(&self, name: &str) -> Option<&Arc<OutputMetrics>> {
-        self.outputs.iter().find(|output| output.name == name)
+    pub fn output(&self, name: &str) -> Option<Arc<OutputMetrics>> {
+        read(&self.outputs).iter().find(|output| output.name == name).cloned()
+    }
+
+    /// The block of a camera that comes with a reload.
+    pub fn add_camera(&self, name: &str, now: Instant) -> Arc<CameraMetrics> {
+        let camera = Arc::new(CameraMetrics::new(name, now));
+        write(&self.cameras).push(Arc::clone(&camera));
+        camera
+    }
+
+    /// A camera is no longer configured.
+    pub fn remove_camera(&self, camera: &Arc<CameraMetrics>) {
+        write(&self.cameras).retain(|known| !Arc::ptr_eq(known, camera));
+    }
+
+    /// The block of an output that comes with a reload.
+    pub fn add_output(&self, name: &str) -> Arc<OutputMetrics> {
+        let output = Arc::new(OutputMetrics::new(name));
+        write(&self.outputs).push(Arc::clone(&output));
+        output
+    }
+
+    /// An output is no longer configured.
+    pub fn remove_output(&self, name: &str) {
+        write(&self.outputs).retain(|known| known.name != name);
     }
 
     /// All of it at one moment, with the process's own memory, descriptors and threads.
@@ -357,8 +388,8 @@ impl Registry {
         let process = process_usage();
         let gauges = &self.handles;
         Snapshot {
-            cameras: self.cameras.iter().map(|camera| camera.snapshot(now)).collect(),
-            outputs: self.outputs.iter().map(|output| output.snapshot()).collect(),
+            cameras: read(&self.cameras).iter().map(|camera| camera.snapshot(now)).collect(),
+            outputs: read(&self.outputs).iter().map(|output| output.snapshot()).collect(),
             engines: self.engine.snapshot(),
             memory_bytes: MemoryBytes {
                 rss: process.rss_bytes,
@@ -373,6 +404,14 @@ impl Registry {
             },
         }
     }
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the kernel says about this process; 0 where it does not say.

@@ -49,7 +49,7 @@ impl Engine for Witnessed {
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), EngineError> {
         for input in inputs {
-            let SlotMemory::Host(tensor) = input;
+            let SlotMemory::Host(tensor) = input else { panic!("a host slot") };
             assert_eq!(tensor.len(), self.input_len, "a slot of another engine");
         }
         self.engine.infer(inputs, each)
@@ -174,7 +174,7 @@ fn no_record_is_lost_and_the_old_engine_goes() {
         assert_eq!(dropped, 0, "{camera}: every frame became a record");
         assert!(of_camera.iter().all(|r| r["objects"].as_array().is_some_and(|o| !o.is_empty())));
     }
-    let engine_errors: u64 = registry.cameras.iter().map(|c| c.outcome_count(Outcome::EngineError)).sum();
+    let engine_errors: u64 = registry.cameras().iter().map(|c| c.outcome_count(Outcome::EngineError)).sum();
     assert_eq!(engine_errors, 0);
     assert!(new_gone.load(Ordering::Acquire), "and the new one goes with the process");
 }

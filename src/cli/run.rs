@@ -1,5 +1,6 @@
 //! `watchpost run`: arguments -> config -> model -> supervisor -> exit code.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -7,15 +8,16 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::common::{ConfigArg, LoadedModel, load_config, load_model, start_gstreamer};
 use super::{Failure, exit};
-use crate::config::{CameraOptions, Config, Demands, Locator};
+use crate::config::{self, CameraOptions, Config, Demands, DetectorOptions, Locator};
 use crate::publish::PublishError;
 use crate::source::{GstSource, SceneSource, Source};
-use crate::supervisor::{Control, Detector, Parts, StartError, Supervisor, Verdict};
+use crate::supervisor::{Control, Detector, Parts, Reloader, Renewed, StartError, Supervisor, Verdict};
 
 /// Arguments of `watchpost run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Signals: SIGTERM and SIGINT stop in order, a second one at once; SIGUSR1 logs the state.
+Signals: SIGTERM and SIGINT stop in order, a second one at once; SIGHUP reads the configuration again, as does
+a change of its files; SIGUSR1 logs the state.
 
 Examples:
     watchpost run -c ./config.toml | jq 'select(.type == \"detections\") | .objects[].label'
@@ -37,7 +39,9 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         "watchpost {} starts",
         env!("CARGO_PKG_VERSION")
     );
-    let supervisor = Supervisor::start(parts(config, model)).map_err(start_failure)?;
+    let reloader = ConfigReloader { path: args.config.config.clone() };
+    let parts = Parts { reloader: Some(Box::new(reloader)), ..parts(config, model) };
+    let supervisor = Supervisor::start(parts).map_err(start_failure)?;
     obey_signals(supervisor.control())?;
     match supervisor.run() {
         Verdict::Stopped | Verdict::Ended | Verdict::OutputsClosed => Ok(()),
@@ -46,22 +50,43 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     }
 }
 
+/// Reads the files that `run` was started with.
+struct ConfigReloader {
+    path: PathBuf,
+}
+
+impl Reloader for ConfigReloader {
+    fn fingerprint(&self) -> u64 {
+        config::fingerprint(&self.path)
+    }
+
+    fn load(&mut self, running: &Config) -> Result<Renewed, String> {
+        let words = |failure: Failure| failure.to_string();
+        let config = load_config(&self.path, Demands::RUN).map_err(words)?.config;
+        let another = another_engine(&running.detector, &config.detector);
+        let model = another.then(|| load_model(&config.detector, exit::CONFIG)).transpose().map_err(words)?;
+        let sources = config.cameras.iter().map(source).collect();
+        Ok(Renewed { config, sources, detector: model.map(detector) })
+    }
+}
+
+/// Whether what differs is more than how results are read.
+fn another_engine(old: &DetectorOptions, new: &DetectorOptions) -> bool {
+    let engine = |options: &DetectorOptions| {
+        (options.model.clone(), options.backend, options.precision, options.threads, options.max_batch_size)
+    };
+    engine(old) != engine(new)
+}
+
+fn detector(model: LoadedModel) -> Detector {
+    let LoadedModel { manifest, engine, tag } = model;
+    Detector { engine, tag, input: manifest.input, head: manifest.head, labels: manifest.labels }
+}
+
 /// What a daemon is made of, from a configuration and a loaded model.
 pub(super) fn parts(config: Config, model: LoadedModel) -> Parts {
-    let LoadedModel { manifest, engine, tag } = model;
     let sources = config.cameras.iter().map(source).collect();
-    Parts {
-        config,
-        sources,
-        detector: Detector {
-            engine,
-            tag,
-            input: manifest.input,
-            head: manifest.head,
-            labels: manifest.labels,
-        },
-        upgrade: None,
-    }
+    Parts { config, sources, detector: detector(model), upgrade: None, reloader: None }
 }
 
 fn source(camera: &CameraOptions) -> Arc<dyn Source> {
@@ -105,7 +130,7 @@ fn obey_signals(control: Control) -> Result<(), Failure> {
                 SIGTERM => control.stop("SIGTERM"),
                 SIGINT => control.stop("SIGINT"),
                 SIGUSR1 => control.log_state(),
-                _ => tracing::warn!("SIGHUP: this version does not reload its configuration; restart it"),
+                _ => control.reload(),
             }
         }
     };

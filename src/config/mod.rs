@@ -216,6 +216,11 @@ pub fn load_with(
     settle(layers, &environment, demands)
 }
 
+/// A number that changes when the main file or a drop-in beside it does: names, sizes and times of change.
+pub fn fingerprint(main: &Path) -> u64 {
+    files::fingerprint(main)
+}
+
 /// One text without an environment; a camera is not required. `name` stands in its messages.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ pub mod tensorrt_build;
 mod worker;
 
 pub use select::{BackendReport, backends, load, threads};
-pub use worker::{BATCH_MAX, Finish, Pulse, Station, Worker};
+pub use worker::{BATCH_MAX, Finish, Order, Pulse, Reading, Station, Worker};
 
 use crate::frame::{Place, SlotError, SlotMemory};
 use crate::model::Manifest;
@@ -105,10 +105,12 @@ fn check_shapes(manifest: &Manifest, input: &[usize], outputs: &[&[usize]]) -> R
     manifest.check_outputs(outputs).map_err(|error| refuse(error.to_string()))
 }
 
-/// A slot's tensor, for engines that compute on the CPU.
+/// A slot's tensor, for engines that compute on the CPU; empty for one that was made for another engine, which
+/// every engine refuses by its length.
 fn host_tensor(memory: &SlotMemory) -> &[f32] {
     match memory {
         SlotMemory::Host(tensor) => tensor,
+        SlotMemory::Device(_) => &[],
     }
 }
 

@@ -54,14 +54,39 @@ impl Pulse {
 /// Reads one frame's outputs.
 pub type Finish = Box<dyn FnMut(&Work, &[TensorView<'_>]) + Send>;
 
+/// How an engine's outputs are read, and its batches are formed.
+pub struct Reading {
+    /// Gets each frame with its outputs, in order.
+    pub finish: Finish,
+    /// Largest batch as configured; the engine's own limit applies too. `None`: the engine's.
+    pub max_batch: Option<usize>,
+    /// How long the first frame of a batch waits for company.
+    pub max_batch_delay: Duration,
+}
+
 /// A loaded engine, what its slots are like, and who reads its outputs.
 pub struct Station {
     /// Loaded once.
     pub engine: Box<dyn Engine>,
     /// The form of its slots. Whoever else holds it may still send a frame.
     pub form: Arc<SlotForm>,
-    /// Gets each frame with its outputs, in order.
-    pub finish: Finish,
+    /// Reads its outputs.
+    pub reading: Reading,
+}
+
+/// What the worker is told while it runs.
+#[derive(Debug)]
+pub enum Order {
+    /// Another engine takes over.
+    Install(Station),
+    /// The outputs are read in another way.
+    Read(Reading),
+}
+
+impl std::fmt::Debug for Reading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reading").field("max_batch", &self.max_batch).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Station {
@@ -85,14 +110,10 @@ impl Station {
 pub struct Worker {
     /// Filled slots.
     pub work: Receiver<Work>,
-    /// Engines that take over. Each is here before the first slot of its form can be taken.
-    pub stations: Receiver<Station>,
+    /// Each is here before the first frame that it is meant for can be sent.
+    pub orders: Receiver<Order>,
     /// Told when inferences begin and end.
     pub turnstile: Arc<Turnstile>,
-    /// Largest batch as configured; the engine's own limit applies too. `None`: the engine's.
-    pub max_batch: Option<usize>,
-    /// How long the first frame of a batch waits for company.
-    pub max_batch_delay: Duration,
     /// For the watchdog.
     pub pulse: Arc<Pulse>,
     /// Takes inference times and batch sizes.
@@ -105,7 +126,7 @@ impl Worker {
     /// # Errors
     /// The engine failed too often in a row to be trusted again, or is lost.
     pub fn run(&self, first: Station) -> Result<(), EngineError> {
-        let mut former = self.former(&*first.engine);
+        let mut former = self.former(&first);
         let mut current = first;
         // Engines whose slots are still on their way; at most a few, for as long as an inference takes.
         let mut leaving: Vec<Station> = Vec::new();
@@ -121,11 +142,14 @@ impl Worker {
                 // A batch is of one engine.
                 self.settle(&mut former, &mut current, &mut leaving, &mut failures)?;
             }
-            if let Ok(station) = self.stations.try_recv() {
-                // What waits is the old engine's; there is no next frame to keep it company.
+            if let Ok(order) = self.orders.try_recv() {
+                // What waits is read as before; there is no next frame to keep it company.
                 self.settle(&mut former, &mut current, &mut leaving, &mut failures)?;
-                former = self.former(&*station.engine);
-                leaving.push(std::mem::replace(&mut current, station));
+                match order {
+                    Order::Install(station) => leaving.push(std::mem::replace(&mut current, station)),
+                    Order::Read(reading) => current.reading = reading,
+                }
+                former = self.former(&current);
             }
             if let Ok(work) = received {
                 if work.feed.is_live(work.generation) {
@@ -144,11 +168,12 @@ impl Worker {
         }
     }
 
-    fn former(&self, engine: &dyn Engine) -> BatchFormer<Work> {
-        let max_batch = self.max_batch.unwrap_or(BATCH_MAX).min(engine.max_batch()).clamp(1, BATCH_MAX);
+    fn former(&self, station: &Station) -> BatchFormer<Work> {
+        let Reading { max_batch, max_batch_delay, .. } = station.reading;
+        let max_batch = max_batch.unwrap_or(BATCH_MAX).min(station.engine.max_batch()).clamp(1, BATCH_MAX);
         self.turnstile.set_batch(max_batch);
-        self.metrics.engine.runs_on(engine.backend());
-        BatchFormer::new(max_batch, self.max_batch_delay)
+        self.metrics.engine.runs_on(station.engine.backend());
+        BatchFormer::new(max_batch, max_batch_delay)
     }
 
     /// Infers what has been collected, on the engine it was prepared for. Its slots go home after that.
@@ -187,7 +212,7 @@ impl Worker {
     fn infer(&self, station: &mut Station, batch: &[Work]) -> Result<(), EngineError> {
         let inputs: [&SlotMemory; BATCH_MAX] =
             std::array::from_fn(|index| batch.get(index).unwrap_or(&batch[0]).slot.memory());
-        let Station { engine, finish, .. } = station;
+        let Station { engine, reading: Reading { finish, .. }, .. } = station;
         let began = clock::now();
         self.pulse.begin(began);
         self.turnstile.inference_started(began);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::pool::{Pool, Restock, SlotError, SlotForm};
 use super::preprocess::Preprocessor;
 use crate::metrics::{CameraMetrics, Outcome};
-use crate::wake::{Bell, Wake, doorbell};
+use crate::wake::{Bell, Wake};
 
 /// A camera's permanent part.
 #[derive(Debug)]
@@ -51,9 +51,9 @@ impl Feed {
         slots: usize,
         form: &Arc<SlotForm>,
         metrics: Arc<CameraMetrics>,
+        (wake, bell): (Wake, Bell),
         epoch: Instant,
     ) -> Result<Self, SlotError> {
-        let (wake, bell) = doorbell();
         Ok(Self {
             index,
             pool: Pool::new(slots, form, wake.clone())?,

@@ -16,6 +16,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use watchpost_cuda::{CudaError, Element, Gpu, SlotTensor};
 
 use super::turnstile::Ticket;
 use crate::model::InputRecipe;
@@ -26,6 +27,23 @@ use crate::wake::Wake;
 pub enum Place {
     /// Planar f32 in host memory.
     Host,
+    /// Planar elements in this GPU's memory.
+    Device {
+        /// Which GPU.
+        gpu: Gpu,
+        /// What the engine computes in.
+        element: Element,
+    },
+}
+
+impl Place {
+    /// The GPU, if it is one.
+    pub fn gpu(&self) -> Option<Gpu> {
+        match self {
+            Self::Host => None,
+            Self::Device { gpu, .. } => Some(gpu.clone()),
+        }
+    }
 }
 
 /// What one loaded engine wants its slots to be.
@@ -39,14 +57,21 @@ pub struct SlotForm {
     pub place: Place,
 }
 
-/// A slot's memory was refused.
+/// A slot's memory, or what fills it, was refused.
 #[derive(Debug, thiserror::Error)]
-pub enum SlotError {}
+pub enum SlotError {
+    /// By the GPU.
+    #[error(transparent)]
+    Device(#[from] CudaError),
+}
 
 impl SlotForm {
     fn allocate(&self) -> Result<SlotMemory, SlotError> {
         match &self.place {
             Place::Host => Ok(SlotMemory::Host(vec![0.0; self.input.len()].into_boxed_slice())),
+            Place::Device { gpu, element } => {
+                Ok(SlotMemory::Device(SlotTensor::new(gpu, *element, self.input.len())?))
+            }
         }
     }
 }
@@ -56,12 +81,15 @@ impl SlotForm {
 pub enum SlotMemory {
     /// Planar f32 in host memory.
     Host(Box<[f32]>),
+    /// In a GPU's memory.
+    Device(SlotTensor),
 }
 
 impl SlotMemory {
     fn bytes(&self) -> usize {
         match self {
             Self::Host(tensor) => size_of_val::<[f32]>(tensor),
+            Self::Device(tensor) => tensor.bytes(),
         }
     }
 }
@@ -72,6 +100,7 @@ struct Shelf {
     form: Arc<SlotForm>,
     free: Receiver<SlotMemory>,
     home: Sender<SlotMemory>,
+    capacity: usize,
     slot_bytes: usize,
 }
 
@@ -85,7 +114,7 @@ impl Shelf {
             let sent = home.try_send(memory);
             debug_assert!(sent.is_ok(), "the shelf has room for every slot");
         }
-        Ok(Self { form: Arc::clone(form), free, home, slot_bytes })
+        Ok(Self { form: Arc::clone(form), free, home, capacity, slot_bytes })
     }
 }
 
@@ -98,7 +127,6 @@ pub struct Restock(Shelf);
 pub struct Pool {
     shelf: RwLock<Shelf>,
     wake: Wake,
-    capacity: usize,
 }
 
 impl Pool {
@@ -107,15 +135,15 @@ impl Pool {
     /// # Errors
     /// [`SlotError`]; nothing stays allocated.
     pub fn new(capacity: usize, form: &Arc<SlotForm>, wake: Wake) -> Result<Self, SlotError> {
-        Ok(Self { shelf: RwLock::new(Shelf::allocate(capacity, form)?), wake, capacity })
+        Ok(Self { shelf: RwLock::new(Shelf::allocate(capacity, form)?), wake })
     }
 
-    /// Allocates as many slots of another form.
+    /// Allocates `capacity` slots of another form.
     ///
     /// # Errors
     /// [`SlotError`]; nothing stays allocated, and the pool is as it was.
-    pub fn prepare(&self, form: &Arc<SlotForm>) -> Result<Restock, SlotError> {
-        Shelf::allocate(self.capacity, form).map(Restock)
+    pub fn prepare(capacity: usize, form: &Arc<SlotForm>) -> Result<Restock, SlotError> {
+        Shelf::allocate(capacity, form).map(Restock)
     }
 
     /// From now on slots come from this shelf. Those of the old one are freed now, or when they come home.
@@ -147,12 +175,13 @@ impl Pool {
 
     /// Slots in all.
     pub fn capacity(&self) -> usize {
-        self.capacity
+        self.shelf().capacity
     }
 
     /// Bytes of all slots together.
     pub fn bytes(&self) -> usize {
-        self.capacity * self.shelf().slot_bytes
+        let shelf = self.shelf();
+        shelf.capacity * shelf.slot_bytes
     }
 
     fn shelf(&self) -> std::sync::RwLockReadGuard<'_, Shelf> {
@@ -280,7 +309,7 @@ mod tests {
         let (pool, _bell) = pool(1);
         let mut slot = pool.take().expect("free");
         drop(pool);
-        let SlotMemory::Host(tensor) = slot.memory_mut();
+        let SlotMemory::Host(tensor) = slot.memory_mut() else { panic!("a host slot") };
         tensor[0] = 1.0;
         assert_eq!(tensor.len(), 12);
     }
@@ -291,13 +320,13 @@ mod tests {
         let old = Arc::downgrade(&pool.shelf().form);
         let (out, home) = (pool.take().expect("free"), pool.take().expect("free"));
         drop(home);
-        pool.restock(pool.prepare(&form(2, 8)).expect("host memory"));
+        pool.restock(Pool::prepare(3, &form(2, 8)).expect("host memory"));
         assert!(bell.wait(std::time::Duration::ZERO), "whoever waits for a slot is told");
-        assert_eq!((pool.free(), pool.capacity(), pool.bytes()), (2, 2, 192));
+        assert_eq!((pool.free(), pool.capacity(), pool.bytes()), (3, 3, 288));
         assert_eq!((pool.take().expect("free").form().epoch, out.form().epoch), (2, 1));
         assert!(old.upgrade().is_some(), "a slot of the old form is still out");
         drop(out);
         assert!(old.upgrade().is_none(), "and nothing else holds it");
-        assert_eq!(pool.free(), 2, "a stranger does not come home");
+        assert_eq!(pool.free(), 3, "a stranger does not come home");
     }
 }

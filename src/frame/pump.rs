@@ -10,7 +10,7 @@ use super::feed::Feed;
 use super::freeze::FreezeWatch;
 use super::mailbox::{Mailbox, Numbered};
 use super::pool::Slot;
-use super::preprocess::Preprocessor;
+use super::preprocess::{PreprocessError, Preprocessor};
 use super::turnstile::Turnstile;
 use super::{Geometry, Layout, Picture};
 use crate::camera::Reason;
@@ -184,6 +184,11 @@ impl Pump<'_> {
         }
         let geometry = match self.bench.preprocessor.run(&arrived.frame, &mut slot) {
             Ok(geometry) => geometry,
+            Err(PreprocessError::Device(error)) => {
+                // The GPU refuses, not the frame: one sentence and a pause, not one for every frame.
+                self.feed.dropped(Outcome::EngineError);
+                return Err(End::Fault(Fault { reason: Reason::Internal, detail: error.to_string() }));
+            }
             Err(error) => {
                 self.feed.dropped(Outcome::DecodeError);
                 tracing::debug!(camera = self.feed.name(), %error, "a frame could not be read");
@@ -205,7 +210,14 @@ impl Pump<'_> {
             stamp: if self.read_stamp { read_stamp(&picture) } else { None },
         };
         match self.work.try_send(work) {
-            Ok(()) => Ok(Next::Again),
+            // The engine may begin; the frame goes back to its decoder when it has been read.
+            Ok(()) => match self.bench.preprocessor.finish(&arrived.frame) {
+                Ok(()) => Ok(Next::Again),
+                Err(error) => {
+                    let detail = error.to_string();
+                    Err(End::Fault(Fault { reason: Reason::Internal, detail }))
+                }
+            },
             // The channel has room for all slots, so only an engine that is gone ends here.
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.feed.dropped(Outcome::Shutdown);

@@ -23,6 +23,14 @@ impl Notify {
         tell(&[NotifyState::Ready]);
     }
 
+    /// Another configuration is being taken over; [`Self::ready`] ends it.
+    pub fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Err(_no_clock) => tell(&[NotifyState::Reloading]),
+        }
+    }
+
     /// Once a second, after the watchdog has found every worker in order: this is the proof that feeds
     /// systemd's watchdog.
     pub fn healthy(&mut self, cameras_up: usize, cameras: usize, fps: f64) {

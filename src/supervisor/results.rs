@@ -33,8 +33,8 @@ impl ModelTag {
 pub(super) struct Results {
     pub reader: ObjectReader,
     pub tag: ModelTag,
-    /// One for each camera, by its index.
-    pub filters: Vec<Filter>,
+    /// By the index of the camera; `None` where there is none now.
+    pub filters: Vec<Option<Filter>>,
     pub publisher: Arc<Publisher>,
 }
 
@@ -42,7 +42,11 @@ impl Results {
     /// Decodes one frame's outputs and publishes its record, unless its opening is over.
     pub fn finish(&mut self, work: &Work, outputs: &[TensorView<'_>]) {
         let Self { reader, tag, filters, publisher } = self;
-        let published = reader.read(outputs, &work.geometry, &filters[work.feed.index], |objects| {
+        let Some(Some(filter)) = filters.get(work.feed.index) else {
+            work.feed.dropped(Outcome::StaleGeneration);
+            return;
+        };
+        let published = reader.read(outputs, &work.geometry, filter, |objects| {
             // Nothing is published after the record that says the camera is being closed.
             work.feed.while_live(work.generation, || publish(publisher, tag, work, objects))
         });

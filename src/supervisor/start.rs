@@ -5,20 +5,24 @@ use std::sync::Arc;
 use crossbeam_channel::{Sender, bounded};
 
 use super::notify::Notify;
+use super::reload::{Reload, Reloader};
 use super::station::spawn_engine;
 use super::watched::{House, Watched};
 use super::{Detector, LOOK_EVERY, Message, Supervisor, Upgrade, debug_socket};
 use crate::clock;
-use crate::config::{Auto, CameraOptions, Config};
-use crate::engine::{Pulse, Worker};
+use crate::config::{CameraOptions, Config};
+use crate::engine::{BATCH_MAX, Pulse, Station, Worker};
 use crate::filter::lacks_labels;
 use crate::frame::{Feed, Preprocessor, SlotError, SlotForm, Turnstile};
 use crate::metrics::Registry;
 use crate::publish::{PublishError, Publisher};
 use crate::source::Source;
+use crate::wake::doorbell;
 
 /// Engines of this process are counted from here.
 const FIRST_EPOCH: u64 = 1;
+/// Frames on their way to the engine: the turnstile lets in two batches, and two more when the engine changes.
+pub(super) const WORK_MAX: usize = 4 * BATCH_MAX;
 
 /// What a daemon is made of.
 pub struct Parts {
@@ -30,6 +34,8 @@ pub struct Parts {
     pub detector: Detector,
     /// Makes a better engine for the same model in the background, which then takes over.
     pub upgrade: Option<Upgrade>,
+    /// Reads the configuration again when that is asked for.
+    pub reloader: Option<Box<dyn Reloader>>,
 }
 
 /// Why the daemon did not start.
@@ -70,7 +76,7 @@ impl Supervisor {
     /// [`StartError`]; nothing is left running.
     pub fn start(parts: Parts) -> Result<Self, StartError> {
         let now = clock::now();
-        let Parts { config, sources, detector, upgrade } = parts;
+        let Parts { config, sources, detector, upgrade, reloader } = parts;
         let registry = Arc::new(Registry::new(
             config.cameras.iter().map(|camera| camera.name.as_str()),
             config.outputs.iter().map(|output| output.name.as_str()),
@@ -81,42 +87,40 @@ impl Supervisor {
         let form = detector.slot_form(FIRST_EPOCH);
         let feeds = feeds(&config.cameras, &form, &registry, now)?;
         let cameras = watched(&config, sources, &feeds, &form)?;
-        let slots: usize = config.cameras.iter().map(|camera| camera.slots).sum();
-        let pool_bytes: usize = feeds.iter().map(|feed| feed.pool.bytes()).sum();
-        registry.handles.pool_bytes.store(pool_bytes as u64, std::sync::atomic::Ordering::Relaxed);
-        // Room for every slot, and for those of an engine on its way out: sending a filled slot never waits.
-        let (work_tx, work_rx) = bounded(2 * slots.max(1));
-        let (stations_tx, stations_rx) = bounded(1);
+        // Room for everything that the turnstile lets in, also while one engine takes over from another: sending a
+        // filled slot never waits.
+        let (work_tx, work_rx) = bounded(WORK_MAX);
+        let (orders_tx, orders_rx) = bounded(1);
         let turnstile = Turnstile::new(1, feeds.iter().map(|feed| feed.wake.clone()).collect());
         let publisher = Arc::new(start_publisher(&config, &registry, &supervisor)?);
         let pulse = Pulse::new(now);
         let worker = Worker {
             work: work_rx,
-            stations: stations_rx,
+            orders: orders_rx,
             turnstile: Arc::clone(&turnstile),
-            max_batch: match config.detector.max_batch_size {
-                Auto::Auto => None,
-                Auto::Fixed(size) => Some(size),
-            },
-            max_batch_delay: config.detector.max_batch_delay,
             pulse: Arc::clone(&pulse),
             metrics: Arc::clone(&registry),
         };
-        let station = detector.station(form, &config, &publisher)?;
+        let outputs = detector.outputs();
+        let reading = outputs.reading(&cameras, &config, &publisher)?;
+        let station = Station { engine: detector.engine, form: Arc::clone(&form), reading };
         let engine = spawn_engine(worker, station, supervisor.clone())?;
         let debug_socket = config
             .debug_socket
             .as_deref()
             .and_then(|path| debug_socket::DebugSocket::start(path, supervisor.clone()));
-        let supervisor = Self {
+        let mut supervisor = Self {
             cameras,
             house: House { turnstile, work: work_tx, supervisor, publisher },
             inbox,
             registry,
             pulse,
             engine: Some(engine),
-            stations: stations_tx,
-            epoch: FIRST_EPOCH,
+            orders: orders_tx,
+            form,
+            reading: outputs,
+            reload: None,
+            left_behind: Vec::new(),
             debug_socket,
             config,
             soft_limit_exceeded: false,
@@ -124,10 +128,37 @@ impl Supervisor {
             verdict: None,
             next_look: now + LOOK_EVERY,
         };
+        supervisor.count_pool();
+        if let Some(reloader) = reloader {
+            supervisor.reload = Some(supervisor.spawn_reload(reloader)?);
+        }
         if let Some(upgrade) = upgrade {
             supervisor.start_upgrade(upgrade);
         }
         Ok(supervisor)
+    }
+}
+
+impl Supervisor {
+    /// Starts the thread that reads the configuration again.
+    fn spawn_reload(&self, reloader: Box<dyn Reloader>) -> Result<Sender<()>, StartError> {
+        let (ask, requests) = bounded(1);
+        let reload = Reload {
+            reloader,
+            requests,
+            supervisor: self.house.supervisor.clone(),
+            publisher: Arc::clone(&self.house.publisher),
+            registry: Arc::clone(&self.registry),
+            running: self.config.clone(),
+            tag: self.reading.tag.clone(),
+            labels: self.reading.labels.clone(),
+        };
+        // Nobody joins it: it may be loading a model, and the end of the process ends it.
+        std::thread::Builder::new()
+            .name("reload".to_owned())
+            .spawn(move || reload.run())
+            .map_err(|error| StartError::System { what: "the thread that reloads", error })?;
+        Ok(ask)
     }
 }
 
@@ -137,10 +168,11 @@ fn feeds(
     registry: &Registry,
     now: std::time::Instant,
 ) -> Result<Vec<Arc<Feed>>, SlotError> {
-    let cameras = cameras.iter().zip(&registry.cameras).enumerate();
+    let metrics = registry.cameras();
+    let cameras = cameras.iter().zip(&metrics).enumerate();
     cameras
         .map(|(index, (camera, metrics))| {
-            Ok(Arc::new(Feed::new(index, camera.slots, form, Arc::clone(metrics), now)?))
+            Ok(Arc::new(Feed::new(index, camera.slots, form, Arc::clone(metrics), doorbell(), now)?))
         })
         .collect()
 }

@@ -7,10 +7,11 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::opening::thread_name;
 use super::results::Results;
+use super::watched::Watched;
 use super::{Message, ModelTag, StartError};
-use crate::config::{CameraOptions, Config};
+use crate::config::{Auto, CameraOptions, Config, DetectorOptions};
 use crate::decode::{Decoder, Limits};
-use crate::engine::{Engine, EngineError, Station, Worker};
+use crate::engine::{Engine, EngineError, Reading, Station, Worker};
 use crate::filter::Filter;
 use crate::frame::{SlotForm, Work};
 use crate::metrics::Outcome;
@@ -49,36 +50,81 @@ impl Detector {
         Arc::new(SlotForm { epoch, input: self.input, place: self.engine.place() })
     }
 
-    /// Allocates everything that is needed to read its outputs.
-    ///
-    /// # Errors
-    /// [`StartError::Classes`]: a camera asks for labels that this model does not have.
-    pub(super) fn station(
-        self,
-        form: Arc<SlotForm>,
-        config: &Config,
-        publisher: &Arc<Publisher>,
-    ) -> Result<Station, StartError> {
-        let filters = filters(config, &self.tag, &self.labels)?;
-        let Self { engine, tag, input, head, labels } = self;
-        let max_objects = config.detector.max_objects;
-        let limits = Limits {
-            score_threshold: lowest_threshold(config),
-            iou_threshold: config.detector.iou_threshold,
-            max_objects,
-            max_candidates: CANDIDATES_MAX.max(max_objects),
-            ..Limits::default()
-        };
-        let decoder = Decoder::new(&head, &input, labels.len(), limits);
-        let reader = ObjectReader::new(labels.into(), decoder, max_objects);
-        let mut results = Results { reader, tag, filters, publisher: Arc::clone(publisher) };
-        Ok(Station { engine, form, finish: Box::new(move |work, outputs| results.finish(work, outputs)) })
+    /// How its outputs can be read.
+    pub(super) fn outputs(&self) -> Outputs {
+        Outputs {
+            tag: self.tag.clone(),
+            input: self.input,
+            head: self.head.clone(),
+            labels: self.labels.clone(),
+        }
     }
 }
 
-fn filters(config: &Config, tag: &ModelTag, labels: &[String]) -> Result<Vec<Filter>, StartError> {
+/// A detector without its engine: what is needed to read its outputs, also in another way later.
+pub(super) struct Outputs {
+    pub tag: ModelTag,
+    input: InputRecipe,
+    head: HeadRecipe,
+    pub labels: Vec<String>,
+}
+
+impl Outputs {
+    /// Allocates everything that is needed to read the outputs for these cameras.
+    ///
+    /// # Errors
+    /// [`StartError::Classes`]: a camera asks for labels that this model does not have.
+    pub fn reading(
+        &self,
+        cameras: &[Watched],
+        config: &Config,
+        publisher: &Arc<Publisher>,
+    ) -> Result<Reading, StartError> {
+        let detector = &config.detector;
+        let limits = Limits {
+            score_threshold: lowest_threshold(config),
+            iou_threshold: detector.iou_threshold,
+            max_objects: detector.max_objects,
+            max_candidates: CANDIDATES_MAX.max(detector.max_objects),
+            ..Limits::default()
+        };
+        let decoder = Decoder::new(&self.head, &self.input, self.labels.len(), limits);
+        let reader = ObjectReader::new(self.labels.as_slice().into(), decoder, detector.max_objects);
+        let mut by_index: Vec<Option<Filter>> = Vec::new();
+        for (options, filter) in
+            config.cameras.iter().zip(filters(&config.cameras, detector, &self.tag, &self.labels)?)
+        {
+            let camera = cameras.iter().find(|camera| camera.options.name == options.name);
+            if let Some(index) = camera.map(|camera| camera.feed.index) {
+                by_index.resize_with(by_index.len().max(index + 1), || None);
+                by_index[index] = Some(filter);
+            }
+        }
+        let publisher = Arc::clone(publisher);
+        let mut results = Results { reader, tag: self.tag.clone(), filters: by_index, publisher };
+        Ok(Reading {
+            finish: Box::new(move |work, outputs| results.finish(work, outputs)),
+            max_batch: match detector.max_batch_size {
+                Auto::Auto => None,
+                Auto::Fixed(size) => Some(size),
+            },
+            max_batch_delay: detector.max_batch_delay,
+        })
+    }
+}
+
+/// The filter of each camera.
+///
+/// # Errors
+/// [`StartError::Classes`]: one asks for labels that the model does not have.
+pub(super) fn filters(
+    cameras: &[CameraOptions],
+    detector: &DetectorOptions,
+    tag: &ModelTag,
+    labels: &[String],
+) -> Result<Vec<Filter>, StartError> {
     let filter = |camera: &CameraOptions| {
-        let threshold = camera.score_threshold.unwrap_or(config.detector.score_threshold);
+        let threshold = camera.score_threshold.unwrap_or(detector.score_threshold);
         Filter::new(camera.classes.as_deref(), labels, threshold).map_err(|unknown| StartError::Classes {
             camera: camera.name.clone(),
             model: tag.name.clone(),
@@ -86,7 +132,7 @@ fn filters(config: &Config, tag: &ModelTag, labels: &[String]) -> Result<Vec<Fil
             labels: labels.to_vec(),
         })
     };
-    config.cameras.iter().map(filter).collect()
+    cameras.iter().map(filter).collect()
 }
 
 /// The decoder serves all cameras: it keeps what the most curious of them wants to see.

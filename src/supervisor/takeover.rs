@@ -13,15 +13,15 @@
 //! place.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::{Detector, Message, StartError, Supervisor};
-use crate::engine::EngineError;
-use crate::frame::{Preprocessor, SlotError};
+use crate::config::Config;
+use crate::engine::{EngineError, Order, Station};
+use crate::frame::{Pool, Preprocessor, SlotError};
 
 /// Why the old engine stays.
 #[derive(Debug, thiserror::Error)]
-enum Refused {
+pub(super) enum Refused {
     #[error(transparent)]
     Slots(#[from] SlotError),
     #[error(transparent)]
@@ -53,7 +53,7 @@ impl Supervisor {
             }
         };
         let (backend, precision) = (detector.tag.backend, detector.tag.precision);
-        match self.take_over(*detector) {
+        match self.take_over_as_configured(*detector) {
             Ok(()) => tracing::info!(backend, precision, "another engine takes over"),
             Err(why) => {
                 tracing::warn!(
@@ -65,20 +65,28 @@ impl Supervisor {
         }
     }
 
-    fn take_over(&mut self, detector: Detector) -> Result<(), Refused> {
-        let form = detector.slot_form(self.epoch + 1);
+    fn take_over_as_configured(&mut self, detector: Detector) -> Result<(), Refused> {
+        let config = self.config.clone();
+        self.take_over(detector, &config)
+    }
+
+    /// All cameras get slots for this detector, whose outputs are read as `config` says.
+    pub(super) fn take_over(&mut self, detector: Detector, config: &Config) -> Result<(), Refused> {
+        let form = detector.slot_form(self.form.epoch + 1);
         let mut shelves = Vec::with_capacity(self.cameras.len());
         for camera in &self.cameras {
-            shelves.push((camera.feed.pool.prepare(&form)?, Preprocessor::new(&form)?));
+            let capacity = camera.feed.pool.capacity();
+            shelves.push((Pool::prepare(capacity, &form)?, Preprocessor::new(&form)?));
         }
-        let station = detector.station(Arc::clone(&form), &self.config, &self.house.publisher)?;
-        self.stations.try_send(station).map_err(|_full| Refused::Busy)?;
-        self.epoch += 1;
+        let outputs = detector.outputs();
+        let reading = outputs.reading(&self.cameras, config, &self.house.publisher)?;
+        let station = Station { engine: detector.engine, form: Arc::clone(&form), reading };
+        self.orders.try_send(Order::Install(station)).map_err(|_full| Refused::Busy)?;
         for (camera, (restock, preprocessor)) in self.cameras.iter().zip(shelves) {
             camera.feed.refit(restock, preprocessor);
         }
-        let pool_bytes: usize = self.cameras.iter().map(|camera| camera.feed.pool.bytes()).sum();
-        self.registry.handles.pool_bytes.store(pool_bytes as u64, Ordering::Relaxed);
+        (self.form, self.reading) = (form, outputs);
+        self.count_pool();
         Ok(())
     }
 }

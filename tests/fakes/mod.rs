@@ -186,6 +186,7 @@ pub fn parts(
             labels: ["person", "car", "dog"].map(str::to_owned).to_vec(),
         },
         upgrade: None,
+        reloader: None,
     };
     (parts, sent)
 }

@@ -141,7 +141,7 @@ pub(crate) fn describe(driver: &Driver, index: u32) -> Result<(CUdevice, DeviceI
         total_bytes: total_bytes as u64,
         driver: (version / 1000, version % 1000 / 10),
         integrated: attribute(Attribute::CU_DEVICE_ATTRIBUTE_INTEGRATED)? != 0,
-        uuid: spell_uuid(&uuid.bytes.map(|byte| byte as u8)),
+        uuid: spell_uuid(&uuid.bytes.map(|byte| byte.to_ne_bytes()[0])),
     };
     Ok((device, info))
 }
@@ -151,4 +151,32 @@ fn spell_uuid(bytes: &[u8; 16]) -> String {
         bytes[range].iter().map(|byte| format!("{byte:02x}")).collect()
     };
     format!("GPU-{}-{}-{}-{}-{}", digits(0..4), digits(4..6), digits(6..8), digits(8..10), digits(10..16))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_reads_as_nvidia_smi_prints_it() {
+        let bytes = std::array::from_fn(|index| index as u8 * 17);
+        assert_eq!(spell_uuid(&bytes), "GPU-00112233-4455-6677-8899-aabbccddeeff");
+    }
+
+    #[test]
+    fn every_reason_is_one_line_that_says_what_to_do() {
+        let codes = [34, 35, 100, 101, 304, 802, 803, 999, 12345];
+        let inits = codes.map(|code| Unavailable::Init { code, name: "CUDA_ERROR_X".to_owned() });
+        let others = [
+            Unavailable::Library { reason: "libcuda.so.1: cannot open shared object file".to_owned() },
+            Unavailable::Symbol { name: "cuInit" },
+            Unavailable::NoDevice,
+        ];
+        for reason in inits.iter().chain(&others) {
+            let said = reason.to_string();
+            assert!(!said.contains('\n'), "{said}");
+            let advice = ["install", "look at", "restart", "take its folder", "give this user", "wait until"];
+            assert!(advice.iter().any(|advice| said.contains(advice)), "no advice: {said}");
+        }
+    }
 }

@@ -136,6 +136,8 @@ impl Driver {
     }
 }
 
+/// What the dynamic linker says.
 fn one_line(error: &libloading::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+    let said = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    said.lines().next().unwrap_or_default().to_owned()
 }

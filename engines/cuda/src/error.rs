@@ -119,3 +119,16 @@ pub(crate) const fn is_sticky(code: u32) -> bool {
         | 721 | 911 | 999
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_sticky;
+
+    #[test]
+    fn what_a_new_process_alone_can_cure_is_sticky_and_nothing_else_is() {
+        let sticky: Vec<u32> = (0..1200).filter(|&code| is_sticky(code)).collect();
+        let expected =
+            [4, 46, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 911, 999];
+        assert_eq!(sticky, expected);
+    }
+}

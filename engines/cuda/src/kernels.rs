@@ -112,3 +112,20 @@ impl Kernel {
         stream.gpu().check("cuLaunchKernel", code)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ptx_for;
+
+    #[test]
+    fn a_gpu_gets_the_newest_ptx_that_it_can_run() {
+        let target = |capability| {
+            let ptx = ptx_for(capability);
+            ptx.lines().find_map(|line| line.strip_prefix(".target ")).expect("a target")
+        };
+        assert_eq!(target((7, 2)), "sm_72");
+        for capability in [(7, 5), (8, 6), (8, 7), (9, 0), (12, 0)] {
+            assert_eq!(target(capability), "sm_75");
+        }
+    }
+}

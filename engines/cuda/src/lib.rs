@@ -3,6 +3,7 @@
 //! [`devices`] says what there is, [`Gpu::open`] takes one. Cameras have [`SlotTensor`]s, which a [`Letterboxer`] fills; an
 //! engine reads them through a [`Batch`]. All memory is counted by [`Owner`], and comes back when it is dropped.
 
+mod args;
 mod batch;
 mod device;
 mod driver;
@@ -18,6 +19,7 @@ mod picture;
 mod slot;
 mod stream;
 
+pub use args::LetterboxArgs;
 pub use batch::Batch;
 pub use device::{DeviceInfo, Unavailable, devices};
 pub use error::CudaError;
@@ -26,7 +28,7 @@ pub use graph::Graph;
 pub use half::to_f32 as f16_to_f32;
 pub use ledger::{Held, Ledger, Owner};
 pub use letterbox::{Letterboxer, Placement, Recipe};
-pub use memory::{Buffer, Pinned};
+pub use memory::{Buffer, Claim, Pinned};
 pub use picture::{DeviceLayout, DevicePicture, DevicePlane};
 pub use slot::{Element, SlotTensor};
 pub use stream::{Event, RawStream, Stream};

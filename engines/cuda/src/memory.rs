@@ -176,3 +176,30 @@ impl Drop for Pinned {
         self.gpu.counters().gave_back(Place::Pinned, self.owner, self.len_bytes);
     }
 }
+
+/// Memory that a library allocated for us by itself: counted as long as this lives, owned by nobody here.
+#[derive(Debug)]
+pub struct Claim {
+    gpu: Gpu,
+    owner: Owner,
+    bytes: usize,
+}
+
+impl Claim {
+    /// `bytes` of device memory.
+    pub fn new(gpu: &Gpu, owner: Owner, bytes: usize) -> Self {
+        gpu.counters().took(Place::Device, owner, bytes);
+        Self { gpu: gpu.clone(), owner, bytes }
+    }
+
+    /// How much.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.gpu.counters().gave_back(Place::Device, self.owner, self.bytes);
+    }
+}

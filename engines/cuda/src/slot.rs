@@ -79,8 +79,7 @@ impl SlotTensor {
     }
 
     /// Says that what `stream` was given so far may read the tensor: its next writer waits for that. To be called
-    /// after the work that reads a slot in place has been queued; [`Batch::gather`](crate::Batch::gather) does it for
-    /// its copies.
+    /// after that work has been queued; a [`Batch`](crate::Batch) does it for its slots.
     ///
     /// # Errors
     /// [`CudaError`].
@@ -104,9 +103,11 @@ impl SlotTensor {
         })
     }
 
-    /// Holds `stream` until nobody reads the tensor any more.
+    /// Holds `stream` until nobody reads the tensor any more, and nobody writes it: what was written last may have
+    /// come from another letterboxer, and never have been read.
     pub(crate) fn before_writing(&self, stream: &Stream) -> Result<(), CudaError> {
-        stream.wait_for(&self.read)
+        stream.wait_for(&self.read)?;
+        stream.wait_for(&self.filled)
     }
 
     /// Says that the tensor is complete when `stream` has come so far.
