@@ -191,7 +191,9 @@ fn a_wrong_configuration_is_refused_with_its_messages_and_the_old_one_runs_on() 
     assert_undisturbed(&records, "keeps");
     let ended = edited.daemon.stop();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    for words in ["config.toml:", "unicorn", "no-such-model", "another process is listening", "the one in use stays"] {
+    for words in
+        ["config.toml:", "unicorn", "no-such-model", "another process is listening", "the one in use stays"]
+    {
         assert!(ended.stderr.contains(words), "{words:?} is not in:\n{}", ended.stderr);
     }
     assert_eq!(ended.stderr.matches("the one in use stays").count(), wrong.len(), "{}", ended.stderr);

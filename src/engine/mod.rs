@@ -6,6 +6,7 @@ pub mod cache;
 pub mod onnxruntime;
 mod select;
 pub mod tensorrt_build;
+pub mod tensorrt_builder;
 mod worker;
 
 pub use select::{BackendReport, backends, load, threads};

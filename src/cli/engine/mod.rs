@@ -11,7 +11,8 @@ use clap::{Args, Subcommand};
 use super::{Failure, exit};
 use crate::config::{Auto, ENGINE_CACHE_LIMIT_BYTES, parse_size};
 use crate::engine::cache::{Cache, CacheError, PlanPrecision};
-use crate::engine::tensorrt_build::{self, BuildError};
+use crate::engine::tensorrt_build::BuildError;
+use crate::engine::tensorrt_builder;
 
 /// Build, list and explain engines.
 #[derive(Debug, Args)]
@@ -152,7 +153,7 @@ pub fn run(args: &EngineArgs, out: &mut dyn Write) -> Result<(), Failure> {
     match &args.command {
         EngineCommand::Build(args) => {
             let mut cache = || Cache::open(args.cache_limit);
-            build::run(args, &mut tensorrt_build::look, &mut cache, out)
+            build::run(args, &mut tensorrt_builder::look, &mut cache, out)
         }
         EngineCommand::List { json } => show::list(&Cache::open(ENGINE_CACHE_LIMIT_BYTES), *json, out),
         EngineCommand::Inspect { engine, json } => {

@@ -47,6 +47,16 @@ pub enum BatchRequest {
     Upto(usize),
 }
 
+impl BatchRequest {
+    /// The largest size that it may come to.
+    pub fn most(self) -> usize {
+        match self {
+            Self::Auto { limit } => limit,
+            Self::Upto(most) => most,
+        }
+    }
+}
+
 impl fmt::Display for BatchRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
