@@ -186,7 +186,7 @@ fn detect(
     records: &mut Records,
     stages: &mut Stages,
 ) -> Result<Totals, Failure> {
-    let LoadedModel { manifest, engine, tag } = model;
+    let LoadedModel { manifest, engine, tag, .. } = model;
     let limits = Limits {
         score_threshold: detector.score_threshold,
         iou_threshold: detector.iou_threshold,

@@ -6,12 +6,15 @@ use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
-use super::common::{ConfigArg, LoadedModel, load_config, load_model, start_gstreamer};
+use super::common::{ConfigArg, LoadedModel, load_config, load_model, load_model_saying, start_gstreamer};
 use super::{Failure, exit};
 use crate::config::{self, CameraOptions, Config, Demands, DetectorOptions, Locator};
+use crate::model::Manifest;
 use crate::publish::PublishError;
 use crate::source::{GstSource, SceneSource, Source};
-use crate::supervisor::{Control, Detector, Parts, Reloader, Renewed, StartError, Supervisor, Verdict};
+use crate::supervisor::{
+    self, Control, Detector, ModelTag, Parts, Reloader, Renewed, StartError, Supervisor, Upgrade, Verdict,
+};
 
 /// Arguments of `watchpost run`.
 #[derive(Debug, clap::Args)]
@@ -30,7 +33,7 @@ pub struct RunArgs {
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let config = load_config(&args.config.config, Demands::RUN)?.config;
     start_gstreamer()?;
-    let model = load_model(&config.detector, exit::CONFIG)?;
+    let model = load_model_saying(&config.detector, exit::CONFIG, &mut supervisor::still_starting)?;
     tracing::info!(
         model = model.tag.name,
         backend = model.tag.backend,
@@ -66,7 +69,8 @@ impl Reloader for ConfigReloader {
         let another = another_engine(&running.detector, &config.detector);
         let model = another.then(|| load_model(&config.detector, exit::CONFIG)).transpose().map_err(words)?;
         let sources = config.cameras.iter().map(source).collect();
-        Ok(Renewed { config, sources, detector: model.map(detector) })
+        let (detector, upgrade) = model.map(detector).unzip();
+        Ok(Renewed { config, sources, detector, upgrade: upgrade.flatten() })
     }
 }
 
@@ -78,15 +82,27 @@ fn another_engine(old: &DetectorOptions, new: &DetectorOptions) -> bool {
     engine(old) != engine(new)
 }
 
-fn detector(model: LoadedModel) -> Detector {
-    let LoadedModel { manifest, engine, tag } = model;
-    Detector { engine, tag, input: manifest.input, head: manifest.head, labels: manifest.labels }
+/// A model as the supervisor takes it, and the engine that is to take over.
+fn detector(model: LoadedModel) -> (Detector, Option<Upgrade>) {
+    let LoadedModel { manifest, engine, tag, later } = model;
+    let Manifest { input, head, labels, .. } = manifest;
+    let upgrade = later.map(|later| {
+        let (tag, head, labels) = (tag.clone(), head.clone(), labels.clone());
+        let upgrade = move || {
+            let engine = later()?;
+            let tag = ModelTag { backend: engine.backend(), precision: engine.precision(), ..tag };
+            Ok(Detector { engine, tag, input, head, labels })
+        };
+        Box::new(upgrade) as Upgrade
+    });
+    (Detector { engine, tag, input, head, labels }, upgrade)
 }
 
 /// What a daemon is made of, from a configuration and a loaded model.
 pub(super) fn parts(config: Config, model: LoadedModel) -> Parts {
     let sources = config.cameras.iter().map(source).collect();
-    Parts { config, sources, detector: detector(model), upgrade: None, reloader: None }
+    let (detector, upgrade) = detector(model);
+    Parts { config, sources, detector, upgrade, reloader: None }
 }
 
 fn source(camera: &CameraOptions) -> Arc<dyn Source> {

@@ -3,13 +3,16 @@
 pub mod batch_probe;
 pub mod builtin;
 pub mod cache;
+pub mod calibration;
+mod on_gpu;
 pub mod onnxruntime;
 mod select;
+pub mod tensorrt;
 pub mod tensorrt_build;
-pub mod tensorrt_builder;
 mod worker;
 
-pub use select::{BackendReport, backends, load, threads};
+pub use on_gpu::expectation;
+pub use select::{BackendReport, Choice, Later, backends, load, threads};
 pub use worker::{BATCH_MAX, Finish, Order, Pulse, Reading, Station, Worker};
 
 use crate::frame::{Place, SlotError, SlotMemory};
@@ -45,7 +48,7 @@ pub enum EngineError {
         /// As configured.
         precision: &'static str,
         /// What it can and what to do.
-        reason: &'static str,
+        reason: String,
     },
     /// The model cannot be loaded or does not fit its manifest.
     #[error("model {path}: {reason}")]

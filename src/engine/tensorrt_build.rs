@@ -128,12 +128,14 @@ pub struct Profile {
 }
 
 /// One plan to build.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct PlanOrder<'a> {
     /// The model file's contents.
     pub onnx: &'a [u8],
     /// What its input takes.
     pub manifest: &'a Manifest,
+    /// Arithmetic.
+    pub precision: PlanPrecision,
     /// Batch sizes.
     pub profile: Profile,
     /// What else was asked for.
@@ -157,11 +159,11 @@ pub trait PlanBuilder {
     /// The GPU.
     fn device(&self) -> BuildDevice;
 
-    /// The arithmetic that it would use; building nothing.
+    /// The arithmetic it would use for what was asked of this model.
     ///
     /// # Errors
-    /// [`BuildError::Unavailable`] with what to do, where it cannot compute like this, and others.
-    fn precision(&self, order: &PlanOrder<'_>) -> Result<PlanPrecision, BuildError>;
+    /// [`BuildError::Unavailable`] with what to do, where it cannot compute like this.
+    fn precision(&self, asked: Option<PlanPrecision>, onnx: &[u8]) -> Result<PlanPrecision, BuildError>;
 
     /// Builds one plan. `progress` is told what goes on, a line at a time.
     ///
@@ -170,15 +172,23 @@ pub trait PlanBuilder {
     fn build(&mut self, order: &PlanOrder<'_>, progress: &mut dyn FnMut(&str))
     -> Result<Vec<u8>, BuildError>;
 
-    /// Loads a plan to be measured.
+    /// Runs a plan with batches of this size until their time is known.
     ///
     /// # Errors
     /// [`BuildError::OutOfMemory`] when it does not fit, and others.
-    fn measuring<'a>(&'a mut self, plan: &[u8]) -> Result<Measure<'a>, BuildError>;
+    fn measure(&mut self, plan: &[u8], batch: usize) -> Result<Measurement, BuildError>;
 }
 
-/// Runs a loaded plan with batches of a size until their time is known; [`BuildError::OutOfMemory`] when they do not fit.
-pub type Measure<'a> = Box<dyn FnMut(usize) -> Result<Measurement, BuildError> + 'a>;
+/// The builder of this box.
+///
+/// # Errors
+/// [`BuildError::Unavailable`] with what is missing and what to do.
+pub fn look() -> Result<Box<dyn PlanBuilder>, BuildError> {
+    match super::tensorrt::TensorRt::open() {
+        Ok(tensorrt) => Ok(Box::new(tensorrt)),
+        Err(error) => Err(BuildError::Unavailable(format!("engines cannot be built here: {error}"))),
+    }
+}
 
 /// The batch sizes that this model can be built for.
 ///
@@ -202,24 +212,22 @@ pub fn batch_for(facts: &OnnxFacts, asked: Auto<usize>) -> Result<BatchRequest, 
     }
 }
 
-/// What the engine will be kept under. `onnx` is the model file's contents: see [`read_model`].
+/// What the engine will be kept under.
 ///
 /// # Errors
-/// [`BuildError::Unavailable`] for what the builder does not have, and others.
+/// [`BuildError::Unavailable`] for an arithmetic that the builder does not have.
 pub fn key(
     builder: &dyn PlanBuilder,
-    onnx: &[u8],
     manifest: &Manifest,
     request: &BuildRequest,
 ) -> Result<EngineKey, BuildError> {
     let (library, library_version) = builder.library();
-    let order = PlanOrder { onnx, manifest, profile: profile(request.batch.most()), request };
     Ok(EngineKey {
         model_sha256: manifest.sha256.clone(),
         library: library.to_owned(),
         library_version,
         compute_capability: builder.device().compute_capability,
-        precision: builder.precision(&order)?,
+        precision: builder.precision(request.precision, &model_bytes(manifest)?)?,
         input_width: manifest.input.width,
         input_height: manifest.input.height,
         batch: request.batch,
@@ -229,8 +237,7 @@ pub fn key(
     })
 }
 
-/// The engine for a model, and its key: from the cache, else built. `is_fresh`: built in any case. `say` is told what
-/// goes on.
+/// The engine for a model: from the cache, else built. `is_fresh`: built in any case. `say` is told what goes on.
 ///
 /// # Errors
 /// [`BuildError`].
@@ -241,21 +248,21 @@ pub fn obtain(
     request: &BuildRequest,
     is_fresh: bool,
     say: &mut dyn FnMut(&str),
-) -> Result<(EngineKey, Cached), BuildError> {
-    let onnx = read_model(manifest)?;
-    let key = key(builder, &onnx, manifest, request)?;
+) -> Result<Cached, BuildError> {
+    let key = key(builder, manifest, request)?;
     // Waiting and building come one after the other, and both are told through `say`.
     let say = std::cell::RefCell::new(say);
     let mut waiting = |line: &str| (say.borrow_mut())(line);
     let build = || {
-        let order = PlanOrder { onnx: &onnx, manifest, profile: profile(request.batch.most()), request };
+        let onnx = model_bytes(manifest)?;
+        let order =
+            PlanOrder { onnx: &onnx, manifest, precision: key.precision, profile: profile(1), request };
         build(builder, order, &mut |line| (say.borrow_mut())(line))
     };
-    let cached = match is_fresh {
+    match is_fresh {
         true => cache.rebuild(&key, &mut waiting, build),
         false => cache.get_or_build(&key, &mut waiting, build),
-    };
-    Ok((key, cached?))
+    }
 }
 
 fn profile(most: usize) -> Profile {
@@ -263,10 +270,7 @@ fn profile(most: usize) -> Profile {
 }
 
 /// The model file, which must still be the one the manifest was made for.
-///
-/// # Errors
-/// [`BuildError::Input`].
-pub fn read_model(manifest: &Manifest) -> Result<Vec<u8>, BuildError> {
+fn model_bytes(manifest: &Manifest) -> Result<Vec<u8>, BuildError> {
     let refuse = |reason: String| BuildError::Input(format!("{}: {reason}", manifest.source));
     let bytes = match &manifest.source {
         ModelSource::Embedded(bytes) => bytes.to_vec(),
@@ -321,34 +325,16 @@ fn auto_batch(
     say: &mut dyn FnMut(&str),
 ) -> Result<(Vec<u8>, BatchTable), BuildError> {
     let mut limit = limit.max(1);
-    let (probed, table) = loop {
+    let probed = loop {
         order.profile = Profile { min: 1, opt: PROBE_OPT_BATCH.min(limit), max: limit };
         say(&format!("batch auto: building an engine for 1 to {limit} frames to measure with"));
-        match built_and_measured(builder, order, say) {
+        match builder.build(order, say) {
             Err(BuildError::OutOfMemory(_)) if limit > 1 => limit /= 2,
-            measured => break measured?,
+            plan => break plan?,
         }
     };
-    say(&format!("batch auto: {} frames; {}", table.chosen, table.ended));
-    let chosen = profile(table.chosen);
-    if order.profile == chosen {
-        return Ok((probed, table));
-    }
-    drop(probed);
-    order.profile = chosen;
-    let plan = builder.build(order, say)?;
-    Ok((plan, table))
-}
-
-fn built_and_measured(
-    builder: &mut dyn PlanBuilder,
-    order: &PlanOrder<'_>,
-    say: &mut dyn FnMut(&str),
-) -> Result<(Vec<u8>, BatchTable), BuildError> {
-    let plan = builder.build(order, say)?;
-    let mut measure = builder.measuring(&plan)?;
-    let table = probe(order.profile.max, |batch| {
-        let measured = match measure(batch) {
+    let table = probe(limit, |batch| {
+        let measured = match builder.measure(&probed, batch) {
             Ok(measured) => measured,
             Err(BuildError::OutOfMemory(_)) => return Ok(None),
             Err(error) => return Err(error),
@@ -357,7 +343,14 @@ fn built_and_measured(
         say(&format!("batch {batch}: {ms:.2} ms, {:.3} ms per frame, {mebibytes} MiB", ms / batch as f64));
         Ok(Some(measured))
     })?;
-    drop(measure);
+    say(&format!("batch auto: {} frames; {}", table.chosen, table.ended));
+    let chosen = profile(table.chosen);
+    if order.profile == chosen {
+        return Ok((probed, table));
+    }
+    drop(probed);
+    order.profile = chosen;
+    let plan = builder.build(order, say)?;
     Ok((plan, table))
 }
 

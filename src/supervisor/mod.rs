@@ -46,6 +46,7 @@ use watchdog::{Tolerances, Vitals};
 use watched::{House, Watched};
 
 pub use debug::DebugState;
+pub use notify::still_starting;
 pub use reload::{Reloader, Renewed};
 pub use results::ModelTag;
 pub use start::{Parts, StartError};

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+/// While an engine is built, a sign of life comes more often than this.
+const STARTING_STEP: Duration = Duration::from_secs(30);
+
 /// The service's side of sd_notify(3).
 #[derive(Debug)]
 pub(super) struct Notify {
@@ -57,6 +60,12 @@ impl Notify {
         let usec = u32::try_from(within.as_micros()).unwrap_or(u32::MAX);
         tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(usec)]);
     }
+}
+
+/// Starting takes longer, and goes on: an engine is being built. systemd waits, and shows the line.
+pub fn still_starting(line: &str) {
+    let usec = u32::try_from(STARTING_STEP.as_micros()).unwrap_or(u32::MAX);
+    tell(&[NotifyState::Status(line), NotifyState::ExtendTimeoutUsec(usec)]);
 }
 
 fn tell(state: &[NotifyState<'_>]) {

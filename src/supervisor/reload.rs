@@ -12,7 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::station::filters;
-use super::{Detector, Message, ModelTag};
+use super::{Detector, Message, ModelTag, Upgrade};
 use crate::clock;
 use crate::config::{CameraOptions, Config, OutputOptions};
 use crate::metrics::Registry;
@@ -46,6 +46,8 @@ pub struct Renewed {
     pub sources: Vec<Arc<dyn Source>>,
     /// Loaded where the configuration names another model or engine.
     pub detector: Option<Detector>,
+    /// Makes a better engine for that detector.
+    pub upgrade: Option<Upgrade>,
 }
 
 impl std::fmt::Debug for Renewed {
@@ -101,7 +103,7 @@ impl Reload {
     }
 
     fn try_reload(&mut self) -> Result<Summary, String> {
-        let Renewed { config, sources, detector } = self.reloader.load(&self.running)?;
+        let Renewed { config, sources, detector, upgrade } = self.reloader.load(&self.running)?;
         let (tag, labels) = match &detector {
             Some(detector) => (detector.tag.clone(), detector.labels.clone()),
             None => (self.tag.clone(), self.labels.clone()),
@@ -110,7 +112,7 @@ impl Reload {
         let summary = Summary::new(&self.running, &config, detector.is_some());
         self.change_outputs(&self.running.outputs, &config.outputs)?;
         let (answer, answered) = bounded(1);
-        let renewed = Box::new(Renewed { config: config.clone(), sources, detector });
+        let renewed = Box::new(Renewed { config: config.clone(), sources, detector, upgrade });
         let sent = self.supervisor.send(Message::Renew(renewed, answer));
         let gone = || "the process is stopping".to_owned();
         let outcome = sent

@@ -21,7 +21,7 @@ use crate::wake::doorbell;
 impl Supervisor {
     /// Takes over a new configuration, or says why not; then everything is as it was.
     pub(super) fn renew(&mut self, renewed: Renewed) -> Result<(), String> {
-        let Renewed { config, sources, detector } = renewed;
+        let Renewed { config, sources, detector, upgrade } = renewed;
         let now = clock::now();
         let come = self.new_cameras(&config, sources.iter(), now).map_err(|error| error.to_string())?;
         let fresh_indices: Vec<usize> = come.iter().map(|camera| camera.feed.index).collect();
@@ -33,6 +33,9 @@ impl Supervisor {
             }
             self.registry_follows();
             return Err(why.to_string());
+        }
+        if let Some(upgrade) = upgrade {
+            self.start_upgrade(upgrade);
         }
         let old = std::mem::replace(&mut self.config, config);
         self.change_cameras(&sources, now);

@@ -52,6 +52,13 @@ impl Supervisor {
                 return;
             }
         };
+        if detector.tag.sha256 != self.reading.tag.sha256 {
+            tracing::info!(
+                model = detector.tag.name,
+                "an engine is ready for a model that is no longer configured"
+            );
+            return;
+        }
         let (backend, precision) = (detector.tag.backend, detector.tag.precision);
         match self.take_over_as_configured(*detector) {
             Ok(()) => tracing::info!(backend, precision, "another engine takes over"),

@@ -245,7 +245,7 @@ fn precision_by_flags(model: &Summary, wanted: Wanted, recipe: &mut Recipe) -> R
     };
     match precision {
         Precision::Auto | Precision::Fp32 => {
-            if model.half_count > model.single_count {
+            if model.is_half() {
                 return refuse(
                     "the model's weights are f16: ask for --precision fp16, or take its f32 export",
                 );
@@ -274,7 +274,7 @@ fn precision_by_flags(model: &Summary, wanted: Wanted, recipe: &mut Recipe) -> R
 fn precision_by_model(model: &Summary, wanted: Wanted, recipe: &mut Recipe) -> Result<(), TensorRtError> {
     let has = if model.quantized {
         Precision::Int8
-    } else if model.half_count > model.single_count {
+    } else if model.is_half() {
         Precision::Fp16
     } else {
         Precision::Fp32

@@ -24,17 +24,24 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     check_precision(args)?;
+    if args.background {
+        // Neither is worth failing for: the engine is built all the same.
+        let _not_gentle = rustix::process::nice(10);
+        let _outlives = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    }
     let manifest = find_model(&args.model, exit::NO_INPUT)?;
     let facts = model::verify(&manifest)?;
     let request = request(args, &facts)?;
     let mut builder = look()?;
+    // What the builder cannot do is said before a folder is touched.
+    let key = tensorrt_build::key(builder.as_ref(), &manifest, &request)?;
     let cache = cache();
     let mut progress = Progress::start();
     let mut say = |line: &str| progress.say(line);
     let obtained =
         tensorrt_build::obtain(&cache, builder.as_mut(), &manifest, &request, args.force, &mut say);
     progress.end();
-    let (key, engine) = obtained?;
+    let engine = obtained?;
     let header = Header { key, facts: engine.facts.clone() };
     match args.json {
         true => print_json(out, &report_json(&engine, &header))?,

@@ -11,8 +11,7 @@ use clap::{Args, Subcommand};
 use super::{Failure, exit};
 use crate::config::{Auto, ENGINE_CACHE_LIMIT_BYTES, parse_size};
 use crate::engine::cache::{Cache, CacheError, PlanPrecision};
-use crate::engine::tensorrt_build::BuildError;
-use crate::engine::tensorrt_builder;
+use crate::engine::tensorrt_build::{self, BuildError};
 
 /// Build, list and explain engines.
 #[derive(Debug, Args)]
@@ -74,7 +73,7 @@ pub(super) struct BuildArgs {
     #[arg(value_name = "MODEL")]
     model: String,
     /// Arithmetic: auto is fp16, or what the library takes as it is
-    #[arg(long, default_value = "auto", value_parser = ["auto", "fp16", "fp32", "int8"])]
+    #[arg(long, default_value = "auto", value_parser = ["auto", "fp16", "fp32", "bf16", "int8"])]
     precision: String,
     /// Most frames in one inference, or auto: measured on this GPU
     #[arg(long, default_value = "auto", value_name = "N|auto", value_parser = parse_batch)]
@@ -100,6 +99,9 @@ pub(super) struct BuildArgs {
     /// Print a JSON object instead of text
     #[arg(long)]
     json: bool,
+    /// Work for a daemon: gently, and not longer than it lives
+    #[arg(long, hide = true)]
+    background: bool,
 }
 
 /// clap keeps parsed values, and [`Auto`] is all it needs to be.
@@ -121,6 +123,7 @@ impl BuildArgs {
         match self.precision.as_str() {
             "fp16" => Some(PlanPrecision::Fp16),
             "fp32" => Some(PlanPrecision::Fp32),
+            "bf16" => Some(PlanPrecision::Bf16),
             "int8" => Some(PlanPrecision::Int8),
             _ if self.int8_calibration.is_some() => Some(PlanPrecision::Int8),
             _ => None,
@@ -153,7 +156,7 @@ pub fn run(args: &EngineArgs, out: &mut dyn Write) -> Result<(), Failure> {
     match &args.command {
         EngineCommand::Build(args) => {
             let mut cache = || Cache::open(args.cache_limit);
-            build::run(args, &mut tensorrt_builder::look, &mut cache, out)
+            build::run(args, &mut tensorrt_build::look, &mut cache, out)
         }
         EngineCommand::List { json } => show::list(&Cache::open(ENGINE_CACHE_LIMIT_BYTES), *json, out),
         EngineCommand::Inspect { engine, json } => {

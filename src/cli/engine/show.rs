@@ -12,8 +12,7 @@ use super::super::common::{print, print_json};
 use super::super::{Failure, exit};
 use super::cache_failure;
 use crate::engine::cache::{self, Cache, EngineKey, Header, Listed};
-use crate::engine::tensorrt_build::PlanBuilder;
-use crate::engine::tensorrt_builder;
+use crate::engine::tensorrt_build::{self, PlanBuilder};
 
 /// Digits of a key that the list shows; the file's name has as many.
 const KEY_DIGITS: usize = 16;
@@ -140,7 +139,7 @@ fn find(cache: &Cache, engine: &Path) -> Result<PathBuf, Failure> {
 
 /// Whether the daemon on this box could load it.
 fn here(key: &EngineKey) -> String {
-    match tensorrt_builder::look() {
+    match tensorrt_build::look() {
         Err(error) => format!("cannot be used: {error}"),
         Ok(builder) => here_on(key, builder.as_ref()),
     }

@@ -122,20 +122,21 @@ pub fn read(gpu: &Gpu, stream: &Stream, address: u64, element: Element, len: usi
     }
 }
 
-/// Gives `stream` so much to do that whoever does not wait for it comes before it. To be dropped when the stream has been
-/// waited for.
+/// Gives `stream` so much to do that whoever does not wait for it comes before it: twenty times as many operations as
+/// anyone else has, each of which takes [`LATE`]. What it works in is to be dropped when the stream has been waited for.
 pub fn keep_busy(gpu: &Gpu, stream: &Stream) -> Buffer {
-    const BYTES: usize = 4 << 20;
-    let buffer = Buffer::new(gpu, Owner::Weights, 2 * BYTES).expect("memory");
+    let buffer = Buffer::new(gpu, Owner::Weights, 512).expect("memory");
     occupy(stream, &buffer);
     buffer
 }
 
+/// The setting for tests in which someone is late.
+pub const LATE: &str = "delay_us=500";
+
 fn occupy(stream: &Stream, buffer: &Buffer) {
-    let half = buffer.len_bytes() / 2;
-    for _ in 0..20 {
+    for _ in 0..100 {
         // SAFETY: the two halves of the buffer, whose owner waits for the stream before it goes.
-        unsafe { stream.copy(buffer.address(), buffer.address() + half as u64, half) }.expect("a copy");
+        unsafe { stream.copy(buffer.address(), buffer.address() + 256, 256) }.expect("a copy");
     }
 }
 
@@ -161,7 +162,7 @@ impl Decoder {
             ready: Event::new(gpu)?,
             memory: Buffer::new(gpu, Owner::Weights, ROWS * STRIDE)?,
             frame: Pinned::new(gpu, Owner::Weights, ROWS * STRIDE)?,
-            busy: Buffer::new(gpu, Owner::Weights, 8 << 20)?,
+            busy: Buffer::new(gpu, Owner::Weights, 512)?,
             layout,
         })
     }

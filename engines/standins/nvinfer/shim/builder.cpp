@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -408,10 +409,6 @@ public:
     }
     ~Builder() noexcept override
     {
-        for (auto* profile : mProfiles)
-        {
-            delete profile;
-        }
         wpn_builder_free(mBuilder);
     }
 #if STANDIN_MAJOR == 10
@@ -446,8 +443,8 @@ public:
     }
     IOptimizationProfile* createOptimizationProfile() noexcept override
     {
-        mProfiles.push_back(publish<IOptimizationProfile>(new OptimizationProfile));
-        return mProfiles.back();
+        mProfiles.emplace_back(new Profile(new OptimizationProfile));
+        return mProfiles.back().get();
     }
     IHostMemory* buildSerializedNetwork(INetworkDefinition& network, IBuilderConfig& config) noexcept override
     {
@@ -479,7 +476,9 @@ private:
     void* mBuilder;
     ILogger* mLogger;
     int32_t mMaxThreads{1};
-    std::vector<IOptimizationProfile*> mProfiles;
+    // A caller cannot delete a profile: it goes with the builder.
+    using Profile = Public<IOptimizationProfile, OptimizationProfile>;
+    std::vector<std::unique_ptr<Profile>> mProfiles;
 };
 } // namespace standin
 

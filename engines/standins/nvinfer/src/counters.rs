@@ -44,7 +44,7 @@ pub mod names {
 
 /// Adds to a number.
 pub fn add(name: &str, delta: i64) {
-    LEDGER.row(name).add(delta);
+    LEDGER.row(name).change(delta);
 }
 
 /// A number as it is now.
@@ -55,6 +55,13 @@ pub fn get(name: &str) -> i64 {
 /// Sets a number: gives an order.
 pub fn set(name: &str, value: i64) {
     LEDGER.set(name, value);
+}
+
+/// Sets every number to zero, unless other processes share the ledger.
+pub fn clear_own() {
+    if std::env::var_os("WATCHPOST_STANDIN_LEDGER").is_none() {
+        LEDGER.clear();
+    }
 }
 
 /// Whether the ledger orders this fault; takes one off the order.

@@ -155,7 +155,7 @@ pub struct Handle {
     pub cuda: Cuda,
     pub contexts: Arc<AtomicUsize>,
     _weights: DeviceMemory,
-    _of_runtime: Arc<AtomicUsize>,
+    of_runtime: Arc<AtomicUsize>,
     _live: Live,
 }
 
@@ -182,6 +182,7 @@ impl Handle {
         let engine = load(plan).map_err(|why| format!("Error Code 1: Serialization ({why})"))?;
         let weights = DeviceMemory::allocate(cuda, engine.plan.onnx.len())
             .map_err(|error| format!("Error Code 2: OutOfMemory (weights: CUDA error {error})"))?;
+        of_runtime.fetch_add(1, Ordering::SeqCst);
         logger.say(Severity::Info, &format!("Loaded engine size: {} bytes", blob.len()));
         Ok(Self {
             engine: Arc::new(engine),
@@ -189,7 +190,7 @@ impl Handle {
             cuda,
             contexts: Arc::default(),
             _weights: weights,
-            _of_runtime: Arc::clone(of_runtime),
+            of_runtime: Arc::clone(of_runtime),
             _live: Live::new(names::LIVE_ENGINES),
         })
     }
@@ -201,7 +202,7 @@ impl Drop for Handle {
         if contexts > 0 {
             counters::violation(&format!("an ICudaEngine is deleted before {contexts} of its contexts"));
         }
-        self._of_runtime.fetch_sub(1, Ordering::SeqCst);
+        self.of_runtime.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

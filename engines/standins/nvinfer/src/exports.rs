@@ -118,10 +118,11 @@ unsafe fn begin(
 /// `standin_nvinfer_configure`
 ///
 /// # Safety
-/// `list` is null (back to the defaults) or a C string.
+/// `list` is null (back to the beginning) or a C string.
 pub unsafe fn configure(list: *const c_char) {
     if list.is_null() {
         settings::reset();
+        counters::clear_own();
         return;
     }
     // SAFETY: as the caller promises.
@@ -232,7 +233,8 @@ macro_rules! exports {
                 library::version().build.cast_signed()
             }
 
-            /// Adds settings, as in `WATCHPOST_STANDIN`; null: back to the defaults.
+            /// Adds settings, as in `WATCHPOST_STANDIN`; null: back to the defaults, and
+            /// every number of a ledger of this process alone to zero.
             ///
             /// # Safety
             /// `list` is null or a C string.
