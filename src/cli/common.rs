@@ -3,6 +3,9 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+use watchpost_pipelines::{CodecPlan, DecoderPlan};
+
 use super::{Failure, exit};
 use crate::config::{self, Demands, DetectorOptions, Loaded};
 use crate::engine::{self, Choice, Engine, EngineError, Later};
@@ -31,6 +34,17 @@ pub fn load_config(path: &Path, demands: Demands) -> Result<Loaded, Failure> {
 /// Starts GStreamer.
 pub fn start_gstreamer() -> Result<(), Failure> {
     watchpost_pipelines::init().map_err(|error| Failure::new(exit::UNAVAILABLE, error.to_string()))
+}
+
+/// The decoders of a plan, as reports show them.
+pub fn decoders_json(plan: &DecoderPlan) -> serde_json::Value {
+    let decoder = |plan: &CodecPlan| {
+        json!({
+            "codec": plan.codec, "element": plan.element, "hardware": plan.hardware,
+            "memory": plan.memory.name(), "why": plan.why,
+        })
+    };
+    plan.codecs.iter().map(decoder).collect()
 }
 
 /// A model that is found and verified, and its engine.

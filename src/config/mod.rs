@@ -84,6 +84,7 @@ pub const KEYS: [(&str, &[&str]); 6] = [
             "classes",
             "score_threshold",
             "slots",
+            "decoder",
             "decode_threads",
             "priority",
             "template",

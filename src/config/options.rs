@@ -203,6 +203,17 @@ pub enum Transport {
     Udp,
 }
 
+/// Who decodes a camera's pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecoderChoice {
+    /// The GPU or video unit where that works, else the CPU.
+    Auto,
+    /// The CPU.
+    Software,
+    /// The GPU or video unit; a camera that it cannot serve fails.
+    Hardware,
+}
+
 /// `[camera.NAME]` with `[defaults]` beneath it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CameraOptions {
@@ -239,6 +250,8 @@ pub struct CameraOptions {
     pub score_threshold: Option<f32>,
     /// Frame slots, 1..=16; 2 by default.
     pub slots: usize,
+    /// Who decodes; `Auto` by default.
+    pub decoder: DecoderChoice,
     /// Threads of the software decoder, 1..=16; 1 by default.
     pub decode_threads: usize,
     /// Higher is shed later; 0 by default.
@@ -271,6 +284,7 @@ impl CameraOptions {
             classes: None,
             score_threshold: None,
             slots: 2,
+            decoder: DecoderChoice::Auto,
             decode_threads: 1,
             priority: 0,
             template: None,

@@ -44,7 +44,9 @@ impl CalibrationFrames for Pictures {
             Pull::Eos | Pull::TimedOut => return Err(refuse("holds no picture".to_owned())),
         };
         let mut letterbox = self.letterbox.lock().unwrap_or_else(PoisonError::into_inner);
-        letterbox.run(&frame.picture(), to).map_err(|error| refuse(error.to_string()))?;
+        // The spec names no GPU that it could be on.
+        let picture = frame.picture().ok_or_else(|| refuse("is not in system memory".to_owned()))?;
+        letterbox.run(&picture, to).map_err(|error| refuse(error.to_string()))?;
         Ok(())
     }
 }

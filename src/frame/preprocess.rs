@@ -57,7 +57,7 @@ impl Preprocessor {
     /// # Errors
     /// [`PreprocessError`]; the slot's content is undefined then.
     pub fn run(&mut self, frame: &Decoded, slot: &mut Slot) -> Result<Geometry, PreprocessError> {
-        let picture = frame.picture();
+        let picture = frame.picture().ok_or(PreprocessError::Place)?;
         match (slot.memory_mut(), &mut self.device) {
             (SlotMemory::Host(tensor), _) => Ok(self.letterbox.run(&picture, tensor)?),
             (SlotMemory::Device(tensor), Some(device)) => {

@@ -167,8 +167,8 @@ impl Pump<'_> {
     fn send(&mut self, numbered: Numbered, mut slot: Slot) -> Result<Next, End> {
         let Numbered { seq, arrived } = numbered;
         let picture = arrived.frame.picture();
-        if let Some(freeze) = &mut self.bench.freeze
-            && freeze.is_frozen(&picture, arrived.at)
+        if let (Some(freeze), Some(picture)) = (&mut self.bench.freeze, &picture)
+            && freeze.is_frozen(picture, arrived.at)
         {
             self.feed.dropped(Outcome::StaleGeneration);
             let detail = "timestamps run, but the picture has not changed".to_owned();
@@ -205,9 +205,9 @@ impl Pump<'_> {
             ts_source: arrived.ts_source,
             pts_ns: arrived.frame.pts_ns(),
             geometry,
-            width: picture.width,
-            height: picture.height,
-            stamp: if self.read_stamp { read_stamp(&picture) } else { None },
+            width: geometry.source_width,
+            height: geometry.source_height,
+            stamp: picture.filter(|_| self.read_stamp).and_then(|picture| read_stamp(&picture)),
         };
         match self.work.try_send(work) {
             // The engine may begin; the frame goes back to its decoder when it has been read.

@@ -6,6 +6,7 @@
 //! `engines/standins/README.md` has examples, every setting and every counter.
 
 mod cuda;
+mod tensorrt;
 mod without;
 
 use std::env;
@@ -15,8 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub use cuda::Cuda;
+pub use tensorrt::tensorrt;
 pub use watchpost_standin_contract::{Ledger, names, picture};
-pub use without::without;
+pub use without::{without, without_of};
 
 /// The folder that holds `libcuda.so.1`, `libnvcuvid.so.1` and their like.
 ///

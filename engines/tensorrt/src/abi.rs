@@ -3,6 +3,8 @@
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
+use watchpost_cuda::Gpu;
+
 use crate::error::TensorRtError;
 use crate::slots::Slot;
 use crate::version::Version;
@@ -108,6 +110,8 @@ pub(crate) struct Object {
     raw: NonNull<c_void>,
     kind: Kind,
     version: Version,
+    /// Where it holds memory, if it does.
+    gpu: Option<Gpu>,
 }
 
 // SAFETY: TensorRT's objects are bound to no thread. One of them is used by one thread at a time: every method that
@@ -124,7 +128,14 @@ impl Object {
         if raw.addr() < LOWEST_ADDRESS {
             return None;
         }
-        Some(Self { raw: NonNull::new(raw)?, kind, version })
+        Some(Self { raw: NonNull::new(raw)?, kind, version, gpu: None })
+    }
+
+    /// It holds memory of this GPU, whose context must be current when it goes.
+    pub(crate) fn on(self, gpu: &Gpu) -> Self {
+        let mut object = self;
+        object.gpu = Some(gpu.clone());
+        object
     }
 
     /// The pointer, to pass to another of their methods.
@@ -173,6 +184,13 @@ impl Drop for Object {
             Kind::Public { delete: Some(delete) } => delete,
             Kind::Theirs | Kind::Public { delete: None } => return,
         };
+        if let Some(Err(error)) = self.gpu.as_ref().map(Gpu::make_current)
+            && error.is_lost()
+        {
+            // There is nothing left to give back, the process is about to leave with 75, and the library's destructors
+            // have been seen to end it with an exception instead (NVIDIA/TensorRT issues 518 and 2052).
+            return;
+        }
         // SAFETY: the object is ours and alive, and this is the last use of it. The entry is its deleting destructor.
         unsafe {
             let table: *const unsafe extern "C" fn(Raw) = *self.raw.cast().as_ref();

@@ -9,7 +9,7 @@ pub mod onnx_writer;
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_void};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub type Raw = *mut c_void;
@@ -102,12 +102,6 @@ pub fn no_logger() -> Raw {
     (&raw const ELEVEN_OTHER).cast_mut().cast()
 }
 
-/// Where Cargo puts shared libraries: beside the tests.
-pub fn library_path(name: &str) -> PathBuf {
-    let own = std::env::current_exe().expect("a path");
-    own.parent().expect("a folder").join(format!("libwatchpost_standin_{name}.so"))
-}
-
 fn open(path: &Path) -> libloading::Library {
     // SAFETY: our own library.
     unsafe { libloading::Library::new(path) }.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -141,8 +135,9 @@ impl TensorRt {
         };
         add("nvinfer", &V_CLASSES, 2);
         add("nvonnxparser", &["IParser", "IParserError"], 0);
-        let library = open(&library_path(&format!("nvinfer{major}")));
-        let parser = open(&library_path(&format!("nvonnxparser{major}")));
+        let folder = watchpost_standins::tensorrt(major);
+        let library = open(&folder.join(format!("libnvinfer.so.{major}")));
+        let parser = open(&folder.join(format!("libnvonnxparser.so.{major}")));
         let own = Self { major, library, parser, slots, _alone: alone };
         own.configure(None);
         own.configure(Some(settings));
@@ -226,7 +221,8 @@ impl TensorRt {
     }
 
     pub fn create_parser(&self, network: &Object) -> Object<'_> {
-        let version = i32::try_from(self.major * 10_000).expect("small");
+        // NV_ONNX_PARSER_VERSION, as the headers pass it.
+        let version = 100;
         // SAFETY: the function's type.
         let raw = unsafe {
             let create: unsafe extern "C" fn(Raw, Raw, i32) -> Raw =
