@@ -194,9 +194,12 @@ impl PlanBuilder for TensorRt {
         let pictures =
             calibration.map(|calibration| Pictures::new(&calibration.pictures, &order.manifest.input));
         let options = build_options(order, pictures.as_ref().map(|pictures| pictures as _))?;
-        let built: Built =
-            build(&self.library, &self.gpu, order.onnx, &options, progress).map_err(build_failure)?;
-        Ok(built.plan)
+        let built: Result<Built, _> = build(&self.library, &self.gpu, order.onnx, &options, progress);
+        match (built, pictures.as_ref().and_then(Pictures::failure)) {
+            (Ok(built), _) => Ok(built.plan),
+            (Err(_), Some(words)) => Err(BuildError::Input(words)),
+            (Err(error), None) => Err(build_failure(error)),
+        }
     }
 
     fn measuring<'a>(&'a mut self, plan: &[u8], order: &PlanOrder<'_>) -> Result<Measure<'a>, BuildError> {
