@@ -48,10 +48,10 @@ pub(super) fn load(options: &DetectorOptions, manifest: &Manifest) -> Result<OnG
     let tensorrt = TensorRt::open()?;
     let key = key(&tensorrt, options, manifest)?;
     let cache = Cache::open(options.engine_cache_limit_bytes);
-    match cache.get(&key) {
-        Ok(cached) => {
+    match cache.get_fitting(&key) {
+        Ok((key, cached)) => {
             tracing::info!(engine = key.stem(), "the engine is in the cache");
-            Ok(OnGpu::Ready(tensorrt.load(manifest, cached, key.precision)?))
+            Ok(OnGpu::Ready(tensorrt.load(manifest, cached, &key)?))
         }
         Err(miss) => {
             tracing::info!(engine = key.stem(), "no engine in the cache: {miss}");
@@ -66,8 +66,8 @@ pub fn expectation(options: &DetectorOptions, manifest: &Manifest) -> Option<Str
     let tensorrt = TensorRt::open().ok()?;
     let line = match key(&tensorrt, options, manifest) {
         Err(error) => error.to_string(),
-        Ok(key) => match Cache::open(options.engine_cache_limit_bytes).get(&key) {
-            Ok(cached) => {
+        Ok(key) => match Cache::open(options.engine_cache_limit_bytes).get_fitting(&key) {
+            Ok((key, cached)) => {
                 format!(
                     "engine {} is in the cache, batches of at most {}",
                     key.stem(),
@@ -145,7 +145,7 @@ impl ToBuild {
         let cached = cache
             .get(&key)
             .map_err(|miss| refuse(format!("the engine was built and is not in the cache: {miss}")))?;
-        let engine = tensorrt.load(&manifest, cached, key.precision)?;
+        let engine = tensorrt.load(&manifest, cached, &key)?;
         tracing::info!(engine = key.stem(), max_batch = engine.max_batch(), "the engine is built");
         Ok(engine)
     }
