@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Sender, bounded};
 use watchpost_cuda::Gpu;
 
+use super::memory::{Memory, MemoryWatch};
 use super::notify::Notify;
 use super::reload::{Reload, Reloader};
 use super::station::spawn_engine;
@@ -126,8 +127,8 @@ impl Supervisor {
             reload: None,
             left_behind: Vec::new(),
             debug_socket,
+            memory: Memory::new(MemoryWatch::default(), now),
             config,
-            soft_limit_exceeded: false,
             notify: Notify::new(),
             verdict: None,
             next_look: now + LOOK_EVERY,
