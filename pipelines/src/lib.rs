@@ -30,6 +30,7 @@ mod explain;
 mod failure;
 mod frame;
 mod gst_cuda;
+mod keyframes;
 mod launch;
 mod link;
 mod log;

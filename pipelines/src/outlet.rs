@@ -13,14 +13,21 @@ use crate::frame::{Frame, Origin, Pixels};
 
 /// What gets a live pipeline's frames and events.
 ///
-/// Both are called from GStreamer's streaming threads and must return at once: a receiver that waits stops
-/// its camera. Neither may stop the pipeline it is called from. Neither is called after
+/// All are called from GStreamer's streaming threads and must return at once: a receiver that waits stops
+/// its camera. None may stop the pipeline it is called from. None is called after
 /// [`Pipeline::stop`](crate::Pipeline::stop) has returned.
 pub trait Receiver: Send + Sync {
     /// A decoded picture.
     fn frame(&self, frame: Frame);
     /// Something else happened.
     fn event(&self, event: Event);
+    /// Whether pictures that need others to be decoded are to be thrown away undecoded.
+    fn keyframes_only(&self) -> bool {
+        false
+    }
+    /// A picture was thrown away undecoded. `mark` moves with the stream's own timestamps and stands still
+    /// when they do.
+    fn skipped(&self, _mark: Option<u64>) {}
 }
 
 /// What a pipeline says besides its frames.
@@ -115,6 +122,12 @@ pub(crate) trait Outlet: Send + Sync {
     fn sample(&self, sink: &gst_app::AppSink, origin: Origin<'_>) -> Result<(), String>;
     /// A message. The first [`Event::Eos`] or [`Event::Error`] is the last event.
     fn event(&self, event: Event);
+    /// See [`Receiver::keyframes_only`].
+    fn keyframes_only(&self) -> bool {
+        false
+    }
+    /// See [`Receiver::skipped`].
+    fn skipped(&self, _mark: Option<u64>) {}
     /// From now on nothing gets out; returns when the last callback has.
     fn close(&self);
 }
@@ -184,6 +197,15 @@ impl Outlet for Push {
             progress.finished = matches!(event, Event::Eos | Event::Error(_));
         }
         self.with_receiver(|receiver| receiver.event(event));
+    }
+
+    fn keyframes_only(&self) -> bool {
+        let receiver = self.receiver.read().unwrap_or_else(PoisonError::into_inner);
+        receiver.as_deref().is_some_and(Receiver::keyframes_only)
+    }
+
+    fn skipped(&self, mark: Option<u64>) {
+        self.with_receiver(|receiver| receiver.skipped(mark));
     }
 
     fn close(&self) {

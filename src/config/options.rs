@@ -349,6 +349,8 @@ pub struct SupervisorOptions {
     pub teardown_timeout: Duration,
     /// More wedged cameras than this end the process with 75; 2 by default.
     pub max_wedged: usize,
+    /// An inference that takes longer hangs, and the process leaves with 75; 60 s by default.
+    pub inference_timeout: Duration,
     /// First wait after a failure; 0.5 s by default.
     pub backoff_min: Duration,
     /// Longest wait after failures; 30 s by default.
@@ -362,6 +364,7 @@ impl Default for SupervisorOptions {
         Self {
             teardown_timeout: Duration::from_secs(3),
             max_wedged: 2,
+            inference_timeout: Duration::from_secs(60),
             backoff_min: Duration::from_millis(500),
             backoff_max: Duration::from_secs(30),
             healthy_after: Duration::from_secs(30),

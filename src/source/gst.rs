@@ -178,6 +178,14 @@ impl pipelines::Receiver for Inlet {
         self.receiver.frame(Arrived { frame: Decoded::Gst(frame), at, wall, ts_source });
     }
 
+    fn keyframes_only(&self) -> bool {
+        self.receiver.keyframes_only()
+    }
+
+    fn skipped(&self, mark: Option<u64>) {
+        self.receiver.skipped(clock::now(), mark);
+    }
+
     fn event(&self, event: pipelines::Event) {
         match event {
             pipelines::Event::Eos if self.live => {

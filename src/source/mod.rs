@@ -114,6 +114,13 @@ pub trait Receiver: Send + Sync {
     fn frame(&self, arrived: Arrived);
     /// The stream is over or broken; nothing more will come. [`Reason::Ended`] is an end in order.
     fn fault(&self, fault: Fault);
+    /// Whether pictures that need others to be decoded are to be skipped undecoded. Sources that cannot tell
+    /// them apart need not ask.
+    fn keyframes_only(&self) -> bool {
+        false
+    }
+    /// A picture was skipped undecoded. `mark` is what [`Decoded::progress_mark`] would have been.
+    fn skipped(&self, _at: Instant, _mark: Option<u64>) {}
 }
 
 /// A running opening. Dropping it tears it down, on the dropping thread, and may take a while.

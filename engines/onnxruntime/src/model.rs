@@ -7,8 +7,11 @@ use std::sync::OnceLock;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{TensorElementType, TensorRef, ValueType};
+use watchpost_cuda::CudaError;
+
+use crate::find::LIBRARY_VARIABLE;
 
 /// Where the weights are.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +62,20 @@ pub enum LoadError {
         /// Its loader's words.
         reason: String,
     },
+    /// The library is there, and its provider for the GPU cannot be used.
+    #[error(
+        "ONNX Runtime's {provider} provider cannot be used: {reason}; install onnxruntime-gpu with the CUDA and cuDNN \
+         that its release names, or name a library that has the provider with {LIBRARY_VARIABLE}"
+    )]
+    Provider {
+        /// `"CUDA"` or `"TensorRT"`.
+        provider: &'static str,
+        /// The library's words.
+        reason: String,
+    },
+    /// The GPU refuses.
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
     /// The library refuses the model.
     #[error("ONNX Runtime refuses the model: {0}")]
     Refused(String),
@@ -73,7 +90,7 @@ pub enum LoadError {
 /// Why an inference failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct RunError(String);
+pub struct RunError(pub(crate) String);
 
 /// A model, loaded once.
 pub struct Model {
@@ -94,7 +111,7 @@ impl fmt::Debug for Model {
 /// The library and its environment, once in the process: a second path would not be looked at.
 static LIBRARY: OnceLock<Result<Environment, LoadError>> = OnceLock::new();
 
-fn library(path: &Path) -> Result<&'static Environment, LoadError> {
+pub(crate) fn library(path: &Path) -> Result<&'static Environment, LoadError> {
     let load = || {
         let refuse = |reason: String| LoadError::Library { path: path.to_owned(), reason };
         let builder = ort::init_from(path).map_err(|error| refuse(error.to_string()))?;
@@ -115,8 +132,9 @@ impl Model {
     /// [`LoadError`].
     pub fn load(library: &Path, model: ModelBytes<'_>, options: LoadOptions) -> Result<Self, LoadError> {
         let environment = self::library(library)?;
-        let session = session(environment, model, options.threads).map_err(LoadError::Refused)?;
-        let input = input(&session, options.input_size)?;
+        let builder = builder(environment, options.threads).map_err(LoadError::Refused)?;
+        let session = commit(builder, model).map_err(LoadError::Refused)?;
+        let input = input(&session, options.input_size)?.one_frame;
         let mut loaded = Self { session, input, outputs: Vec::new() };
         let empty = vec![0.0; loaded.input.shape.iter().product()];
         let mut outputs = Vec::new();
@@ -162,24 +180,33 @@ impl Model {
     }
 }
 
-fn session(environment: &Environment, model: ModelBytes<'_>, threads: usize) -> Result<Session, String> {
+pub(crate) fn builder(environment: &Environment, threads: usize) -> Result<SessionBuilder, String> {
     let words = |error: &dyn fmt::Display| error.to_string();
     let builder = Session::builder(environment).map_err(|error| words(&error))?;
     let builder = builder.with_intra_threads(threads).map_err(|error| words(&error))?;
     let builder = builder.with_inter_threads(1).map_err(|error| words(&error))?;
     // A thread that spins between frames takes a core from the decoders.
     let builder = builder.with_intra_op_spinning(false).map_err(|error| words(&error))?;
-    let mut builder =
-        builder.with_optimization_level(GraphOptimizationLevel::All).map_err(|error| words(&error))?;
+    builder.with_optimization_level(GraphOptimizationLevel::All).map_err(|error| words(&error))
+}
+
+pub(crate) fn commit(mut builder: SessionBuilder, model: ModelBytes<'_>) -> Result<Session, String> {
     let session = match model {
         ModelBytes::File(path) => builder.commit_from_file(path),
         ModelBytes::Memory(bytes) => builder.commit_from_memory(bytes),
     };
-    session.map_err(|error| words(&error))
+    session.map_err(|error| error.to_string())
 }
 
-/// The one input, with batch 1 and, where the model leaves it open, the size asked for.
-fn input(session: &Session, (width, height): (usize, usize)) -> Result<TensorInfo, LoadError> {
+/// The one input.
+pub(crate) struct Input {
+    /// With batch 1 and, where the model leaves it open, the size asked for.
+    pub(crate) one_frame: TensorInfo,
+    /// Whether the model takes any number of frames.
+    pub(crate) is_batch_open: bool,
+}
+
+pub(crate) fn input(session: &Session, (width, height): (usize, usize)) -> Result<Input, LoadError> {
     let [outlet] = session.inputs() else {
         return Err(LoadError::Input(format!("is one of {}", session.inputs().len())));
     };
@@ -195,5 +222,6 @@ fn input(session: &Session, (width, height): (usize, usize)) -> Result<TensorInf
     let size =
         |fixed: i64, asked: usize| usize::try_from(fixed).ok().filter(|&fixed| fixed > 0).unwrap_or(asked);
     let shape = vec![1, 3, size(model_height, height), size(model_width, width)];
-    Ok(TensorInfo { name: outlet.name().to_owned(), shape })
+    let one_frame = TensorInfo { name: outlet.name().to_owned(), shape };
+    Ok(Input { one_frame, is_batch_open: batch < 0 })
 }
