@@ -127,7 +127,14 @@ fn auto_serves_on_the_cpu_until_its_engine_is_built_and_the_swap_loses_no_record
             assert!(of_camera[switch..].iter().all(|r| is_on(r, "tensorrt")));
             let story: Vec<_> = of_camera
                 .iter()
-                .map(|r| format!("{}{}-{}", r["seq"], &r["model"]["backend"].as_str().unwrap_or("")[..1], r["latency_ms"]))
+                .map(|r| {
+                    format!(
+                        "{}{}-{}",
+                        r["seq"],
+                        &r["model"]["backend"].as_str().unwrap_or("")[..1],
+                        r["latency_ms"]
+                    )
+                })
                 .collect();
             assert!(of_camera.iter().all(|r| r["dropped_since_last"] == 0), "a frame was lost: {story:?}");
             assert!(of_camera.iter().all(|r| r["generation"] == 1));

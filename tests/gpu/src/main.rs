@@ -7,7 +7,6 @@ use std::fs;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use clap::Parser;
 use watchpost::clock;
 use watchpost_prove::child::{self, Ended};
 use watchpost_prove::outcome::{Outcome, Verdict};
@@ -17,7 +16,7 @@ use watchpost_prove::settings::Settings;
 const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
-    let settings = match Settings::try_parse() {
+    let settings = match Settings::read() {
         Ok(settings) => settings,
         Err(words) => {
             let is_wrong = words.use_stderr();

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use watchpost_cuda::CudaError;
 use watchpost_tensorrt::TensorRtError;
 
-/// Numbers and words by name, in the order in which they were found.
+/// Numbers and words by name.
 pub type Figures = Map<String, Value>;
 
 /// How a check ended.

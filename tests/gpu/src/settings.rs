@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Parser;
+
 /// Proves the GPU route on this machine and writes a report.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "prove", version)]
@@ -28,6 +30,9 @@ pub struct Settings {
     /// Cameras of the check from end to end
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub cameras: u32,
+    /// Frames a second of each of them
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=240))]
+    pub fps: u32,
     /// Restarts after which memory has to be where it was
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub cycles: u32,
@@ -52,6 +57,22 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The command line. Paths are made absolute, because other programs get them, too.
+    ///
+    /// # Errors
+    /// What is wrong with it, or that help was asked for.
+    pub fn read() -> Result<Self, clap::Error> {
+        let mut settings = Self::try_parse()?;
+        for path in
+            [Some(&mut settings.out), settings.bin.as_mut(), settings.clip.as_mut()].into_iter().flatten()
+        {
+            if let Ok(absolute) = std::path::absolute(&*path) {
+                *path = absolute;
+            }
+        }
+        Ok(settings)
+    }
+
     /// The program `name` of this build.
     pub fn program(&self, name: &str) -> PathBuf {
         let own = std::env::current_exe().ok();

@@ -62,7 +62,7 @@ impl Cameras {
         {
             return Ok(cameras);
         }
-        let url = |index| format!("test://scene?seed={index}&fps=30&width=320&height=192");
+        let url = |index| format!("test://scene?seed={index}&fps={}&width=320&height=192", settings.fps);
         Ok(Self {
             urls: (0..settings.cameras).map(url).collect(),
             source: "scenes drawn on the CPU",
@@ -194,7 +194,7 @@ fn name(index: usize) -> String {
 /// The configuration; every other one differs in a key that takes a restart of each camera.
 fn configure(folder: &Path, model: &str, cameras: &Cameras, turn: u32) -> Result<(), Stop> {
     let mut text = format!(
-        "[detector]\nmodel = {model:?}\nbackend = \"tensorrt\"\n\n[defaults]\ndetect_fps = 60\n\
+        "[detector]\nmodel = {model:?}\nbackend = \"tensorrt\"\n\n[defaults]\n\
          stall_timeout = \"{}s\"\n\n[output.console]\ntype = \"stdout\"\n",
         5 + turn % 2
     );
@@ -233,8 +233,11 @@ fn rates(daemon: &Daemon, settings: &Settings, figures: &mut Figures) -> Result<
     figures
         .insert("fraction_of_engine_alone".to_owned(), alone.map_or(Value::Null, |a| rounded(detected / a)));
     // Without drops the cameras were the limit, and the fraction says nothing about us.
-    let bound =
-        if dropped > 0 { "the engine and what surrounds it" } else { "the cameras: give more of them" };
+    let bound = if dropped > 0 {
+        "the engine and what surrounds it"
+    } else {
+        "the cameras: give more of them, or more --fps"
+    };
     figures.insert("bounded_by".to_owned(), bound.into());
     Ok(())
 }
