@@ -93,7 +93,7 @@ pub fn load(
 ) -> Result<Choice, EngineError> {
     match options.backend {
         Backend::Tensorrt => match on_gpu::load(options, manifest)? {
-            OnGpu::Ready(engine) => Ok(now(engine)),
+            OnGpu::Ready(engine) => Ok(now(*engine)),
             OnGpu::ToBuild(build) => build.run(say).map(now),
         },
         Backend::Openvino => Err(unavailable("openvino")),
@@ -141,7 +141,7 @@ fn auto(
     say: &mut dyn FnMut(&str),
 ) -> Result<Choice, EngineError> {
     let build = match on_gpu::load(options, manifest) {
-        Ok(OnGpu::Ready(engine)) => return Ok(now(engine)),
+        Ok(OnGpu::Ready(engine)) => return Ok(now(*engine)),
         Ok(OnGpu::ToBuild(build)) => Some(build),
         Err(EngineError::Unavailable { reason, .. }) => {
             tracing::info!("backend auto runs on the CPU: {reason}");
