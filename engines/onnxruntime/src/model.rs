@@ -8,7 +8,9 @@ use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
-use ort::value::{TensorElementType, TensorRef, ValueType};
+
+use crate::inputs::{self, Constant, Picture};
+use crate::outputs;
 
 /// Where the weights are.
 #[derive(Debug, Clone, Copy)]
@@ -65,20 +67,23 @@ pub enum LoadError {
     /// The model is not one that takes a picture.
     #[error("the model's input {0}; one of f32 [1, 3, height, width] is needed")]
     Input(String),
-    /// An output that is not of 32-bit floats.
-    #[error("the model's output {0} is not of f32; export the model with f32 outputs")]
+    /// An output that is no tensor of numbers.
+    #[error("the model's output {0} is not a tensor of numbers; export the model with f32 outputs")]
     Output(String),
 }
 
 /// Why an inference failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct RunError(String);
+pub struct RunError(pub(crate) String);
 
 /// A model, loaded once.
 pub struct Model {
     session: Session,
     input: TensorInfo,
+    picture: Picture,
+    /// What the inputs besides the picture are fed with.
+    constants: Vec<Constant>,
     outputs: Vec<TensorInfo>,
 }
 
@@ -116,8 +121,8 @@ impl Model {
     pub fn load(library: &Path, model: ModelBytes<'_>, options: LoadOptions) -> Result<Self, LoadError> {
         let environment = self::library(library)?;
         let session = session(environment, model, options.threads).map_err(LoadError::Refused)?;
-        let input = input(&session, options.input_size)?;
-        let mut loaded = Self { session, input, outputs: Vec::new() };
+        let (input, picture, constants) = inputs::settle(&session, options.input_size)?;
+        let mut loaded = Self { session, input, picture, constants, outputs: Vec::new() };
         let empty = vec![0.0; loaded.input.shape.iter().product()];
         let mut outputs = Vec::new();
         let mut note = |views: &[OutputView<'_>]| {
@@ -130,7 +135,7 @@ impl Model {
         Ok(loaded)
     }
 
-    /// The input.
+    /// The picture. Inputs that say how large it is are fed with constants and not listed.
     pub fn input(&self) -> &TensorInfo {
         &self.input
     }
@@ -146,13 +151,16 @@ impl Model {
     /// [`RunError`]; the model stays usable.
     pub fn run(&mut self, input: &[f32], each: &mut dyn FnMut(&[OutputView<'_>])) -> Result<(), RunError> {
         let fail = |error: ort::Error| RunError(error.to_string());
-        let tensor = TensorRef::from_array_view((self.input.shape.as_slice(), input)).map_err(fail)?;
-        let outputs = self.session.run(ort::inputs![tensor]).map_err(fail)?;
+        let mut fed = Vec::with_capacity(1 + self.constants.len());
+        fed.push((self.input.name.as_str(), self.picture.value(&self.input.shape, input).map_err(fail)?));
+        for constant in &self.constants {
+            fed.push((constant.name.as_str(), constant.value().map_err(fail)?));
+        }
+        let outputs = self.session.run(fed).map_err(fail)?;
         let values: Vec<_> = outputs.iter().collect();
         let mut tensors = Vec::with_capacity(values.len());
         for (name, value) in &values {
-            let (shape, data) = value.try_extract_tensor::<f32>().map_err(fail)?;
-            let shape: Vec<usize> = shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
+            let (shape, data) = outputs::floats(name, value)?;
             tensors.push((*name, shape, data));
         }
         let views: Vec<OutputView<'_>> =
@@ -176,24 +184,4 @@ fn session(environment: &Environment, model: ModelBytes<'_>, threads: usize) -> 
         ModelBytes::Memory(bytes) => builder.commit_from_memory(bytes),
     };
     session.map_err(|error| words(&error))
-}
-
-/// The one input, with batch 1 and, where the model leaves it open, the size asked for.
-fn input(session: &Session, (width, height): (usize, usize)) -> Result<TensorInfo, LoadError> {
-    let [outlet] = session.inputs() else {
-        return Err(LoadError::Input(format!("is one of {}", session.inputs().len())));
-    };
-    let ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } = outlet.dtype() else {
-        return Err(LoadError::Input(format!("{} is {}", outlet.name(), outlet.dtype())));
-    };
-    let &[batch, channels, model_height, model_width] = &shape[..] else {
-        return Err(LoadError::Input(format!("{} has {} dimensions", outlet.name(), shape.len())));
-    };
-    if batch > 1 || channels > 0 && channels != 3 {
-        return Err(LoadError::Input(format!("{} has the shape {shape:?}", outlet.name())));
-    }
-    let size =
-        |fixed: i64, asked: usize| usize::try_from(fixed).ok().filter(|&fixed| fixed > 0).unwrap_or(asked);
-    let shape = vec![1, 3, size(model_height, height), size(model_width, width)];
-    Ok(TensorInfo { name: outlet.name().to_owned(), shape })
 }
