@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use criterion::{Criterion, criterion_group, criterion_main};
 use watchpost::engine::Engine;
 use watchpost::engine::builtin::BuiltinEngine;
+use watchpost::frame::SlotMemory;
 use watchpost::model;
 
 fn engine(criterion: &mut Criterion) {
@@ -21,7 +22,7 @@ fn engine(criterion: &mut Criterion) {
             continue;
         }
         let manifest = model::find(&path.to_string_lossy(), &[]).expect("a shared model is a detector");
-        let input = vec![0.5; manifest.input.len()];
+        let input = SlotMemory::Host(vec![0.5; manifest.input.len()].into());
         for threads in [1, 2] {
             let mut engine = BuiltinEngine::load(&manifest, threads).expect("a shared model loads");
             group.bench_function(format!("{name}/{threads} threads"), |bencher| {

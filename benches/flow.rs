@@ -1,17 +1,29 @@
 //! What flow control costs: a slot's round trip, an admission, a batch.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use watchpost::batch::BatchFormer;
 use watchpost::clock;
-use watchpost::frame::{Pool, Turnstile};
+use watchpost::frame::{Place, Pool, SlotForm, Turnstile};
+use watchpost::model::{ChannelOrder, Fit, InputRecipe};
 use watchpost::wake::doorbell;
 
 fn pool(c: &mut Criterion) {
     let (wake, _bell) = doorbell();
-    let pool = Pool::new(2, 3 * 640 * 640, wake);
+    let input = InputRecipe {
+        width: 640,
+        height: 640,
+        channels: ChannelOrder::Rgb,
+        fit: Fit::LetterboxCentre,
+        pad: 114,
+        scale: [1.0; 3],
+        offset: [0.0; 3],
+    };
+    let form = Arc::new(SlotForm { epoch: 1, input, place: Place::Host });
+    let pool = Pool::new(2, &form, wake).expect("host memory");
     c.bench_function("pool/round trip", |b| b.iter(|| drop(black_box(pool.take()))));
 
     let mut group = c.benchmark_group("turnstile/admission");

@@ -6,8 +6,8 @@
 mod histogram;
 mod snapshot;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -236,18 +236,60 @@ impl OutputMetrics {
     }
 }
 
-/// What the engine has done.
+/// Backends that one process may run on over its life: an engine may take over from another.
+const BACKENDS_MAX: usize = 6;
+
+/// What the engines have done, one block for each backend that has run.
 #[derive(Debug)]
 pub struct EngineMetrics {
+    backends: [(OnceLock<&'static str>, BackendMetrics); BACKENDS_MAX],
+    current_index: AtomicUsize,
+}
+
+impl EngineMetrics {
+    fn new() -> Self {
+        Self {
+            backends: std::array::from_fn(|_| (OnceLock::new(), BackendMetrics::new())),
+            current_index: AtomicUsize::new(0),
+        }
+    }
+
+    /// From now on batches are counted for this backend.
+    pub fn runs_on(&self, backend: &'static str) {
+        let found = self.backends.iter().position(|(name, _)| *name.get_or_init(|| backend) == backend);
+        // There are fewer backends than places; a stranger would be counted with the last.
+        self.current_index.store(found.unwrap_or(BACKENDS_MAX - 1), Relaxed);
+    }
+
+    /// One inference of `batch_size` frames has taken `duration`.
+    pub fn batch(&self, batch_size: usize, duration: Duration) {
+        self.backends[self.current_index.load(Relaxed)].1.batch(batch_size, duration);
+    }
+
+    /// The current backend first.
+    fn snapshot(&self) -> Vec<EngineSnapshot> {
+        let current = self.current_index.load(Relaxed);
+        let order = std::iter::once(current).chain((0..BACKENDS_MAX).filter(|&index| index != current));
+        let blocks = order.map(|index| &self.backends[index]);
+        blocks.filter_map(|(name, block)| name.get().map(|name| block.snapshot(name))).collect()
+    }
+}
+
+/// What the engine of one backend has done.
+#[derive(Debug)]
+struct BackendMetrics {
     /// One inference, whatever its batch.
-    pub inference: Histogram,
+    inference: Histogram,
     /// Batches by size, 0 unused; the last also takes what is larger.
     batch_sizes: [AtomicU64; MAX_BATCH_SIZE + 1],
 }
 
-impl EngineMetrics {
-    /// One inference of `batch_size` frames has taken `duration`.
-    pub fn batch(&self, batch_size: usize, duration: Duration) {
+impl BackendMetrics {
+    fn new() -> Self {
+        Self { inference: Histogram::default(), batch_sizes: zeros() }
+    }
+
+    fn batch(&self, batch_size: usize, duration: Duration) {
         self.inference.observe(duration);
         self.batch_sizes[batch_size.min(MAX_BATCH_SIZE)].fetch_add(1, Relaxed);
     }
@@ -275,42 +317,70 @@ pub struct HandleGauges {
 /// Everything that is counted. Built once from the configuration and passed around by `Arc`.
 #[derive(Debug)]
 pub struct Registry {
-    backend: String,
-    /// In the order of the configuration.
-    pub cameras: Vec<Arc<CameraMetrics>>,
-    /// In the order of the configuration.
-    pub outputs: Vec<Arc<OutputMetrics>>,
-    /// The one engine.
+    cameras: RwLock<Vec<Arc<CameraMetrics>>>,
+    outputs: RwLock<Vec<Arc<OutputMetrics>>>,
+    /// The engine, and those before it.
     pub engine: EngineMetrics,
     /// Open handles and memory.
     pub handles: HandleGauges,
 }
 
 impl Registry {
-    /// One block for each name. `backend` labels the inference histogram.
+    /// One block for each name.
     pub fn new<'a>(
         cameras: impl IntoIterator<Item = &'a str>,
         outputs: impl IntoIterator<Item = &'a str>,
-        backend: &str,
         now: Instant,
     ) -> Self {
         Self {
-            backend: backend.to_owned(),
-            cameras: cameras.into_iter().map(|name| Arc::new(CameraMetrics::new(name, now))).collect(),
-            outputs: outputs.into_iter().map(|name| Arc::new(OutputMetrics::new(name))).collect(),
-            engine: EngineMetrics { inference: Histogram::default(), batch_sizes: zeros() },
+            cameras: RwLock::new(
+                cameras.into_iter().map(|name| Arc::new(CameraMetrics::new(name, now))).collect(),
+            ),
+            outputs: RwLock::new(
+                outputs.into_iter().map(|name| Arc::new(OutputMetrics::new(name))).collect(),
+            ),
+            engine: EngineMetrics::new(),
             handles: HandleGauges::default(),
         }
     }
 
+    /// The blocks of all cameras: in the order of the configuration, later ones behind. Not for the frame path.
+    pub fn cameras(&self) -> Vec<Arc<CameraMetrics>> {
+        read(&self.cameras).clone()
+    }
+
     /// The block of this camera.
-    pub fn camera(&self, name: &str) -> Option<&Arc<CameraMetrics>> {
-        self.cameras.iter().find(|camera| camera.name == name)
+    pub fn camera(&self, name: &str) -> Option<Arc<CameraMetrics>> {
+        read(&self.cameras).iter().find(|camera| camera.name == name).cloned()
     }
 
     /// The block of this output.
-    pub fn output(&self, name: &str) -> Option<&Arc<OutputMetrics>> {
-        self.outputs.iter().find(|output| output.name == name)
+    pub fn output(&self, name: &str) -> Option<Arc<OutputMetrics>> {
+        read(&self.outputs).iter().find(|output| output.name == name).cloned()
+    }
+
+    /// The block of a camera that comes with a reload.
+    pub fn add_camera(&self, name: &str, now: Instant) -> Arc<CameraMetrics> {
+        let camera = Arc::new(CameraMetrics::new(name, now));
+        write(&self.cameras).push(Arc::clone(&camera));
+        camera
+    }
+
+    /// A camera is no longer configured.
+    pub fn remove_camera(&self, camera: &Arc<CameraMetrics>) {
+        write(&self.cameras).retain(|known| !Arc::ptr_eq(known, camera));
+    }
+
+    /// The block of an output that comes with a reload.
+    pub fn add_output(&self, name: &str) -> Arc<OutputMetrics> {
+        let output = Arc::new(OutputMetrics::new(name));
+        write(&self.outputs).push(Arc::clone(&output));
+        output
+    }
+
+    /// An output is no longer configured.
+    pub fn remove_output(&self, name: &str) {
+        write(&self.outputs).retain(|known| known.name != name);
     }
 
     /// All of it at one moment, with the process's own memory, descriptors and threads.
@@ -318,9 +388,9 @@ impl Registry {
         let process = process_usage();
         let gauges = &self.handles;
         Snapshot {
-            cameras: self.cameras.iter().map(|camera| camera.snapshot(now)).collect(),
-            outputs: self.outputs.iter().map(|output| output.snapshot()).collect(),
-            engine: self.engine.snapshot(&self.backend),
+            cameras: read(&self.cameras).iter().map(|camera| camera.snapshot(now)).collect(),
+            outputs: read(&self.outputs).iter().map(|output| output.snapshot()).collect(),
+            engines: self.engine.snapshot(),
             memory_bytes: MemoryBytes {
                 rss: process.rss_bytes,
                 pool: gauges.pool_bytes.load(Relaxed),
@@ -334,6 +404,14 @@ impl Registry {
             },
         }
     }
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the kernel says about this process; 0 where it does not say.

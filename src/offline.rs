@@ -8,6 +8,7 @@
 //! nothing piles up.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,9 +18,9 @@ use watchpost_pipelines::{Frame, Pipeline, Pull, PullPipeline, SourceKind, Spec}
 use crate::camera::Reason;
 use crate::clock;
 use crate::engine::{Engine, EngineError, TensorView};
-use crate::frame::{Geometry, Letterbox, Pool, Slot};
+use crate::frame::{Geometry, Pool, Preprocessor, Slot, SlotForm};
 use crate::model::InputRecipe;
-use crate::source::{Fault, fault};
+use crate::source::{Decoded, Fault, fault};
 use crate::wake::{Bell, doorbell};
 
 /// One being inferred, one ready, one being filled.
@@ -110,9 +111,14 @@ pub fn run(
     let stop = AtomicBool::new(false);
     let (steps_tx, steps_rx) = bounded(SLOTS);
     std::thread::scope(|scope| {
-        let reader = Reader { inputs, recipe, choice, stop: &stop, steps: steps_tx };
-        let reading =
-            std::thread::Builder::new().name("input".to_owned()).spawn_scoped(scope, || reader.run());
+        let form = Arc::new(SlotForm { epoch: 1, input: *recipe, place: engine.place() });
+        let (wake, bell) = doorbell();
+        let pool = Pool::new(SLOTS, &form, wake)?;
+        let mut preprocessor = Preprocessor::new(&form)?;
+        let reader = Reader { inputs, choice, stop: &stop, steps: steps_tx, pool, bell };
+        let reading = std::thread::Builder::new()
+            .name("input".to_owned())
+            .spawn_scoped(scope, move || reader.run(&mut preprocessor));
         let reading = reading.map_err(|error| EngineError::Inference {
             backend: engine.backend(),
             reason: format!("no thread for reading the input: {error}"),
@@ -143,7 +149,7 @@ fn infer(
         };
         let began = clock::now();
         let mut go_on = true;
-        engine.infer(&[ready.slot.tensor()], &mut |_index, outputs| {
+        engine.infer(&[ready.slot.memory()], &mut |_index, outputs| {
             let took = clock::now().saturating_duration_since(began);
             go_on = each(&ready, outputs, took);
         })?;
@@ -157,10 +163,11 @@ fn infer(
 
 struct Reader<'a> {
     inputs: &'a [Input],
-    recipe: &'a InputRecipe,
     choice: Choice,
     stop: &'a AtomicBool,
     steps: Sender<Step>,
+    pool: Pool,
+    bell: Bell,
 }
 
 /// The caller does not want any more.
@@ -168,18 +175,15 @@ struct Enough;
 
 impl Reader<'_> {
     /// Reads all inputs; returns how many frames were dropped.
-    fn run(self) -> u64 {
-        let (wake, bell) = doorbell();
-        let pool = Pool::new(SLOTS, self.recipe.len(), wake);
-        let mut letterbox = Letterbox::new(self.recipe);
+    fn run(self, preprocessor: &mut Preprocessor) -> u64 {
         let mut dropped = 0;
         for (input_index, input) in self.inputs.iter().enumerate() {
             let name = format!("detect-{input_index}");
             let fault = match Pipeline::start_pull(&input.spec, &name) {
                 Err(error) => Some(fault(error.into_failure())),
                 Ok(pipeline) => {
-                    let mut lane = Lane { reader: &self, input_index, pool: &pool, bell: &bell };
-                    match lane.read(&pipeline, &mut letterbox, &mut dropped) {
+                    let mut lane = Lane { reader: &self, input_index };
+                    match lane.read(&pipeline, preprocessor, &mut dropped) {
                         Ok(fault) => fault,
                         Err(Enough) => return dropped,
                     }
@@ -200,15 +204,13 @@ impl Reader<'_> {
 struct Lane<'a> {
     reader: &'a Reader<'a>,
     input_index: usize,
-    pool: &'a Pool,
-    bell: &'a Bell,
 }
 
 impl Lane<'_> {
     fn read(
         &mut self,
         pipeline: &PullPipeline,
-        letterbox: &mut Letterbox,
+        preprocessor: &mut Preprocessor,
         dropped: &mut u64,
     ) -> Result<Option<Fault>, Enough> {
         let choice = self.reader.choice;
@@ -232,7 +234,7 @@ impl Lane<'_> {
             reached = frame.pts_ns().map_or(reached, |pts_ns| reached.max(Duration::from_nanos(pts_ns)));
             if (seq - 1).is_multiple_of(choice.every) {
                 match self.slot()? {
-                    Some(slot) => self.send(&frame, slot, seq, letterbox, at, at - asked)?,
+                    Some(slot) => self.send(Decoded::Gst(frame), slot, seq, preprocessor, at, at - asked)?,
                     None => *dropped += 1,
                 }
             }
@@ -263,7 +265,7 @@ impl Lane<'_> {
     /// A free slot; in real time `None` if there is none now.
     fn slot(&self) -> Result<Option<Slot>, Enough> {
         loop {
-            if let Some(slot) = self.pool.take() {
+            if let Some(slot) = self.reader.pool.take() {
                 return Ok(Some(slot));
             }
             if self.reader.choice.realtime {
@@ -272,22 +274,21 @@ impl Lane<'_> {
             if self.reader.is_over() {
                 return Err(Enough);
             }
-            self.bell.wait(LOOK);
+            self.reader.bell.wait(LOOK);
         }
     }
 
     fn send(
         &self,
-        frame: &Frame,
+        frame: Decoded,
         mut slot: Slot,
         seq: u64,
-        letterbox: &mut Letterbox,
+        preprocessor: &mut Preprocessor,
         at: Instant,
         decode: Duration,
     ) -> Result<(), Enough> {
-        let picture = frame.picture();
         let began = clock::now();
-        let geometry = match letterbox.run(&picture, slot.tensor_mut()) {
+        let geometry = match preprocessor.run(&frame, &mut slot) {
             Ok(geometry) => geometry,
             Err(error) => {
                 tracing::warn!(seq, "a frame could not be read: {error}");
@@ -302,8 +303,8 @@ impl Lane<'_> {
             at,
             pts_ns: frame.pts_ns(),
             geometry,
-            width: picture.width,
-            height: picture.height,
+            width: geometry.source_width,
+            height: geometry.source_height,
             decode,
             preprocess,
         };

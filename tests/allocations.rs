@@ -67,7 +67,7 @@ fn the_frame_path_allocates_nothing_after_warm_up_and_the_test_would_see_it() {
     let supervisor = Supervisor::start(parts).expect("starts");
     let (control, registry) = (supervisor.control(), supervisor.registry());
     let running = std::thread::spawn(move || supervisor.run());
-    let detected = || registry.cameras.iter().map(|c| c.outcome_count(Outcome::Detected)).sum::<u64>();
+    let detected = || registry.cameras().iter().map(|c| c.outcome_count(Outcome::Detected)).sum::<u64>();
 
     let wait_for = |frames: u64| {
         let goal = detected() + frames;

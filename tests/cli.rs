@@ -51,6 +51,10 @@ fn every_help_shows_an_example_that_names_the_command() {
         "model add",
         "model list",
         "model show",
+        "engine",
+        "engine build",
+        "engine list",
+        "engine inspect",
         "demo",
         "debug",
         "completions",
@@ -79,11 +83,50 @@ fn completions_know_the_commands_and_their_options() {
     let folder = folder();
     for shell in ["bash", "zsh", "fish"] {
         let script = stdout(&folder, &["completions", shell]);
-        for word in ["detect", "max-frames", "completions"] {
+        for word in ["detect", "max-frames", "completions", "inspect", "int8-calibration"] {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }
     assert!(stdout(&folder, &["--version"]).starts_with("watchpost "));
+}
+
+#[test]
+fn engine_commands_answer_also_where_no_engine_can_be_built() {
+    let folder = folder();
+    let end = |args: &[&str]| {
+        // Not even where this machine has TensorRT.
+        let no_library = ("WATCHPOST_TENSORRT_LIB", "/nowhere/libnvinfer.so.10");
+        run(watchpost(folder.path()).arg("engine").args(args).env(no_library.0, no_library.1))
+    };
+    end(&["build", "demo"]).expect("without TensorRT", 69, &["cannot be built here"]);
+    end(&["build", "nowhere.onnx"]).expect("no model", 66, &["nowhere.onnx"]);
+    end(&["build", "no-such-name"]).expect("no name", 66, &["no-such-name", "model add"]);
+    end(&["build", "c.toml"]).expect("no ONNX", 66, &["c.toml"]);
+    end(&["build"]).expect("no argument", 64, &["MODEL"]);
+    for wrong in [
+        &["--max-batch", "0"][..],
+        &["--max-batch", "65"],
+        &["--max-batch", "many"],
+        &["--precision", "fp8"],
+        &["--dla", "9"],
+        &["--cache-limit", "4"],
+        &["--precision", "int8"],
+    ] {
+        end(&[&["build", "demo"], wrong].concat()).expect("wrong use", 64, &[wrong[0]]);
+    }
+    assert!(end(&["list"]).stdout.contains("No engines in"));
+    assert!(!folder.path().join("cache").exists(), "looking makes no folder");
+    let engines = folder.path().join("cache/engines");
+    fs::create_dir_all(&engines).expect("made");
+    fs::write(engines.join("old.engine"), "cut off").expect("written");
+    let list = json(&folder, &["engine", "list", "--json"]);
+    assert_eq!(list["folder"], engines.display().to_string());
+    assert!(list["engines"][0]["broken"].as_str().is_some_and(|why| why.contains("truncated")), "{list}");
+    assert!(end(&["list"]).stdout.contains("broken"));
+    end(&["inspect", "old.engine"]).expect("broken", 66, &["truncated", "never loaded"]);
+    end(&["inspect", "abcdef"]).expect("unknown", 66, &["abcdef", "engine list"]);
+    end(&["inspect", "/nowhere.engine"]).expect("missing", 66, &["/nowhere.engine"]);
+    end(&["inspect", "c.toml"]).expect("no engine", 66, &["c.toml"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use watchpost::engine::{Engine, EngineError, TensorView};
+use watchpost::frame::SlotMemory;
 use watchpost::metrics::Outcome;
 use watchpost::source::{Fault, Opening, Receiver, Source};
 use watchpost::supervisor::{Parts, Supervisor, Verdict};
@@ -74,7 +75,7 @@ fn a_panic_on_a_cameras_thread_costs_that_camera_only() {
     assert!(state.cameras[0].generation >= 2, "it is tried again");
     assert_eq!(state.cameras[0].slots.free, state.cameras[0].slots.capacity);
     assert_eq!(state.cameras[1].generation, 1, "the neighbour did not notice");
-    assert!(registry.cameras[1].outcome_count(Outcome::Detected) > 30);
+    assert!(registry.cameras()[1].outcome_count(Outcome::Detected) > 30);
 }
 
 #[test]
@@ -92,7 +93,7 @@ fn a_teardown_that_never_returns_is_left_alone_and_the_others_go_on() {
         assert_eq!(camera.state, "wedged", "two wedged cameras are tolerated");
         assert_eq!(camera.slots.free, camera.slots.capacity, "its slots are its own");
     }
-    assert!(registry.cameras[2].outcome_count(Outcome::Detected) > 60);
+    assert!(registry.cameras()[2].outcome_count(Outcome::Detected) > 60);
 
     // The teardown returns after all: the camera is tried again.
     release.store(true, Ordering::Relaxed);
@@ -138,7 +139,7 @@ impl Engine for Broken {
 
     fn infer(
         &mut self,
-        inputs: &[&[f32]],
+        inputs: &[&SlotMemory],
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), EngineError> {
         self.frames += 1;
@@ -158,7 +159,7 @@ fn a_broken_engine_ends_the_process_in_order() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut parts = parts(2, Vec::new(), folder.path());
         let sound = fakes::FakeEngine::new(Duration::ZERO, || {});
-        parts.engine = Box::new(Broken { sound, frames: 0, panics });
+        parts.detector.engine = Box::new(Broken { sound, frames: 0, panics });
         let supervisor = Supervisor::start(parts).expect("starts");
         let registry = supervisor.registry();
         let verdict = supervisor.run();
@@ -167,7 +168,7 @@ fn a_broken_engine_ends_the_process_in_order() {
             Verdict::TryAgain(why) => assert!(!panics && why.contains("on purpose"), "{why}"),
             other => panic!("{other:?}"),
         }
-        let detected: u64 = registry.cameras.iter().map(|c| c.outcome_count(Outcome::Detected)).sum();
+        let detected: u64 = registry.cameras().iter().map(|c| c.outcome_count(Outcome::Detected)).sum();
         assert_eq!(detected, 99, "nothing before the fault was lost");
         assert!(!folder.path().join("records.sock").exists(), "the socket is removed");
     }

@@ -2,6 +2,7 @@
 
 use watchpost::engine::Engine;
 use watchpost::engine::builtin::BuiltinEngine;
+use watchpost::frame::SlotMemory;
 use watchpost::model::{self, HeadRecipe, ModelSource};
 
 #[test]
@@ -13,7 +14,7 @@ fn demo_is_found_without_any_folder_and_runs() {
     let mut engine = BuiltinEngine::load(&manifest, 1).unwrap();
     let mut rows = 0;
     engine
-        .infer(&[&vec![0.5; manifest.input.len()]], &mut |_, outputs| {
+        .infer(&[&SlotMemory::Host(vec![0.5; manifest.input.len()].into())], &mut |_, outputs| {
             rows = outputs[0].shape[1];
             assert_eq!(outputs[0].shape[2], 5 + manifest.labels.len());
             // Objectness and classes have been through a sigmoid.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use watchpost::engine::Engine;
 use watchpost::engine::builtin::BuiltinEngine;
+use watchpost::frame::SlotMemory;
 use watchpost::model::{self, ChannelOrder, Extra, Fit, HeadRecipe, ModelError};
 
 /// The shared models, or `None` with a loud word on stderr.
@@ -40,7 +41,8 @@ fn compare_with_onnx_runtime(model_file: &str, tolerance: f64) {
     let manifest = find(&models.join(model_file)).unwrap();
     let mut engine = BuiltinEngine::load(&manifest, 1).unwrap();
     let scale = reference["scale"].as_f64().unwrap() as f32;
-    let input: Vec<f32> = pseudo_random(manifest.input.len()).map(|value| value * scale).collect();
+    let input = pseudo_random(manifest.input.len()).map(|value| value * scale);
+    let input = SlotMemory::Host(input.collect());
     let mut frames = 0;
     engine
         .infer(&[&input], &mut |index, outputs| {
@@ -155,7 +157,7 @@ fn every_kind_of_weights_runs_and_keeps_its_shape() {
     for file in ["yolov8n-fp16.onnx", "yolov8n-int8-qdq.onnx", "yolov8n-dynamic-batch.onnx"] {
         let manifest = find(&models.join(file)).unwrap();
         let mut engine = BuiltinEngine::load(&manifest, 2).unwrap_or_else(|error| panic!("{file}: {error}"));
-        let input = vec![0.5; manifest.input.len()];
+        let input = SlotMemory::Host(vec![0.5; manifest.input.len()].into());
         engine
             .infer(&[&input], &mut |_, outputs| assert_eq!(outputs[0].shape, [1, 84, 8400], "{file}"))
             .unwrap();

@@ -29,7 +29,7 @@ fn run(cameras: usize) {
 
     let mut detected_min = u64::MAX;
     let mut detected_max = 0;
-    for (camera, debug) in registry.cameras.iter().zip(&state.cameras) {
+    for (camera, debug) in registry.cameras().iter().zip(&state.cameras) {
         let detected = camera.outcome_count(Outcome::Detected);
         let age = camera.frame_age.summary();
         eprintln!(
@@ -57,7 +57,7 @@ fn run(cameras: usize) {
     }
     // In turn: the shares of equal cameras are equal.
     assert!(detected_max - detected_min <= 2 + detected_max / 20, "{detected_min}..{detected_max}");
-    let total: u64 = registry.cameras.iter().map(|c| c.outcome_count(Outcome::Detected)).sum();
+    let total: u64 = registry.cameras().iter().map(|c| c.outcome_count(Outcome::Detected)).sum();
     assert!(total > 150, "the engine was kept busy: {total} of about 195 inferences");
     assert!(grown_bytes < 1 << 20, "memory grew by {grown_bytes} bytes");
 }

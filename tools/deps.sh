@@ -3,8 +3,8 @@
 # Says what it installs. Does nothing, and needs no network, when all are there.
 set -eu
 
-# To build: the C compiler that Rust links with, and GStreamer's headers.
-BUILD="gcc libc6-dev pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev"
+# To build: the C compiler that Rust links with, g++ for the host build of the CUDA kernels (tests), and GStreamer's headers.
+BUILD="gcc g++ libc6-dev pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev"
 # To run: sources and parsers, decoders (libav), TLS for rtsps://.
 RUN="gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav glib-networking"
 # For the test camera only: an RTSP server, and x264 (ugly) to encode with.

@@ -261,6 +261,12 @@ impl Machine {
         }
     }
 
+    /// Other deadlines and waits from now on; what is under way keeps the deadline it has.
+    pub fn set_limits(&mut self, limits: Limits, seed: u64) {
+        self.limits = limits;
+        self.backoff = Backoff::new(limits.backoff, seed);
+    }
+
     /// Where it is.
     pub fn state(&self) -> State {
         self.state

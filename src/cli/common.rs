@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Failure, exit};
 use crate::config::{self, Demands, DetectorOptions, Loaded};
-use crate::engine::{self, Engine, EngineError};
+use crate::engine::{self, Choice, Engine, EngineError, Later};
 use crate::model::{self, Manifest};
 use crate::os_words::os_words;
 use crate::supervisor::ModelTag;
@@ -41,6 +41,8 @@ pub struct LoadedModel {
     pub engine: Box<dyn Engine>,
     /// As records name it.
     pub tag: ModelTag,
+    /// Makes the engine that `auto` would rather have.
+    pub later: Option<Later>,
 }
 
 /// Finds the model's manifest. In a configuration a wrong model is a wrong configuration: `code` says which.
@@ -62,8 +64,23 @@ pub fn find_model(name: &str, code: u8) -> Result<Manifest, Failure> {
 
 /// Finds and loads the model on the backend that was asked for.
 pub fn load_model(options: &DetectorOptions, code: u8) -> Result<LoadedModel, Failure> {
+    let mut last = String::new();
+    load_model_saying(options, code, &mut |line| {
+        if line != last {
+            tracing::info!("{line}");
+            line.clone_into(&mut last);
+        }
+    })
+}
+
+/// As [`load_model`]; `say` is told about every five seconds what takes long.
+pub fn load_model_saying(
+    options: &DetectorOptions,
+    code: u8,
+    say: &mut dyn FnMut(&str),
+) -> Result<LoadedModel, Failure> {
     let manifest = find_model(&options.model, code)?;
-    let engine = engine::load(options, &manifest).map_err(|error| {
+    let Choice { engine, later } = engine::load(options, &manifest, say).map_err(|error| {
         let unavailable = matches!(error, EngineError::Unavailable { .. } | EngineError::Precision { .. });
         let code = if unavailable { exit::UNAVAILABLE } else { code };
         Failure::new(code, error.to_string())
@@ -74,7 +91,7 @@ pub fn load_model(options: &DetectorOptions, code: u8) -> Result<LoadedModel, Fa
         backend: engine.backend(),
         precision: engine.precision(),
     };
-    Ok(LoadedModel { manifest, engine, tag })
+    Ok(LoadedModel { manifest, engine, tag, later })
 }
 
 /// An input that cannot be opened, in words.

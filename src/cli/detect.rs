@@ -186,7 +186,7 @@ fn detect(
     records: &mut Records,
     stages: &mut Stages,
 ) -> Result<Totals, Failure> {
-    let LoadedModel { manifest, engine, tag } = model;
+    let LoadedModel { manifest, engine, tag, .. } = model;
     let limits = Limits {
         score_threshold: detector.score_threshold,
         iou_threshold: detector.iou_threshold,
@@ -195,38 +195,36 @@ fn detect(
         ..Limits::default()
     };
     let decoder = Decoder::new(&manifest.head, &manifest.input, manifest.labels.len(), limits);
-    let mut reader = ObjectReader::new(&manifest.labels, decoder, detector.max_objects);
+    let mut reader = ObjectReader::new(manifest.labels.as_slice().into(), decoder, detector.max_objects);
     let choice = Choice { every: args.every, max_frames: args.max_frames, realtime: args.realtime };
     let mut last = (usize::MAX, 0);
     let mut undecodable = None;
     let totals =
         offline::run(inputs, &manifest.input, choice, engine.as_mut(), &mut |ready, outputs, took| {
             let began = clock::now();
-            let objects = match reader.read(outputs, &ready.geometry, filter) {
-                Ok(objects) => objects,
-                Err(error) => {
-                    undecodable = Some(Failure::new(exit::NO_INPUT, error.to_string()));
-                    return false;
-                }
-            };
             let previous = if last.0 == ready.input_index { last.1 } else { 0 };
             last = (ready.input_index, ready.seq);
-            stages.objects += objects.len() as u64;
-            let record = Detections {
-                camera: &inputs[ready.input_index].name,
-                generation: 1,
-                seq: ready.seq,
-                ts: clock::wall(),
-                ts_source: TsSource::File,
-                pts_ns: ready.pts_ns,
-                stamp: None,
-                latency_ms: clock::now().saturating_duration_since(ready.at).as_secs_f64() * 1e3,
-                frame: FrameSize { width: ready.width, height: ready.height },
-                model: tag.part(),
-                dropped_since_last: ready.seq - previous - 1,
-                objects,
-            };
-            let go_on = records.write(&record);
+            let written = reader.read(outputs, &ready.geometry, filter, |objects| {
+                stages.objects += objects.len() as u64;
+                records.write(&Detections {
+                    camera: &inputs[ready.input_index].name,
+                    generation: 1,
+                    seq: ready.seq,
+                    ts: clock::wall(),
+                    ts_source: TsSource::File,
+                    pts_ns: ready.pts_ns,
+                    stamp: None,
+                    latency_ms: clock::now().saturating_duration_since(ready.at).as_secs_f64() * 1e3,
+                    frame: FrameSize { width: ready.width, height: ready.height },
+                    model: tag.part(),
+                    dropped_since_last: ready.seq - previous - 1,
+                    objects,
+                })
+            });
+            let go_on = written.unwrap_or_else(|error| {
+                undecodable = Some(Failure::new(exit::NO_INPUT, error.to_string()));
+                false
+            });
             stages.add(ready, took, began);
             go_on
         });

@@ -7,6 +7,7 @@ mod debug;
 mod demo;
 mod detect;
 mod devices;
+pub mod engine;
 mod logging;
 pub mod model;
 mod probe;
@@ -100,6 +101,8 @@ enum Command {
     Devices(devices::DevicesArgs),
     /// Look into ONNX files, write their manifests, list and show models
     Model(model::ModelArgs),
+    /// Build engines for the GPU, list and explain those that are kept
+    Engine(engine::EngineArgs),
     /// A test camera with a scene of known truth, watched by the real daemon: detections and a report
     Demo(demo::DemoArgs),
     /// State of the running daemon: cameras, slots, generations, counters
@@ -150,6 +153,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Probe(args) => probe::run(args, stdout),
         Command::Devices(args) => devices::run(args, stdout),
         Command::Model(args) => model::run(args, stdout),
+        Command::Engine(args) => engine::run(args, stdout),
         Command::Demo(args) => demo::run(args),
         Command::Debug(args) => debug::run(args, stdout),
         Command::Completions(args) => completions::run(args, stdout),

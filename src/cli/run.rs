@@ -1,21 +1,26 @@
 //! `watchpost run`: arguments -> config -> model -> supervisor -> exit code.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
-use super::common::{ConfigArg, LoadedModel, load_config, load_model, start_gstreamer};
+use super::common::{ConfigArg, LoadedModel, load_config, load_model, load_model_saying, start_gstreamer};
 use super::{Failure, exit};
-use crate::config::{CameraOptions, Config, Demands, Locator};
+use crate::config::{self, CameraOptions, Config, Demands, DetectorOptions, Locator};
+use crate::model::Manifest;
 use crate::publish::PublishError;
 use crate::source::{GstSource, SceneSource, Source};
-use crate::supervisor::{Control, Parts, StartError, Supervisor, Verdict};
+use crate::supervisor::{
+    self, Control, Detector, ModelTag, Parts, Reloader, Renewed, StartError, Supervisor, Upgrade, Verdict,
+};
 
 /// Arguments of `watchpost run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Signals: SIGTERM and SIGINT stop in order, a second one at once; SIGUSR1 logs the state.
+Signals: SIGTERM and SIGINT stop in order, a second one at once; SIGHUP reads the configuration again, as does
+a change of its files; SIGUSR1 logs the state.
 
 Examples:
     watchpost run -c ./config.toml | jq 'select(.type == \"detections\") | .objects[].label'
@@ -28,7 +33,7 @@ pub struct RunArgs {
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let config = load_config(&args.config.config, Demands::RUN)?.config;
     start_gstreamer()?;
-    let model = load_model(&config.detector, exit::CONFIG)?;
+    let model = load_model_saying(&config.detector, exit::CONFIG, &mut supervisor::still_starting)?;
     tracing::info!(
         model = model.tag.name,
         backend = model.tag.backend,
@@ -37,7 +42,9 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         "watchpost {} starts",
         env!("CARGO_PKG_VERSION")
     );
-    let supervisor = Supervisor::start(parts(config, model)).map_err(start_failure)?;
+    let reloader = ConfigReloader { path: args.config.config.clone() };
+    let parts = Parts { reloader: Some(Box::new(reloader)), ..parts(config, model) };
+    let supervisor = Supervisor::start(parts).map_err(start_failure)?;
     obey_signals(supervisor.control())?;
     match supervisor.run() {
         Verdict::Stopped | Verdict::Ended | Verdict::OutputsClosed => Ok(()),
@@ -46,19 +53,56 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     }
 }
 
+/// Reads the files that `run` was started with.
+struct ConfigReloader {
+    path: PathBuf,
+}
+
+impl Reloader for ConfigReloader {
+    fn fingerprint(&self) -> u64 {
+        config::fingerprint(&self.path)
+    }
+
+    fn load(&mut self, running: &Config) -> Result<Renewed, String> {
+        let words = |failure: Failure| failure.to_string();
+        let config = load_config(&self.path, Demands::RUN).map_err(words)?.config;
+        let another = another_engine(&running.detector, &config.detector);
+        let model = another.then(|| load_model(&config.detector, exit::CONFIG)).transpose().map_err(words)?;
+        let sources = config.cameras.iter().map(source).collect();
+        let (detector, upgrade) = model.map(detector).unzip();
+        Ok(Renewed { config, sources, detector, upgrade: upgrade.flatten() })
+    }
+}
+
+/// Whether what differs is more than how results are read.
+fn another_engine(old: &DetectorOptions, new: &DetectorOptions) -> bool {
+    let engine = |options: &DetectorOptions| {
+        (options.model.clone(), options.backend, options.precision, options.threads, options.max_batch_size)
+    };
+    engine(old) != engine(new)
+}
+
+/// A model as the supervisor takes it, and the engine that is to take over.
+fn detector(model: LoadedModel) -> (Detector, Option<Upgrade>) {
+    let LoadedModel { manifest, engine, tag, later } = model;
+    let Manifest { input, head, labels, .. } = manifest;
+    let upgrade = later.map(|later| {
+        let (tag, head, labels) = (tag.clone(), head.clone(), labels.clone());
+        let upgrade = move || {
+            let engine = later()?;
+            let tag = ModelTag { backend: engine.backend(), precision: engine.precision(), ..tag };
+            Ok(Detector { engine, tag, input, head, labels })
+        };
+        Box::new(upgrade) as Upgrade
+    });
+    (Detector { engine, tag, input, head, labels }, upgrade)
+}
+
 /// What a daemon is made of, from a configuration and a loaded model.
 pub(super) fn parts(config: Config, model: LoadedModel) -> Parts {
-    let LoadedModel { manifest, engine, tag } = model;
     let sources = config.cameras.iter().map(source).collect();
-    Parts {
-        config,
-        sources,
-        engine,
-        tag,
-        input: manifest.input,
-        head: manifest.head,
-        labels: manifest.labels,
-    }
+    let (detector, upgrade) = detector(model);
+    Parts { config, sources, detector, upgrade, reloader: None }
 }
 
 fn source(camera: &CameraOptions) -> Arc<dyn Source> {
@@ -78,7 +122,7 @@ pub(super) fn start_failure(error: StartError) -> Failure {
             PublishError::SocketInUse { .. } | PublishError::PortInUse { .. } | PublishError::Setup { .. },
         ) => exit::UNAVAILABLE,
         StartError::Publish(_) => exit::CONFIG,
-        StartError::System { .. } => exit::TRY_AGAIN,
+        StartError::System { .. } | StartError::Slots(_) => exit::TRY_AGAIN,
     };
     Failure::new(code, error.to_string())
 }
@@ -102,7 +146,7 @@ fn obey_signals(control: Control) -> Result<(), Failure> {
                 SIGTERM => control.stop("SIGTERM"),
                 SIGINT => control.stop("SIGINT"),
                 SIGUSR1 => control.log_state(),
-                _ => tracing::warn!("SIGHUP: this version does not reload its configuration; restart it"),
+                _ => control.reload(),
             }
         }
     };

@@ -1,7 +1,9 @@
 //! Reads the main file and the drop-ins beside it.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::problem::{ConfigErrors, Location, Problem, Severity};
@@ -34,6 +36,19 @@ pub(super) fn add_files(layers: &mut Layers, main: &Path) -> Result<(), ConfigEr
         Err(message) => layers.add_unreadable(&display(&folder), message),
     }
     Ok(())
+}
+
+/// See [`super::fingerprint`].
+pub(super) fn fingerprint(main: &Path) -> u64 {
+    let folder = main.parent().unwrap_or(Path::new("")).join("conf.d");
+    let mut hasher = DefaultHasher::new();
+    for path in std::iter::once(main.to_owned()).chain(drop_ins(&folder).unwrap_or_default()) {
+        let metadata = fs::metadata(&path).ok();
+        // A file that is replaced has another number, even if its time was set back.
+        metadata.map(|of| (of.len(), of.modified().ok(), of.ino())).hash(&mut hasher);
+        path.hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 fn no_file(main: &Path) -> Problem {

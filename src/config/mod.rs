@@ -61,6 +61,7 @@ pub const KEYS: [(&str, &[&str]); 6] = [
             "iou_threshold",
             "max_objects",
             "threads",
+            "engine_cache_limit",
         ],
     ),
     (
@@ -213,6 +214,11 @@ pub fn load_with(
     let mut layers = Layers::default();
     files::add_files(&mut layers, main)?;
     settle(layers, &environment, demands)
+}
+
+/// A number that changes when the main file or a drop-in beside it does: names, sizes and times of change.
+pub fn fingerprint(main: &Path) -> u64 {
+    files::fingerprint(main)
 }
 
 /// One text without an environment; a camera is not required. `name` stands in its messages.

@@ -16,6 +16,15 @@ pub enum Auto<T> {
     Fixed(T),
 }
 
+impl<T: fmt::Display> fmt::Display for Auto<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Fixed(value) => value.fmt(f),
+        }
+    }
+}
+
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -97,7 +106,12 @@ pub struct DetectorOptions {
     pub max_objects: usize,
     /// Threads of one inference.
     pub threads: Auto<usize>,
+    /// What built engines may take on disk; those used longest ago go first.
+    pub engine_cache_limit_bytes: u64,
 }
+
+/// `engine_cache_limit` where nothing is set: some twenty engines of small detectors.
+pub const ENGINE_CACHE_LIMIT_BYTES: u64 = 4 << 30;
 
 impl DetectorOptions {
     /// A model with the defaults of every other key.
@@ -112,6 +126,7 @@ impl DetectorOptions {
             iou_threshold: 0.45,
             max_objects: 300,
             threads: Auto::Auto,
+            engine_cache_limit_bytes: ENGINE_CACHE_LIMIT_BYTES,
         }
     }
 }

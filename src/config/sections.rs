@@ -48,6 +48,12 @@ pub(super) fn detector(reading: &mut Reading, root: &Table) -> DetectorOptions {
         iou_threshold: fraction(&mut section, "iou_threshold", defaults.iou_threshold),
         max_objects: section.integer("max_objects", defaults.max_objects as i64, 1..=10_000) as usize,
         threads: auto_count(&mut section, "threads", 1..=256),
+        engine_cache_limit_bytes: section.read(
+            "engine_cache_limit",
+            defaults.engine_cache_limit_bytes,
+            |node| size_of(node, &(LEAST_LIMIT_BYTES..=MOST_LIMIT_BYTES)),
+            |bytes| Some(Json::from(show_size(*bytes))),
+        ),
     };
     if !has_model_key {
         let hint = "write model = \"NAME\" (see `watchpost model list`) or the path of an .onnx file";

@@ -2,7 +2,8 @@
 
 use watchpost_builtin::{LoadOptions, Model, OutputView};
 
-use super::{Engine, EngineError, TensorView, check_shapes};
+use super::{Engine, EngineError, TensorView, check_shapes, host_tensor};
+use crate::frame::SlotMemory;
 use crate::model::{Manifest, ModelSource};
 
 /// Name of this backend in records, metrics and errors.
@@ -51,7 +52,7 @@ impl Engine for BuiltinEngine {
 
     fn infer(
         &mut self,
-        inputs: &[&[f32]],
+        inputs: &[&SlotMemory],
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), EngineError> {
         for (index, input) in inputs.iter().enumerate() {
@@ -63,7 +64,7 @@ impl Engine for BuiltinEngine {
                 each(index, &views);
             };
             self.model
-                .run(input, &mut lend)
+                .run(host_tensor(input), &mut lend)
                 .map_err(|error| EngineError::Inference { backend: BACKEND, reason: error.to_string() })?;
         }
         Ok(())

@@ -1,13 +1,21 @@
 //! One engine, loaded once, shared by all cameras.
 
+pub mod batch_probe;
 pub mod builtin;
+pub mod cache;
+pub mod calibration;
+mod on_gpu;
 pub mod onnxruntime;
 mod select;
+pub mod tensorrt;
+pub mod tensorrt_build;
 mod worker;
 
-pub use select::{BackendReport, backends, load, threads};
-pub use worker::{BATCH_MAX, Pulse, Worker};
+pub use on_gpu::expectation;
+pub use select::{BackendReport, Choice, Later, backends, load, threads};
+pub use worker::{BATCH_MAX, Finish, Order, Pulse, Reading, Station, Worker};
 
+use crate::frame::{Place, SlotError, SlotMemory};
 use crate::model::Manifest;
 
 /// An output tensor, borrowed from the engine for the duration of a call.
@@ -40,7 +48,7 @@ pub enum EngineError {
         /// As configured.
         precision: &'static str,
         /// What it can and what to do.
-        reason: &'static str,
+        reason: String,
     },
     /// The model cannot be loaded or does not fit its manifest.
     #[error("model {path}: {reason}")]
@@ -48,6 +56,17 @@ pub enum EngineError {
         /// The file.
         path: String,
         /// What is wrong and what to do.
+        reason: String,
+    },
+    /// There is no memory for its slots.
+    #[error(transparent)]
+    Slots(#[from] SlotError),
+    /// The device or its context is lost: nothing of this process can compute on it any more.
+    #[error("backend {backend} is lost: {reason}")]
+    Lost {
+        /// Which one.
+        backend: &'static str,
+        /// The library's words.
         reason: String,
     },
     /// An inference failed.
@@ -58,6 +77,13 @@ pub enum EngineError {
         /// The library's words.
         reason: String,
     },
+}
+
+impl EngineError {
+    /// Whether trying again in this process is in vain.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Lost { .. })
+    }
 }
 
 /// Whether a loaded model takes and gives what its manifest says; `input` is `[1, 3, height, width]`.
@@ -83,6 +109,15 @@ fn check_shapes(manifest: &Manifest, input: &[usize], outputs: &[&[usize]]) -> R
     manifest.check_outputs(outputs).map_err(|error| refuse(error.to_string()))
 }
 
+/// A slot's tensor, for engines that compute on the CPU; empty for one that was made for another engine, which
+/// every engine refuses by its length.
+fn host_tensor(memory: &SlotMemory) -> &[f32] {
+    match memory {
+        SlotMemory::Host(tensor) => tensor,
+        SlotMemory::Device(_) => &[],
+    }
+}
+
 /// What the engine worker needs of a backend, and no more.
 pub trait Engine: Send {
     /// `"builtin"`, `"tensorrt"`, …
@@ -94,13 +129,19 @@ pub trait Engine: Send {
     /// Frames that one call takes at most, at least 1.
     fn max_batch(&self) -> usize;
 
-    /// Infers `inputs` (each one slot's planar tensor) and hands each frame's outputs to `each`, in order.
+    /// Where it wants its slots to be. Every input of [`Self::infer`] is of this kind.
+    fn place(&self) -> Place {
+        Place::Host
+    }
+
+    /// Infers `inputs` (each one slot's planar tensor) and hands each frame's outputs to `each`, in order. No
+    /// input is read after it has returned.
     ///
     /// # Errors
-    /// [`EngineError::Inference`]; the engine stays usable unless the backend says otherwise.
+    /// [`EngineError::Inference`]: the engine stays usable. [`EngineError::Lost`]: the process has to leave.
     fn infer(
         &mut self,
-        inputs: &[&[f32]],
+        inputs: &[&SlotMemory],
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), EngineError>;
 }

@@ -2,7 +2,8 @@
 
 use watchpost_onnxruntime::{LoadOptions, Model, ModelBytes, OutputView, find_library};
 
-use super::{Engine, EngineError, TensorView, check_shapes};
+use super::{Engine, EngineError, TensorView, check_shapes, host_tensor};
+use crate::frame::SlotMemory;
 use crate::model::{Manifest, ModelSource};
 
 /// Name of this backend in records, metrics and errors.
@@ -63,7 +64,7 @@ impl Engine for OnnxRuntimeEngine {
 
     fn infer(
         &mut self,
-        inputs: &[&[f32]],
+        inputs: &[&SlotMemory],
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), EngineError> {
         for (index, input) in inputs.iter().enumerate() {
@@ -75,7 +76,7 @@ impl Engine for OnnxRuntimeEngine {
                 each(index, &views);
             };
             self.model
-                .run(input, &mut lend)
+                .run(host_tensor(input), &mut lend)
                 .map_err(|error| EngineError::Inference { backend: BACKEND, reason: error.to_string() })?;
         }
         Ok(())

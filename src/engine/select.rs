@@ -1,8 +1,9 @@
 //! Which backend runs the model: what the user asked for, or the best that this box has.
 
 use super::builtin::{self, BuiltinEngine};
+use super::on_gpu::{self, OnGpu};
 use super::onnxruntime::{self, OnnxRuntimeEngine};
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, tensorrt};
 use crate::config::{Auto, Backend, DetectorOptions, Precision};
 use crate::model::Manifest;
 
@@ -24,9 +25,13 @@ pub fn backends() -> Vec<BackendReport> {
         available: false,
         explanation: format!("this version of watchpost does not contain the {name} backend yet"),
     };
-    let onnxruntime = onnxruntime::look();
+    let (tensorrt, onnxruntime) = (tensorrt::look(), onnxruntime::look());
     vec![
-        missing("tensorrt"),
+        BackendReport {
+            name: tensorrt::BACKEND,
+            available: tensorrt.is_ok(),
+            explanation: tensorrt.unwrap_or_else(|why_not| why_not),
+        },
         missing("openvino"),
         BackendReport {
             name: onnxruntime::BACKEND,
@@ -52,23 +57,95 @@ pub fn threads(options: &DetectorOptions) -> usize {
 /// More threads than this make one inference of a small detector slower, not faster.
 const THREADS_MAX: usize = 8;
 
-/// Loads the model once, on the backend that was asked for; for `auto`, on the fastest that this box has.
+/// An engine, and perhaps the way to a better one.
+pub struct Choice {
+    /// Loaded, ready to run.
+    pub engine: Box<dyn Engine>,
+    /// Makes the engine that `auto` would rather have. Takes minutes; for a process that lives longer.
+    pub later: Option<Later>,
+}
+
+impl std::fmt::Debug for Choice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Choice").field("backend", &self.engine.backend()).finish_non_exhaustive()
+    }
+}
+
+/// Work of minutes.
+pub type Later = Box<dyn FnOnce() -> Result<Box<dyn Engine>, EngineError> + Send>;
+
+/// Loads the model once, on the backend that was asked for; for `auto`, on the fastest that this box has now. `say` is told
+/// what takes long, about every five seconds.
 ///
 /// # Errors
 /// [`EngineError::Unavailable`] or [`EngineError::Precision`] when the backend or the precision is not to be had
 /// here; [`EngineError::Model`] when the model cannot be loaded.
-pub fn load(options: &DetectorOptions, manifest: &Manifest) -> Result<Box<dyn Engine>, EngineError> {
-    let threads = threads(options);
+pub fn load(
+    options: &DetectorOptions,
+    manifest: &Manifest,
+    say: &mut dyn FnMut(&str),
+) -> Result<Choice, EngineError> {
     match options.backend {
-        Backend::Tensorrt => return Err(unavailable("tensorrt")),
-        Backend::Openvino => return Err(unavailable("openvino")),
+        Backend::Tensorrt => match on_gpu::load(options, manifest)? {
+            OnGpu::Ready(engine) => Ok(now(engine)),
+            OnGpu::ToBuild(build) => build.run(say).map(now),
+        },
+        Backend::Openvino => Err(unavailable("openvino")),
         Backend::Onnxruntime => {
             fp32_only(onnxruntime::BACKEND, options.precision)?;
-            return Ok(Box::new(OnnxRuntimeEngine::load(manifest, threads)?));
+            OnnxRuntimeEngine::load(manifest, threads(options)).map(now)
         }
-        Backend::Auto | Backend::Builtin => fp32_only(builtin::BACKEND, options.precision)?,
+        Backend::Builtin => {
+            fp32_only(builtin::BACKEND, options.precision)?;
+            BuiltinEngine::load(manifest, threads(options)).map(now)
+        }
+        Backend::Auto => auto(options, manifest, say),
     }
-    if options.backend == Backend::Auto && onnxruntime::look().is_ok() {
+}
+
+fn now(engine: impl Engine + 'static) -> Choice {
+    Choice { engine: Box::new(engine), later: None }
+}
+
+/// TensorRT where it is; the CPU until its engine is built, and where it is not.
+fn auto(
+    options: &DetectorOptions,
+    manifest: &Manifest,
+    say: &mut dyn FnMut(&str),
+) -> Result<Choice, EngineError> {
+    let build = match on_gpu::load(options, manifest) {
+        Ok(OnGpu::Ready(engine)) => return Ok(now(engine)),
+        Ok(OnGpu::ToBuild(build)) => Some(build),
+        Err(EngineError::Unavailable { reason, .. }) => {
+            tracing::info!("backend auto runs on the CPU: {reason}");
+            None
+        }
+        Err(error) => {
+            tracing::warn!("backend auto passes over TensorRT: {error}");
+            None
+        }
+    };
+    match (fp32_only(builtin::BACKEND, options.precision), build) {
+        (Ok(()), build) => {
+            let engine = on_cpu(options, manifest)?;
+            let later: Option<Later> = build.map(|build| {
+                let later = move || {
+                    let engine = build.run(&mut |line| tracing::debug!("{line}"))?;
+                    Ok(Box::new(engine) as Box<dyn Engine>)
+                };
+                Box::new(later) as Later
+            });
+            Ok(Choice { engine, later })
+        }
+        // Only the GPU has the arithmetic that was asked for: there is nothing to begin with.
+        (Err(_on_cpu), Some(build)) => build.run(say).map(now),
+        (Err(error), None) => Err(error),
+    }
+}
+
+fn on_cpu(options: &DetectorOptions, manifest: &Manifest) -> Result<Box<dyn Engine>, EngineError> {
+    let threads = threads(options);
+    if onnxruntime::look().is_ok() {
         match OnnxRuntimeEngine::load(manifest, threads) {
             Ok(engine) => return Ok(Box::new(engine)),
             Err(error) => tracing::warn!("backend auto passes over ONNX Runtime: {error}"),
@@ -83,7 +160,7 @@ fn fp32_only(backend: &'static str, precision: Precision) -> Result<(), EngineEr
         other => Err(EngineError::Precision {
             backend,
             precision: other.as_str(),
-            reason: "it computes in fp32 only; write precision = \"auto\" or \"fp32\"",
+            reason: "it computes in fp32 only; write precision = \"auto\" or \"fp32\"".to_owned(),
         }),
     }
 }

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::{Engine, EngineError, TensorView};
 use crate::batch::BatchFormer;
 use crate::clock;
-use crate::frame::{Turnstile, Work};
+use crate::frame::{SlotForm, SlotMemory, Turnstile, Work};
 use crate::metrics::{Outcome, Registry};
 
 /// Most frames in one batch, whatever is configured: inputs are gathered in an array on the stack.
@@ -17,6 +17,9 @@ pub const BATCH_MAX: usize = 64;
 
 /// So many failed inferences in a row mean that the engine is broken, not the frames.
 const FAILURES_MAX: u32 = 10;
+
+/// Without work the worker looks around this often: for another engine, and for one that may go.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// A sign of life that the watchdog reads: how long the running inference has been running.
 #[derive(Debug)]
@@ -48,17 +51,69 @@ impl Pulse {
     }
 }
 
+/// Reads one frame's outputs.
+pub type Finish = Box<dyn FnMut(&Work, &[TensorView<'_>]) + Send>;
+
+/// How an engine's outputs are read, and its batches are formed.
+pub struct Reading {
+    /// Gets each frame with its outputs, in order.
+    pub finish: Finish,
+    /// Largest batch as configured; the engine's own limit applies too. `None`: the engine's.
+    pub max_batch: Option<usize>,
+    /// How long the first frame of a batch waits for company.
+    pub max_batch_delay: Duration,
+}
+
+/// A loaded engine, what its slots are like, and who reads its outputs.
+pub struct Station {
+    /// Loaded once.
+    pub engine: Box<dyn Engine>,
+    /// The form of its slots. Whoever else holds it may still send a frame.
+    pub form: Arc<SlotForm>,
+    /// Reads its outputs.
+    pub reading: Reading,
+}
+
+/// What the worker is told while it runs.
+#[derive(Debug)]
+pub enum Order {
+    /// Another engine takes over.
+    Install(Station),
+    /// The outputs are read in another way.
+    Read(Reading),
+}
+
+impl std::fmt::Debug for Reading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reading").field("max_batch", &self.max_batch).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Station {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Station")
+            .field("backend", &self.engine.backend())
+            .field("form", &self.form)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Station {
+    /// Nobody can send it a frame any more.
+    fn is_deserted(&self) -> bool {
+        Arc::strong_count(&self.form) == 1
+    }
+}
+
 /// What the worker needs besides the engine.
 #[derive(Debug)]
 pub struct Worker {
     /// Filled slots.
     pub work: Receiver<Work>,
+    /// Each is here before the first frame that it is meant for can be sent.
+    pub orders: Receiver<Order>,
     /// Told when inferences begin and end.
     pub turnstile: Arc<Turnstile>,
-    /// Largest batch; the engine's own limit applies too.
-    pub max_batch: usize,
-    /// How long the first frame of a batch waits for company.
-    pub max_batch_delay: Duration,
     /// For the watchdog.
     pub pulse: Arc<Pulse>,
     /// Takes inference times and batch sizes.
@@ -66,24 +121,36 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Runs until every sender of work is gone. `finish` gets each frame with its outputs, in order.
+    /// Runs until every sender of work is gone.
     ///
     /// # Errors
-    /// The engine failed too often in a row to be trusted again.
-    pub fn run(
-        &self,
-        engine: &mut dyn Engine,
-        finish: &mut dyn FnMut(&Work, &[TensorView<'_>]),
-    ) -> Result<(), EngineError> {
-        let max_batch = self.max_batch.min(engine.max_batch()).clamp(1, BATCH_MAX);
-        let mut former = BatchFormer::new(max_batch, self.max_batch_delay);
+    /// The engine failed too often in a row to be trusted again, or is lost.
+    pub fn run(&self, first: Station) -> Result<(), EngineError> {
+        let mut former = self.former(&first);
+        let mut current = first;
+        // Engines whose slots are still on their way; at most a few, for as long as an inference takes.
+        let mut leaving: Vec<Station> = Vec::new();
         let mut failures = 0;
         loop {
-            let received = match former.deadline() {
-                Some(deadline) => self.work.recv_deadline(deadline),
-                None => self.work.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
+            let idle_until = || clock::now() + IDLE;
+            let received = self.work.recv_deadline(former.deadline().unwrap_or_else(idle_until));
             let ended = matches!(received, Err(RecvTimeoutError::Disconnected));
+            if let Ok(work) = &received
+                && !former.items().is_empty()
+                && work.slot.form().epoch != epoch_of(former.items())
+            {
+                // A batch is of one engine.
+                self.settle(&mut former, &mut current, &mut leaving, &mut failures)?;
+            }
+            if let Ok(order) = self.orders.try_recv() {
+                // What waits is read as before; there is no next frame to keep it company.
+                self.settle(&mut former, &mut current, &mut leaving, &mut failures)?;
+                match order {
+                    Order::Install(station) => leaving.push(std::mem::replace(&mut current, station)),
+                    Order::Read(reading) => current.reading = reading,
+                }
+                former = self.former(&current);
+            }
             if let Ok(work) = received {
                 if work.feed.is_live(work.generation) {
                     former.push(work, clock::now());
@@ -91,31 +158,61 @@ impl Worker {
                     work.feed.dropped(Outcome::StaleGeneration);
                 }
             }
-            if former.is_due(clock::now()) || (ended && !former.items().is_empty()) {
-                let outcome = self.infer(engine, former.items(), finish);
-                // The slots go home here, after the engine is done with them.
-                former.clear();
-                failures = if outcome.is_ok() { 0 } else { failures + 1 };
-                if failures >= FAILURES_MAX {
-                    return outcome;
-                }
+            if former.is_due(clock::now()) || ended {
+                self.settle(&mut former, &mut current, &mut leaving, &mut failures)?;
             }
+            leaving.retain(|station| !station.is_deserted());
             if ended {
                 return Ok(());
             }
         }
     }
 
-    fn infer(
+    fn former(&self, station: &Station) -> BatchFormer<Work> {
+        let Reading { max_batch, max_batch_delay, .. } = station.reading;
+        let max_batch = max_batch.unwrap_or(BATCH_MAX).min(station.engine.max_batch()).clamp(1, BATCH_MAX);
+        self.turnstile.set_batch(max_batch);
+        self.metrics.engine.runs_on(station.engine.backend());
+        BatchFormer::new(max_batch, max_batch_delay)
+    }
+
+    /// Infers what has been collected, on the engine it was prepared for. Its slots go home after that.
+    fn settle(
         &self,
-        engine: &mut dyn Engine,
-        batch: &[Work],
-        finish: &mut dyn FnMut(&Work, &[TensorView<'_>]),
+        former: &mut BatchFormer<Work>,
+        current: &mut Station,
+        leaving: &mut [Station],
+        failures: &mut u32,
     ) -> Result<(), EngineError> {
-        let mut inputs: [&[f32]; BATCH_MAX] = [&[]; BATCH_MAX];
-        for (input, work) in inputs.iter_mut().zip(batch) {
-            *input = work.slot.tensor();
+        if former.items().is_empty() {
+            return Ok(());
         }
+        let epoch = epoch_of(former.items());
+        let station = std::iter::once(current).chain(leaving).find(|station| station.form.epoch == epoch);
+        let Some(station) = station else {
+            debug_assert!(false, "an engine's slots do not outlive it, nor come before it");
+            former.items().iter().for_each(|work| work.feed.dropped(Outcome::EngineError));
+            former.clear();
+            return Ok(());
+        };
+        let mut outcome = Ok(());
+        let max_batch = station.engine.max_batch().clamp(1, BATCH_MAX);
+        for batch in former.items().chunks(max_batch) {
+            let result = self.infer(station, batch);
+            *failures = if result.is_ok() { 0 } else { *failures + 1 };
+            outcome = outcome.and(result);
+        }
+        former.clear();
+        match outcome {
+            Err(error) if *failures >= FAILURES_MAX || error.is_final() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn infer(&self, station: &mut Station, batch: &[Work]) -> Result<(), EngineError> {
+        let inputs: [&SlotMemory; BATCH_MAX] =
+            std::array::from_fn(|index| batch.get(index).unwrap_or(&batch[0]).slot.memory());
+        let Station { engine, reading: Reading { finish, .. }, .. } = station;
         let began = clock::now();
         self.pulse.begin(began);
         self.turnstile.inference_started(began);
@@ -138,4 +235,9 @@ impl Worker {
         }
         result
     }
+}
+
+/// Which engine a batch, which is not empty, was prepared for.
+fn epoch_of(batch: &[Work]) -> u64 {
+    batch.first().map_or(0, |work| work.slot.form().epoch)
 }

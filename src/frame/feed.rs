@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::pool::Pool;
+use super::pool::{Pool, Restock, SlotError, SlotForm};
+use super::preprocess::Preprocessor;
 use crate::metrics::{CameraMetrics, Outcome};
-use crate::wake::{Bell, Wake, doorbell};
+use crate::wake::{Bell, Wake};
 
 /// A camera's permanent part.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Feed {
     pub index: usize,
     /// Its slots.
     pub pool: Pool,
+    /// Waits for the camera's thread to meet the first slot of a new engine.
+    refit: Mutex<Option<Preprocessor>>,
     /// Counters.
     pub metrics: Arc<CameraMetrics>,
     /// Rings the camera's thread.
@@ -39,18 +42,22 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Allocates everything the camera will ever hold. `epoch` is any time not after the first frame.
+    /// Allocates the camera's slots. `epoch` is any time not after the first frame.
+    ///
+    /// # Errors
+    /// [`SlotError`]; nothing stays allocated.
     pub fn new(
         index: usize,
         slots: usize,
-        slot_elements: usize,
+        form: &Arc<SlotForm>,
         metrics: Arc<CameraMetrics>,
+        (wake, bell): (Wake, Bell),
         epoch: Instant,
-    ) -> Self {
-        let (wake, bell) = doorbell();
-        Self {
+    ) -> Result<Self, SlotError> {
+        Ok(Self {
             index,
-            pool: Pool::new(slots, slot_elements, wake.clone()),
+            pool: Pool::new(slots, form, wake.clone())?,
+            refit: Mutex::new(None),
             metrics,
             wake,
             bell,
@@ -61,7 +68,20 @@ impl Feed {
             progress_ns: AtomicU64::new(0),
             seq: AtomicU64::new(0),
             published_seq: AtomicU64::new(0),
-        }
+        })
+    }
+
+    /// Another engine takes over: from now on frames go into slots of its form.
+    pub fn refit(&self, restock: Restock, preprocessor: Preprocessor) {
+        // First the means, then the slots: whoever takes such a slot finds what fills it.
+        *self.refit.lock().unwrap_or_else(PoisonError::into_inner) = Some(preprocessor);
+        self.pool.restock(restock);
+    }
+
+    /// What fills slots of a form that the camera's thread meets for the first time.
+    pub fn take_refit(&self, form: &SlotForm) -> Option<Preprocessor> {
+        let mut refit = self.refit.lock().unwrap_or_else(PoisonError::into_inner);
+        refit.take_if(|preprocessor| preprocessor.fits(form))
     }
 
     /// The camera's name.

@@ -10,6 +10,7 @@ mod letterbox_tests;
 mod mailbox;
 mod pacer;
 mod pool;
+mod preprocess;
 mod pump;
 mod turnstile;
 
@@ -21,6 +22,7 @@ pub use letterbox_geometry::*;
 pub use letterbox_reference::*;
 pub use mailbox::{Mailbox, Numbered};
 pub use pacer::Pacer;
-pub use pool::{Pool, Slot, SlotMemory};
+pub use pool::{Place, Pool, Restock, Slot, SlotError, SlotForm, SlotMemory};
+pub use preprocess::{PreprocessError, Preprocessor};
 pub use pump::{Bench, End, Pump, Work};
 pub use turnstile::{Answer, Line, Ticket, Turnstile};

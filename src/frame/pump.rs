@@ -10,8 +10,9 @@ use super::feed::Feed;
 use super::freeze::FreezeWatch;
 use super::mailbox::{Mailbox, Numbered};
 use super::pool::Slot;
+use super::preprocess::{PreprocessError, Preprocessor};
 use super::turnstile::Turnstile;
-use super::{Geometry, Layout, Letterbox, Picture};
+use super::{Geometry, Layout, Picture};
 use crate::camera::Reason;
 use crate::clock;
 use crate::metrics::Outcome;
@@ -52,8 +53,8 @@ pub struct Work {
 /// What stays with a camera from opening to opening, used by one opening at a time.
 #[derive(Debug)]
 pub struct Bench {
-    /// Tables and row buffers.
-    pub letterbox: Letterbox,
+    /// Tables and buffers.
+    pub preprocessor: Preprocessor,
     /// Present where `freeze_timeout` is set.
     pub freeze: Option<FreezeWatch>,
 }
@@ -173,8 +174,21 @@ impl Pump<'_> {
             let detail = "timestamps run, but the picture has not changed".to_owned();
             return Err(End::Fault(Fault { reason: Reason::FrozenPicture, detail }));
         }
-        let geometry = match self.bench.letterbox.run(&picture, slot.tensor_mut()) {
+        if !self.bench.preprocessor.fits(slot.form()) {
+            let Some(preprocessor) = self.feed.take_refit(slot.form()) else {
+                // Another engine has taken over since the slot was taken: the next slot will be of its form.
+                self.feed.dropped(Outcome::Superseded);
+                return Ok(Next::Again);
+            };
+            self.bench.preprocessor = preprocessor;
+        }
+        let geometry = match self.bench.preprocessor.run(&arrived.frame, &mut slot) {
             Ok(geometry) => geometry,
+            Err(PreprocessError::Device(error)) => {
+                // The GPU refuses, not the frame: one sentence and a pause, not one for every frame.
+                self.feed.dropped(Outcome::EngineError);
+                return Err(End::Fault(Fault { reason: Reason::Internal, detail: error.to_string() }));
+            }
             Err(error) => {
                 self.feed.dropped(Outcome::DecodeError);
                 tracing::debug!(camera = self.feed.name(), %error, "a frame could not be read");
@@ -196,7 +210,14 @@ impl Pump<'_> {
             stamp: if self.read_stamp { read_stamp(&picture) } else { None },
         };
         match self.work.try_send(work) {
-            Ok(()) => Ok(Next::Again),
+            // The engine may begin; the frame goes back to its decoder when it has been read.
+            Ok(()) => match self.bench.preprocessor.finish(&arrived.frame) {
+                Ok(()) => Ok(Next::Again),
+                Err(error) => {
+                    let detail = error.to_string();
+                    Err(End::Fault(Fault { reason: Reason::Internal, detail }))
+                }
+            },
             // The channel has room for all slots, so only an engine that is gone ends here.
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.feed.dropped(Outcome::Shutdown);

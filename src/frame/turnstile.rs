@@ -49,6 +49,17 @@ impl Line {
         }
     }
 
+    /// Another engine takes over, which takes `batch` frames at a time. How long it needs is not known yet.
+    pub fn set_batch(&mut self, batch: usize) {
+        self.batch = batch;
+        self.expected = None;
+    }
+
+    /// Cameras are `0..camera_count` from now on: their waiting allocates nothing.
+    pub fn make_room(&mut self, camera_count: usize) {
+        self.waiting.reserve(camera_count.saturating_sub(self.waiting.len()));
+    }
+
     /// Camera `index` has a frame and a free slot.
     pub fn ask(&mut self, index: usize, now: Instant) -> Answer {
         let place = match self.waiting.iter().position(|&w| w == index) {
@@ -115,19 +126,53 @@ impl Line {
 /// The line, shared by all cameras and the engine.
 #[derive(Debug)]
 pub struct Turnstile {
-    line: Mutex<Line>,
-    wakes: Vec<Wake>,
+    inside: Mutex<Inside>,
+}
+
+#[derive(Debug)]
+struct Inside {
+    line: Line,
+    /// By the index of the camera; `None` where there is none now.
+    wakes: Vec<Option<Wake>>,
 }
 
 impl Turnstile {
     /// One doorbell per camera.
     pub fn new(batch: usize, wakes: Vec<Wake>) -> Arc<Self> {
-        Arc::new(Self { line: Mutex::new(Line::new(batch, wakes.len())), wakes })
+        let line = Line::new(batch, wakes.len());
+        Arc::new(Self { inside: Mutex::new(Inside { line, wakes: wakes.into_iter().map(Some).collect() }) })
+    }
+
+    /// A camera comes: the lowest free place is its index.
+    pub fn join(&self, wake: Wake) -> usize {
+        let mut inside = self.lock();
+        let index = inside.wakes.iter().position(Option::is_none).unwrap_or_else(|| {
+            inside.wakes.push(None);
+            inside.wakes.len() - 1
+        });
+        inside.wakes[index] = Some(wake);
+        inside.line.make_room(index + 1);
+        index
+    }
+
+    /// A camera has gone; nothing of it asks any more.
+    pub fn part(&self, index: usize) {
+        let mut inside = self.lock();
+        inside.line.leave(index);
+        inside.wakes[index] = None;
+        inside.wake_next();
+    }
+
+    /// Another engine takes over; those who wait learn what it lets in.
+    pub fn set_batch(&self, batch: usize) {
+        let mut inside = self.lock();
+        inside.line.set_batch(batch);
+        inside.wake_next();
     }
 
     /// Asks for camera `index`; the ticket is the admission.
     pub fn ask(self: &Arc<Self>, index: usize, now: Instant) -> Result<Ticket, Option<Instant>> {
-        match self.lock().ask(index, now) {
+        match self.lock().line.ask(index, now) {
             Answer::Admitted => Ok(Ticket(Arc::clone(self))),
             Answer::Wait(until) => Err(until),
         }
@@ -135,39 +180,43 @@ impl Turnstile {
 
     /// Camera `index` gives up its place.
     pub fn leave(&self, index: usize) {
-        let mut line = self.lock();
-        line.leave(index);
-        self.wake_next(&line);
+        let mut inside = self.lock();
+        inside.line.leave(index);
+        inside.wake_next();
     }
 
     /// The engine begins: those who wait learn when the reserve opens.
     pub fn inference_started(&self, now: Instant) {
-        let mut line = self.lock();
-        line.inference_started(now);
-        self.wake_next(&line);
+        let mut inside = self.lock();
+        inside.line.inference_started(now);
+        inside.wake_next();
     }
 
     /// The engine is done.
     pub fn inference_finished(&self, now: Instant) {
-        let mut line = self.lock();
-        line.inference_finished(now);
-        self.wake_next(&line);
+        let mut inside = self.lock();
+        inside.line.inference_finished(now);
+        inside.wake_next();
     }
 
     /// Frames on their way to or in the engine.
     pub fn admitted(&self) -> usize {
-        self.lock().admitted()
+        self.lock().line.admitted()
     }
 
-    fn wake_next(&self, line: &Line) {
-        for index in line.next_in_line() {
-            self.wakes[index].ring();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Line> {
+    fn lock(&self) -> MutexGuard<'_, Inside> {
         // The rule cannot panic half-way; a poisoned lock only means that some thread died elsewhere.
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inside {
+    fn wake_next(&self) {
+        for index in self.line.next_in_line() {
+            if let Some(Some(wake)) = self.wakes.get(index) {
+                wake.ring();
+            }
+        }
     }
 }
 
@@ -177,9 +226,9 @@ pub struct Ticket(Arc<Turnstile>);
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut line = self.0.lock();
-        line.returned();
-        self.0.wake_next(&line);
+        let mut inside = self.0.lock();
+        inside.line.returned();
+        inside.wake_next();
     }
 }
 

@@ -49,7 +49,7 @@ pub struct OutputSnapshot {
     pub refused_readers: u64,
 }
 
-/// [`EngineMetrics`](super::EngineMetrics) at one moment.
+/// What one backend has done, at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EngineSnapshot {
     /// Which one.
@@ -86,8 +86,8 @@ pub struct Snapshot {
     pub cameras: Vec<CameraSnapshot>,
     /// In the order of the configuration.
     pub outputs: Vec<OutputSnapshot>,
-    /// The one engine.
-    pub engine: EngineSnapshot,
+    /// One for each backend that has run; the one that runs now comes first.
+    pub engines: Vec<EngineSnapshot>,
     /// By owner.
     pub memory_bytes: MemoryBytes,
     /// By kind.
@@ -112,11 +112,13 @@ impl Serialize for Counters<'_> {
         for camera in &self.0.cameras {
             camera_counters(&mut map, camera)?;
         }
-        let engine = &self.0.engine;
-        let label = format!("backend=\"{}\"", engine.backend);
-        histogram(&mut map, "watchpost_inference_seconds", &label, &engine.inference)?;
-        let batches: u64 = engine.batch_sizes.iter().map(|(_, batches)| batches).sum();
-        let frames: u64 = engine.batch_sizes.iter().map(|(size, batches)| *size as u64 * batches).sum();
+        let (mut batches, mut frames) = (0, 0);
+        for engine in &self.0.engines {
+            let label = format!("backend=\"{}\"", engine.backend);
+            histogram(&mut map, "watchpost_inference_seconds", &label, &engine.inference)?;
+            batches += engine.batch_sizes.iter().map(|(_, batches)| batches).sum::<u64>();
+            frames += engine.batch_sizes.iter().map(|(size, batches)| *size as u64 * batches).sum::<u64>();
+        }
         map.serialize_entry("watchpost_batch_size_count", &batches)?;
         map.serialize_entry("watchpost_batch_size_sum", &frames)?;
         for output in &self.0.outputs {

@@ -49,7 +49,7 @@ fn an_empty_histogram_says_zero_and_a_very_long_duration_does_not_break_it() {
 #[test]
 fn a_frame_has_one_outcome_and_the_snapshot_accounts_for_all() {
     let start = clock::now();
-    let registry = Registry::new(["gate", "yard"], ["local"], "builtin", start);
+    let registry = Registry::new(["gate", "yard"], ["local"], start);
     let gate = registry.camera("gate").expect("configured");
     for _ in 0..5 {
         gate.frame_in(start + Duration::from_millis(700));
@@ -60,6 +60,9 @@ fn a_frame_has_one_outcome_and_the_snapshot_accounts_for_all() {
     gate.set_up(true);
     gate.set_generation(2);
     gate.frame_age.observe(Duration::from_millis(40));
+    registry.engine.runs_on("onnxruntime");
+    registry.engine.batch(1, Duration::from_millis(20));
+    registry.engine.runs_on("builtin");
     registry.engine.batch(2, Duration::from_millis(8));
     registry.engine.batch(1000, Duration::from_millis(8));
     registry.output("local").expect("configured").record(true);
@@ -68,7 +71,11 @@ fn a_frame_has_one_outcome_and_the_snapshot_accounts_for_all() {
     assert_eq!(snapshot.cameras[0].unaccounted(), 1);
     assert_eq!(snapshot.cameras[0].last_frame_age_ms, Some(300));
     assert_eq!(snapshot.cameras[1].last_frame_age_ms, None);
-    assert_eq!(snapshot.engine.batch_sizes, [(2, 1), (64, 1)]);
+    let engines: Vec<_> =
+        snapshot.engines.iter().map(|e| (e.backend.as_str(), e.batch_sizes.as_slice())).collect();
+    let expected: [(&str, &[(usize, u64)]); 2] =
+        [("builtin", &[(2, 1), (64, 1)]), ("onnxruntime", &[(1, 1)])];
+    assert_eq!(engines, expected, "the current one first");
     assert!(snapshot.memory_bytes.rss > 0 && snapshot.handles.fd > 0 && snapshot.handles.thread > 0);
     assert!(registry.camera("shed").is_none() && registry.output("console").is_none());
 
@@ -79,7 +86,8 @@ fn a_frame_has_one_outcome_and_the_snapshot_accounts_for_all() {
     assert_eq!(counters["watchpost_camera_up{camera=\"yard\"}"], 0);
     assert_eq!(counters["watchpost_frame_age_seconds_count{camera=\"gate\"}"], 1);
     assert_eq!(counters["watchpost_inference_seconds_count{backend=\"builtin\"}"], 2);
-    assert_eq!(counters["watchpost_batch_size_sum"], 66);
+    assert_eq!(counters["watchpost_inference_seconds_count{backend=\"onnxruntime\"}"], 1);
+    assert_eq!(counters["watchpost_batch_size_sum"], 67);
     assert_eq!(counters["watchpost_records_total{output=\"local\",outcome=\"published\"}"], 1);
     let whole = serde_json::to_value(&snapshot).expect("serialises");
     assert_eq!(whole["cameras"][0]["outcomes"]["detected"], 1);

@@ -21,7 +21,7 @@ mod unix;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -97,7 +97,8 @@ struct OutputThread {
 pub struct Publisher {
     /// The line being written, kept so that a record allocates nothing.
     line: Mutex<Vec<u8>>,
-    outputs: Vec<OutputThread>,
+    outputs: RwLock<Vec<OutputThread>>,
+    on_closed: Arc<OnClosed>,
 }
 
 /// An output that is open and has no thread yet.
@@ -135,14 +136,49 @@ impl Publisher {
         let on_closed: Arc<OnClosed> = Arc::new(Box::new(on_closed));
         let mut opened = Vec::with_capacity(outputs.len());
         for options in outputs {
-            opened.push(open(options, metrics, &stdout)?);
+            let counted = metrics.output(&options.name);
+            let counted = counted.unwrap_or_else(|| Arc::new(OutputMetrics::new(&options.name)));
+            opened.push(open(options, counted, &stdout)?);
         }
-        let mut publisher = Self { line: Mutex::new(Vec::with_capacity(LINE_BYTES)), outputs: Vec::new() };
+        let line = Mutex::new(Vec::with_capacity(LINE_BYTES));
+        let publisher = Self { line, outputs: RwLock::default(), on_closed };
         for (output, local_addr, opened) in opened {
             // On an error the outputs already started are ended by `Drop`.
-            publisher.outputs.push(spawn(output, local_addr, opened, Arc::clone(&on_closed))?);
+            let thread = spawn(output, local_addr, opened, Arc::clone(&publisher.on_closed))?;
+            publisher.write().push(thread);
         }
         Ok(publisher)
+    }
+
+    /// Opens one more output, with its counters. The others go on.
+    ///
+    /// # Errors
+    /// [`PublishError`]; everything is as it was.
+    pub fn add(&self, options: &OutputOptions, metrics: &Registry) -> Result<(), PublishError> {
+        let counted = metrics.add_output(&options.name);
+        let added = open(options, counted, &stdout::duplicate).and_then(|(output, local_addr, opened)| {
+            let thread = spawn(output, local_addr, opened, Arc::clone(&self.on_closed))?;
+            self.write().push(thread);
+            Ok(())
+        });
+        if added.is_err() {
+            metrics.remove_output(&options.name);
+        }
+        added
+    }
+
+    /// Ends one output as [`Publisher::shutdown`] ends all. The others go on.
+    pub fn remove(&self, name: &str, metrics: &Registry, deadline: Instant) {
+        let removed = {
+            let mut outputs = self.write();
+            let index = outputs.iter().position(|thread| thread.output.name == name);
+            index.map(|index| outputs.remove(index))
+        };
+        if let Some(thread) = removed {
+            thread.end(deadline);
+            thread.join(deadline.max(clock::now()) + JOIN_GRACE);
+            metrics.remove_output(name);
+        }
     }
 
     /// Publishes one frame's detections. Never waits for a reader.
@@ -157,43 +193,54 @@ impl Publisher {
 
     /// Whether there were outputs on stdout and all of them are closed.
     pub fn closed_stdout(&self) -> bool {
-        let mut stdouts = self.outputs.iter().filter(|o| o.output.is_stdout).peekable();
+        let outputs = self.read();
+        let mut stdouts = outputs.iter().filter(|o| o.output.is_stdout).peekable();
         stdouts.peek().is_some() && stdouts.all(|o| o.output.closed.load(Ordering::Acquire))
     }
 
     /// Whether every output is closed: nobody can get a record any more. `false` without outputs.
     pub fn closed_all(&self) -> bool {
-        !self.outputs.is_empty() && self.outputs.iter().all(|o| o.output.closed.load(Ordering::Acquire))
+        let outputs = self.read();
+        !outputs.is_empty() && outputs.iter().all(|o| o.output.closed.load(Ordering::Acquire))
     }
 
     /// Where a TCP output really listens (its port may have been configured as 0).
     pub fn local_addr(&self, output: &str) -> Option<SocketAddr> {
-        self.outputs.iter().find(|o| o.output.name == output)?.local_addr
+        self.read().iter().find(|o| o.output.name == output)?.local_addr
     }
 
     /// What readers have not got yet is written out until `deadline`; then everything is closed, socket
     /// files are removed and the threads have ended. Returns soon after `deadline` whatever the readers
     /// do: `false` if a thread had to be left behind in a write that does not return.
     pub fn shutdown(&self, deadline: Instant) -> bool {
-        for thread in &self.outputs {
-            // A second shutdown cannot move the first one's deadline: `Drop` follows `shutdown`.
-            let _ = thread.output.stop_by.set(deadline);
-            thread.output.ring.wake();
+        let outputs = self.read();
+        for thread in outputs.iter() {
+            thread.end(deadline);
         }
         let last_call = deadline.max(clock::now()) + JOIN_GRACE;
         // Counted, not asked with `all`: every thread is joined, also after one that is left behind.
-        self.outputs.iter().filter(|thread| !thread.join(last_call)).count() == 0
+        outputs.iter().filter(|thread| !thread.join(last_call)).count() == 0
     }
 
     fn publish(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         line.clear();
         write(&mut line);
-        for OutputThread { output, .. } in &self.outputs {
+        for OutputThread { output, .. } in self.read().iter() {
             if !output.closed.load(Ordering::Acquire) {
                 output.metrics.record(output.ring.push(&line));
             }
         }
+    }
+}
+
+impl Publisher {
+    fn read(&self) -> RwLockReadGuard<'_, Vec<OutputThread>> {
+        self.outputs.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Vec<OutputThread>> {
+        self.outputs.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -204,6 +251,12 @@ impl Drop for Publisher {
 }
 
 impl OutputThread {
+    fn end(&self, deadline: Instant) {
+        // A second shutdown cannot move the first one's deadline: `Drop` follows `shutdown`.
+        let _ = self.output.stop_by.set(deadline);
+        self.output.ring.wake();
+    }
+
     fn join(&self, deadline: Instant) -> bool {
         // Nothing is ever sent: this waits until the thread has dropped its end.
         if self.ended.recv_deadline(deadline) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
@@ -220,16 +273,15 @@ type OpenedOutput = (Arc<Output>, Option<SocketAddr>, Opened);
 
 fn open(
     options: &OutputOptions,
-    metrics: &Registry,
+    metrics: Arc<OutputMetrics>,
     stdout: &dyn Fn() -> std::io::Result<OwnedFd>,
 ) -> Result<OpenedOutput, PublishError> {
     let name = options.name.as_str();
     let shared = |ring, is_stdout| {
-        let metrics = metrics.output(name).cloned();
         Arc::new(Output {
             name: name.to_owned(),
             ring,
-            metrics: metrics.unwrap_or_else(|| Arc::new(OutputMetrics::new(name))),
+            metrics: Arc::clone(&metrics),
             closed: AtomicBool::new(false),
             stop_by: OnceLock::new(),
             is_stdout,

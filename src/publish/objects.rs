@@ -1,5 +1,7 @@
 //! From an engine's output tensors to the objects of a record.
 
+use std::sync::Arc;
+
 use super::Object;
 use crate::decode::{DecodeError, Decoder, Detection};
 use crate::engine::TensorView;
@@ -8,16 +10,17 @@ use crate::frame::Geometry;
 
 /// Decodes, filters and names. One per engine; allocates only in `new`.
 #[derive(Debug)]
-pub struct ObjectReader<'a> {
-    labels: &'a [String],
+pub struct ObjectReader {
+    labels: Arc<[String]>,
     decoder: Decoder,
     detections: Vec<Detection>,
-    objects: Vec<Object<'a>>,
+    /// Empty between two frames; its memory is what is kept.
+    objects: Vec<Object<'static>>,
 }
 
-impl<'a> ObjectReader<'a> {
+impl ObjectReader {
     /// `max_objects` is the decoder's limit.
-    pub fn new(labels: &'a [String], decoder: Decoder, max_objects: usize) -> Self {
+    pub fn new(labels: Arc<[String]>, decoder: Decoder, max_objects: usize) -> Self {
         Self {
             labels,
             decoder,
@@ -26,26 +29,48 @@ impl<'a> ObjectReader<'a> {
         }
     }
 
-    /// The objects of one frame that pass `filter`, best score first, boxes in pixels of the frame.
+    /// Shows `read` the objects of one frame that pass `filter`, best score first, boxes in pixels of the frame.
     ///
     /// # Errors
     /// The outputs are not those of the model's head.
-    pub fn read(
+    pub fn read<T>(
         &mut self,
         outputs: &[TensorView<'_>],
         geometry: &Geometry,
         filter: &Filter,
-    ) -> Result<&[Object<'a>], DecodeError> {
-        self.objects.clear();
+        read: impl FnOnce(&[Object<'_>]) -> T,
+    ) -> Result<T, DecodeError> {
         self.decoder.decode(outputs, &mut self.detections)?;
+        let mut objects = emptied(std::mem::take(&mut self.objects));
         let passing = self.detections.iter().filter(|detection| filter.passes(detection));
-        self.objects.extend(passing.map(|detection| Object {
+        objects.extend(passing.map(|detection| Object {
             label: self.labels.get(detection.class_id as usize).map_or("", String::as_str),
             class_id: detection.class_id,
             score: detection.score,
             bbox: geometry.to_source(detection.bbox),
             track_id: None,
         }));
-        Ok(&self.objects)
+        let outcome = read(&objects);
+        self.objects = emptied(objects);
+        Ok(outcome)
+    }
+}
+
+/// The memory of a vector, for objects that borrow from elsewhere: collecting in place keeps it.
+fn emptied<'b>(mut objects: Vec<Object<'_>>) -> Vec<Object<'b>> {
+    objects.clear();
+    objects.into_iter().map_while(|_none_is_left| None).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_emptied_vector_keeps_its_memory() {
+        let objects: Vec<Object<'static>> = Vec::with_capacity(100);
+        let memory = objects.as_ptr() as usize;
+        let emptied = emptied(objects);
+        assert_eq!((emptied.as_ptr() as usize, emptied.capacity()), (memory, 100));
     }
 }

@@ -49,7 +49,7 @@ pub struct DebugState {
     pub memory_bytes: serde_json::Value,
     /// By kind: fd, thread, pipeline, slot.
     pub handles: serde_json::Value,
-    /// The engine: inference times and batch sizes.
+    /// The engine that runs now: inference times and batch sizes.
     pub engine: serde_json::Value,
     /// All counters under their Prometheus names.
     pub counters: serde_json::Value,
@@ -74,7 +74,7 @@ impl DebugState {
             cameras: cameras.collect(),
             memory_bytes: json(serde_json::to_value(snapshot.memory_bytes)),
             handles: json(serde_json::to_value(snapshot.handles)),
-            engine: json(serde_json::to_value(&snapshot.engine)),
+            engine: json(serde_json::to_value(snapshot.engines.first())),
             counters: json(serde_json::to_value(snapshot.counters())),
         }
     }

@@ -54,7 +54,7 @@ impl DebugSocket {
         let flag = Arc::clone(&over);
         let thread = std::thread::Builder::new()
             .name("debug".to_owned())
-            .spawn(move || serve(&listener, &Control(supervisor), &flag))?;
+            .spawn(move || serve(&listener, &Control { supervisor, reload: None }, &flag))?;
         Ok(Self { path: path.to_owned(), over, thread: Some(thread) })
     }
 }

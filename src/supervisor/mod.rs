@@ -15,8 +15,12 @@ mod debug;
 mod debug_socket;
 mod notify;
 mod opening;
+mod reload;
+mod renew;
 mod results;
 mod start;
+mod station;
+mod takeover;
 mod watchdog;
 mod watched;
 
@@ -26,20 +30,27 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use watchpost_cuda::Gpu;
 
 use crate::camera::Input;
 use crate::clock;
-use crate::config::MemoryOptions;
-use crate::engine::{EngineError, Pulse};
+use crate::config::Config;
+use crate::engine::{EngineError, Order, Pulse};
+use crate::frame::SlotForm;
 use crate::metrics::{Registry, process_usage};
 use crate::source::Fault;
 use notify::Notify;
+use opening::Running;
+use station::Outputs;
 use watchdog::{Tolerances, Vitals};
 use watched::{House, Watched};
 
 pub use debug::DebugState;
+pub use notify::still_starting;
+pub use reload::{Reloader, Renewed};
 pub use results::ModelTag;
-pub use start::{CANDIDATES_MAX, Parts, StartError};
+pub use start::{Parts, StartError};
+pub use station::{CANDIDATES_MAX, Detector, Upgrade};
 
 /// The watchdog looks this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -73,8 +84,14 @@ pub enum Message {
     },
     /// The engine's thread is done: in order, by its error, or (`Err(None)`) by a panic.
     EngineEnded(Result<(), Option<EngineError>>),
+    /// Another engine can take over, or there will be none.
+    EngineReady(Result<Box<Detector>, EngineError>),
     /// An output closed by itself.
     OutputClosed,
+    /// A new configuration; the channel has room for whether it is taken.
+    Renew(Box<Renewed>, Sender<Result<(), String>>),
+    /// A reload is over, whatever came of it.
+    ReloadDone,
     /// Come to rest; the text goes to the log.
     Stop(&'static str),
     /// Log the state.
@@ -100,23 +117,34 @@ pub enum Verdict {
 
 /// Talks to a running supervisor.
 #[derive(Debug, Clone)]
-pub struct Control(Sender<Message>);
+pub struct Control {
+    supervisor: Sender<Message>,
+    reload: Option<Sender<()>>,
+}
 
 impl Control {
     /// Asks it to come to rest.
     pub fn stop(&self, why: &'static str) {
-        let _already_gone = self.0.send(Message::Stop(why));
+        let _already_gone = self.supervisor.send(Message::Stop(why));
+    }
+
+    /// Asks for the configuration to be read again. Asking again while one waits to be read changes nothing.
+    pub fn reload(&self) {
+        match &self.reload {
+            Some(reload) => drop(reload.try_send(())),
+            None => tracing::warn!("this process has no configuration file to read again"),
+        }
     }
 
     /// Has it log its state.
     pub fn log_state(&self) {
-        let _already_gone = self.0.send(Message::LogState);
+        let _already_gone = self.supervisor.send(Message::LogState);
     }
 
     /// Its state, or `None` if it does not answer in time.
     pub fn state(&self, timeout: Duration) -> Option<DebugState> {
         let (tx, rx) = crossbeam_channel::bounded(1);
-        self.0.send_timeout(Message::Debug(tx), timeout).ok()?;
+        self.supervisor.send_timeout(Message::Debug(tx), timeout).ok()?;
         rx.recv_timeout(timeout).ok()
     }
 }
@@ -129,9 +157,18 @@ pub struct Supervisor {
     registry: Arc<Registry>,
     pulse: Arc<Pulse>,
     engine: Option<JoinHandle<()>>,
+    /// To the engine's thread.
+    orders: Sender<Order>,
+    /// The form of the slots that the current engine wants.
+    form: Arc<SlotForm>,
+    /// How its outputs can be read.
+    reading: Outputs,
+    /// Asks for a reload; its end ends that thread.
+    reload: Option<Sender<()>>,
+    /// Wedged openings of cameras that are no longer configured.
+    left_behind: Vec<Running>,
     debug_socket: Option<debug_socket::DebugSocket>,
-    memory: MemoryOptions,
-    max_wedged: usize,
+    config: Config,
     soft_limit_exceeded: bool,
     notify: Notify,
     verdict: Option<Verdict>,
@@ -141,7 +178,7 @@ pub struct Supervisor {
 impl Supervisor {
     /// A handle for signals and for other threads.
     pub fn control(&self) -> Control {
-        Control(self.house.supervisor.clone())
+        Control { supervisor: self.house.supervisor.clone(), reload: self.reload.clone() }
     }
 
     /// Where a TCP output really listens.
@@ -173,6 +210,7 @@ impl Supervisor {
         for camera in &mut self.cameras {
             camera.look(now, &self.house);
         }
+        self.settle_cameras(now);
         if now >= self.next_look {
             self.next_look = now + LOOK_EVERY;
             self.look_after(now);
@@ -188,12 +226,22 @@ impl Supervisor {
             // The look at all cameras that follows every message sees it.
             Message::FirstFrame => {}
             Message::Failed { index, generation, fault } => {
-                self.cameras[index].failed(generation, fault, now, &self.house);
+                if let Some((camera, house)) = self.camera(index) {
+                    camera.failed(generation, fault, now, house);
+                }
             }
             Message::Closed { index, generation } => {
-                self.cameras[index].closed(generation, now, &self.house);
+                if let Some((camera, house)) = self.camera(index) {
+                    camera.closed(generation, now, house);
+                }
             }
             Message::EngineEnded(result) => self.engine_ended(result),
+            Message::EngineReady(built) => self.engine_ready(built),
+            Message::Renew(renewed, answer) => {
+                self.notify.reloading();
+                let _asker_gone = answer.try_send(self.renew(*renewed));
+            }
+            Message::ReloadDone => self.notify.ready(),
             Message::OutputClosed => self.look_after_outputs(),
             Message::Stop(why) => {
                 tracing::info!("stopping: {why}");
@@ -206,9 +254,16 @@ impl Supervisor {
         }
     }
 
+    /// The camera at this place, unless it is gone.
+    fn camera(&mut self, index: usize) -> Option<(&mut Watched, &House)> {
+        let camera = self.cameras.iter_mut().find(|camera| camera.feed.index == index)?;
+        Some((camera, &self.house))
+    }
+
     fn engine_ended(&mut self, result: Result<(), Option<EngineError>>) {
         let verdict = match result {
             Ok(()) => return,
+            Err(Some(error)) if error.is_final() => Verdict::TryAgain(error.to_string()),
             Err(Some(error)) => Verdict::TryAgain(format!("the engine failed too often in a row: {error}")),
             Err(None) => Verdict::Internal("the engine's thread panicked".to_owned()),
         };
@@ -246,18 +301,23 @@ impl Supervisor {
         self.registry.handles.slots_in_flight.store(slots_out as u64, Ordering::Relaxed);
         let pipelines = watchpost_pipelines::open_pipelines() as u64;
         self.registry.handles.pipelines.store(pipelines, Ordering::Relaxed);
+        let gpu = self.form.place.gpu();
         let vitals = Vitals {
             inference_running_for: self.pulse.busy_for(now),
-            wedged_count: self.cameras.iter().map(Watched::wedged_count).sum(),
+            wedged_count: self.cameras.iter().map(Watched::wedged_count).sum::<usize>()
+                + self.left_behind.len(),
             rss_bytes: process_usage().rss_bytes,
+            gpu_lost: gpu.as_ref().and_then(Gpu::lost).map(|error| error.to_string()),
         };
+        let gpu_bytes = gpu.as_ref().map_or(0, |gpu| gpu.ledger().device_bytes());
+        self.registry.handles.gpu_bytes.store(gpu_bytes, Ordering::Relaxed);
         let tolerances = Tolerances {
             inference_timeout: INFERENCE_TIMEOUT,
-            max_wedged: self.max_wedged,
-            hard_limit_bytes: self.memory.hard_limit_bytes,
+            max_wedged: self.config.supervisor.max_wedged,
+            hard_limit_bytes: self.config.memory.hard_limit_bytes,
         };
         self.watch_soft_limit(vitals.rss_bytes);
-        match watchdog::examine(vitals, tolerances) {
+        match watchdog::examine(&vitals, tolerances) {
             Some(finding) => {
                 self.notify.broken(&finding.to_string());
                 self.verdict.get_or_insert(Verdict::TryAgain(finding.to_string()));
@@ -272,7 +332,7 @@ impl Supervisor {
 
     /// Says once when memory rises above the soft limit, and once when it has fallen below again.
     fn watch_soft_limit(&mut self, rss_bytes: u64) {
-        let Some(limit) = self.memory.soft_limit_bytes else { return };
+        let Some(limit) = self.config.memory.soft_limit_bytes else { return };
         let exceeded = rss_bytes > limit;
         if exceeded != self.soft_limit_exceeded {
             self.soft_limit_exceeded = exceeded;
@@ -298,6 +358,7 @@ impl Supervisor {
             tracing::warn!(camera = camera.feed.name(), "not at rest in time; left behind");
         }
         let deadline = clock::now() + FLUSH_WITHIN;
+        self.reload.take();
         self.debug_socket.take();
         let House { work, publisher, .. } = self.house;
         // The engine ends when the last sender of work is gone.

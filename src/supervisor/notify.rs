@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+/// While an engine is built, a sign of life comes more often than this.
+const STARTING_STEP: Duration = Duration::from_secs(30);
+
 /// The service's side of sd_notify(3).
 #[derive(Debug)]
 pub(super) struct Notify {
@@ -21,6 +24,14 @@ impl Notify {
     /// Supervision runs. Cameras may still be absent: a service is not its cameras.
     pub fn ready(&self) {
         tell(&[NotifyState::Ready]);
+    }
+
+    /// Another configuration is being taken over; [`Self::ready`] ends it.
+    pub fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Err(_no_clock) => tell(&[NotifyState::Reloading]),
+        }
     }
 
     /// Once a second, after the watchdog has found every worker in order: this is the proof that feeds
@@ -49,6 +60,12 @@ impl Notify {
         let usec = u32::try_from(within.as_micros()).unwrap_or(u32::MAX);
         tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(usec)]);
     }
+}
+
+/// Starting takes longer, and goes on: an engine is being built. systemd waits, and shows the line.
+pub fn still_starting(line: &str) {
+    let usec = u32::try_from(STARTING_STEP.as_micros()).unwrap_or(u32::MAX);
+    tell(&[NotifyState::Status(line), NotifyState::ExtendTimeoutUsec(usec)]);
 }
 
 fn tell(state: &[NotifyState<'_>]) {

@@ -29,30 +29,34 @@ impl ModelTag {
     }
 }
 
-/// Turns finished frames into records. Lives on the engine's thread.
-pub(super) struct Results<'a> {
-    pub reader: ObjectReader<'a>,
-    pub tag: &'a ModelTag,
-    /// One for each camera, by its index.
-    pub filters: &'a [Filter],
+/// Turns finished frames into records. Lives on the engine's thread, with its engine.
+pub(super) struct Results {
+    pub reader: ObjectReader,
+    pub tag: ModelTag,
+    /// By the index of the camera; `None` where there is none now.
+    pub filters: Vec<Option<Filter>>,
     pub publisher: Arc<Publisher>,
 }
 
-impl Results<'_> {
+impl Results {
     /// Decodes one frame's outputs and publishes its record, unless its opening is over.
     pub fn finish(&mut self, work: &Work, outputs: &[TensorView<'_>]) {
-        let objects = match self.reader.read(outputs, &work.geometry, &self.filters[work.feed.index]) {
-            Ok(objects) => objects,
+        let Self { reader, tag, filters, publisher } = self;
+        let Some(Some(filter)) = filters.get(work.feed.index) else {
+            work.feed.dropped(Outcome::StaleGeneration);
+            return;
+        };
+        let published = reader.read(outputs, &work.geometry, filter, |objects| {
+            // Nothing is published after the record that says the camera is being closed.
+            work.feed.while_live(work.generation, || publish(publisher, tag, work, objects))
+        });
+        match published {
+            Ok(Some(())) => {}
+            Ok(None) => work.feed.dropped(Outcome::StaleGeneration),
             Err(error) => {
                 work.feed.dropped(Outcome::EngineError);
                 tracing::error!(camera = work.feed.name(), %error, "the engine's output cannot be decoded");
-                return;
             }
-        };
-        // Nothing is published after the record that says the camera is being closed.
-        let publish = || publish(&self.publisher, self.tag, work, objects);
-        if work.feed.while_live(work.generation, publish).is_none() {
-            work.feed.dropped(Outcome::StaleGeneration);
         }
     }
 }

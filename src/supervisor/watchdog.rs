@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// What the watchdog looks at, once a second.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Vitals {
     /// How long the running inference has been running; `None`: idle, which is healthy.
     pub inference_running_for: Option<Duration>,
@@ -11,6 +11,8 @@ pub struct Vitals {
     pub wedged_count: usize,
     /// Resident memory of the process.
     pub rss_bytes: u64,
+    /// What the GPU's driver said when it gave up this process, if it did.
+    pub gpu_lost: Option<String>,
 }
 
 /// What the watchdog tolerates.
@@ -25,11 +27,14 @@ pub struct Tolerances {
 }
 
 /// Why the process has to leave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Finding {
     /// The engine hangs.
     #[error("an inference has not returned for {} s: the engine hangs", .0.as_secs())]
     EngineHangs(Duration),
+    /// Nothing of this process can compute on the GPU any more.
+    #[error("{0}")]
+    GpuLost(String),
     /// Too many wedged teardowns.
     #[error("{count} camera teardowns do not return, more than max_wedged = {max} allows")]
     TooManyWedged {
@@ -49,7 +54,10 @@ pub enum Finding {
 }
 
 /// Looks once.
-pub fn examine(vitals: Vitals, tolerances: Tolerances) -> Option<Finding> {
+pub fn examine(vitals: &Vitals, tolerances: Tolerances) -> Option<Finding> {
+    if let Some(words) = &vitals.gpu_lost {
+        return Some(Finding::GpuLost(words.clone()));
+    }
     if let Some(time) = vitals.inference_running_for
         && time > tolerances.inference_timeout
     {
@@ -75,25 +83,28 @@ mod tests {
         max_wedged: 2,
         hard_limit_bytes: Some(800 << 20),
     };
-    const HEALTHY: Vitals = Vitals { inference_running_for: None, wedged_count: 0, rss_bytes: 100 << 20 };
+    const HEALTHY: Vitals =
+        Vitals { inference_running_for: None, wedged_count: 0, rss_bytes: 100 << 20, gpu_lost: None };
 
     #[test]
     fn an_idle_engine_and_tolerated_figures_are_healthy() {
-        assert_eq!(examine(HEALTHY, TOLERANCES), None);
+        assert_eq!(examine(&HEALTHY, TOLERANCES), None);
         let busy =
             Vitals { inference_running_for: Some(Duration::from_secs(30)), wedged_count: 2, ..HEALTHY };
-        assert_eq!(examine(busy, TOLERANCES), None);
+        assert_eq!(examine(&busy, TOLERANCES), None);
         let unlimited = Tolerances { hard_limit_bytes: None, ..TOLERANCES };
-        assert_eq!(examine(Vitals { rss_bytes: u64::MAX, ..HEALTHY }, unlimited), None);
+        assert_eq!(examine(&Vitals { rss_bytes: u64::MAX, ..HEALTHY }, unlimited), None);
     }
 
     #[test]
     fn a_hung_engine_too_many_wedged_cameras_and_the_hard_limit_are_found() {
         let hung = Vitals { inference_running_for: Some(Duration::from_secs(31)), ..HEALTHY };
-        assert!(matches!(examine(hung, TOLERANCES), Some(Finding::EngineHangs(_))));
+        assert!(matches!(examine(&hung, TOLERANCES), Some(Finding::EngineHangs(_))));
         let wedged = Vitals { wedged_count: 3, ..HEALTHY };
-        assert_eq!(examine(wedged, TOLERANCES), Some(Finding::TooManyWedged { count: 3, max: 2 }));
+        assert_eq!(examine(&wedged, TOLERANCES), Some(Finding::TooManyWedged { count: 3, max: 2 }));
+        let lost = Vitals { gpu_lost: Some("error 700".to_owned()), ..HEALTHY };
+        assert_eq!(examine(&lost, TOLERANCES), Some(Finding::GpuLost("error 700".to_owned())));
         let fat = Vitals { rss_bytes: 801 << 20, ..HEALTHY };
-        assert_eq!(examine(fat, TOLERANCES), Some(Finding::HardLimit { rss_mib: 801, limit_mib: 800 }));
+        assert_eq!(examine(&fat, TOLERANCES), Some(Finding::HardLimit { rss_mib: 801, limit_mib: 800 }));
     }
 }

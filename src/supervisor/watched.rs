@@ -1,6 +1,6 @@
 //! One camera under supervision: its state machine, its thread, its story.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -10,8 +10,7 @@ use super::opening::{Opening, Running};
 use crate::camera::{Action, Announcement, BackoffOptions, Input, Limits, Machine, Reason, State};
 use crate::clock;
 use crate::config::{CameraOptions, SupervisorOptions};
-use crate::frame::{Bench, Feed, FreezeWatch, Letterbox, Turnstile, Work};
-use crate::model::InputRecipe;
+use crate::frame::{Bench, Feed, FreezeWatch, Preprocessor, SlotForm, Turnstile, Work};
 use crate::publish::{CameraState, Publisher};
 use crate::source::{Fault, Source};
 
@@ -32,7 +31,9 @@ pub(super) struct Watched {
     bench: Arc<Mutex<Bench>>,
     running: Option<Running>,
     /// Threads of wedged openings, which nobody waits for. At most `max_wedged` + 1 in the process.
-    wedged: Vec<Running>,
+    pub wedged: Vec<Running>,
+    /// What a reload made of it, until it has come to rest.
+    next: Next,
     /// What the last fault said, for the announcement that follows it.
     detail: Option<String>,
     /// Why the camera is where it is, for `debug`.
@@ -45,22 +46,12 @@ impl Watched {
         options: CameraOptions,
         source: Arc<dyn Source>,
         feed: Arc<Feed>,
-        input: &InputRecipe,
+        preprocessor: Preprocessor,
         supervisor: &SupervisorOptions,
     ) -> Self {
-        let limits = Limits {
-            open_timeout: options.open_timeout,
-            stall_timeout: options.stall_timeout,
-            teardown_timeout: supervisor.teardown_timeout,
-            healthy_after: supervisor.healthy_after,
-            backoff: BackoffOptions { min: supervisor.backoff_min, max: supervisor.backoff_max },
-        };
-        // FNV-1a of the name: cameras differ, and one camera's waits can be told from its log again.
-        let seed = options.name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        let bench =
-            Bench { letterbox: Letterbox::new(input), freeze: options.freeze_timeout.map(FreezeWatch::new) };
+        let limits = limits(&options, supervisor);
+        let seed = seed(&options.name);
+        let bench = Bench { preprocessor, freeze: options.freeze_timeout.map(FreezeWatch::new) };
         Self {
             options: Arc::new(options),
             feed,
@@ -69,6 +60,7 @@ impl Watched {
             bench: Arc::new(Mutex::new(bench)),
             running: None,
             wedged: Vec::new(),
+            next: Next::Nothing,
             detail: None,
             reason: None,
             rate: Rate::default(),
@@ -146,6 +138,73 @@ impl Watched {
         self.machine.state() == State::Stopped && self.reason == Some(Reason::Ended)
     }
 
+    /// Nothing has started it yet.
+    pub fn is_new(&self) -> bool {
+        self.machine.generation() == 0 && matches!(self.next, Next::Nothing)
+    }
+
+    /// Options that need no other opening.
+    pub fn adopt(&mut self, options: CameraOptions) {
+        if matches!(self.next, Next::Gone) {
+            return;
+        }
+        self.options = Arc::new(options);
+    }
+
+    /// It is no longer configured: it comes to rest and goes.
+    pub fn retire(&mut self, now: Instant, house: &House) {
+        self.next = Next::Gone;
+        self.handle(Input::Stop, now, house);
+    }
+
+    /// It comes to rest and begins again with other options; its generations and frame numbers go on.
+    pub fn reopen_as(
+        &mut self,
+        options: CameraOptions,
+        source: Arc<dyn Source>,
+        supervisor: &SupervisorOptions,
+        now: Instant,
+        house: &House,
+    ) {
+        let limits = limits(&options, supervisor);
+        self.next = Next::Reopened(Box::new(Successor { options, source, limits }));
+        self.handle(Input::Stop, now, house);
+    }
+
+    /// Whether it was to go, and has.
+    pub fn has_gone(&self) -> bool {
+        matches!(self.next, Next::Gone) && self.machine.state() == State::Stopped
+    }
+
+    /// Begins again as the reload says, once it has come to rest.
+    pub fn begin_again_if_at_rest(&mut self, form: &SlotForm, now: Instant, house: &House) {
+        if self.machine.state() != State::Stopped {
+            return;
+        }
+        let successor = match std::mem::replace(&mut self.next, Next::Nothing) {
+            Next::Reopened(successor) => *successor,
+            other => {
+                self.next = other;
+                return;
+            }
+        };
+        let Successor { options, source, limits } = successor;
+        self.machine.set_limits(limits, seed(&options.name));
+        let freeze = options.freeze_timeout.map(FreezeWatch::new);
+        // A wedged opening holds the bench for good; it is left to it.
+        let is_held = matches!(self.bench.try_lock(), Err(TryLockError::WouldBlock));
+        if !is_held {
+            self.bench.lock().unwrap_or_else(PoisonError::into_inner).freeze = freeze;
+        } else {
+            match Preprocessor::new(form) {
+                Ok(preprocessor) => self.bench = Arc::new(Mutex::new(Bench { preprocessor, freeze })),
+                Err(error) => tracing::warn!(camera = options.name, "nothing to letterbox with: {error}"),
+            }
+        }
+        (self.options, self.source) = (Arc::new(options), source);
+        self.handle(Input::Start, now, house);
+    }
+
     fn open(&mut self, generation: u64, house: &House) -> std::io::Result<()> {
         self.feed.begin_generation(generation);
         self.feed.metrics.set_generation(generation);
@@ -216,6 +275,36 @@ impl Watched {
             _ => None,
         }
     }
+}
+
+/// What a reload made of a camera.
+enum Next {
+    Nothing,
+    Gone,
+    Reopened(Box<Successor>),
+}
+
+struct Successor {
+    options: CameraOptions,
+    source: Arc<dyn Source>,
+    limits: Limits,
+}
+
+fn limits(options: &CameraOptions, supervisor: &SupervisorOptions) -> Limits {
+    Limits {
+        open_timeout: options.open_timeout,
+        stall_timeout: options.stall_timeout,
+        teardown_timeout: supervisor.teardown_timeout,
+        healthy_after: supervisor.healthy_after,
+        backoff: BackoffOptions { min: supervisor.backoff_min, max: supervisor.backoff_max },
+    }
+}
+
+/// FNV-1a of the name: cameras differ, and one camera's waits can be told from its log again.
+fn seed(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 fn wire_state(state: &State) -> crate::publish::State {

@@ -10,11 +10,12 @@ use watchpost::config::{
     CameraOptions, Config, DetectorOptions, Locator, MemoryOptions, OutputKind, OutputOptions,
 };
 use watchpost::engine::{Engine, EngineError, TensorView};
+use watchpost::frame::SlotMemory;
 use watchpost::model::{ChannelOrder, Fit, HeadRecipe, InputRecipe};
 use watchpost::source::{
     Arrived, Decoded, Fault, MemoryFrame, MemoryPicture, Opening, Receiver, Source, TsSource,
 };
-use watchpost::supervisor::{ModelTag, Parts};
+use watchpost::supervisor::{Detector, ModelTag, Parts};
 
 /// Input side of the fake model.
 pub const SIDE: usize = 416;
@@ -122,7 +123,7 @@ impl Engine for FakeEngine {
 
     fn infer(
         &mut self,
-        inputs: &[&[f32]],
+        inputs: &[&SlotMemory],
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), EngineError> {
         (self.on_thread)();
@@ -164,24 +165,28 @@ pub fn parts(
     let parts = Parts {
         config,
         sources,
-        engine: Box::new(engine),
-        tag: ModelTag {
-            name: "fake".to_owned(),
-            sha256: "000000000000".to_owned(),
-            backend: "fake",
-            precision: "fp32",
+        detector: Detector {
+            engine: Box::new(engine),
+            tag: ModelTag {
+                name: "fake".to_owned(),
+                sha256: "000000000000".to_owned(),
+                backend: "fake",
+                precision: "fp32",
+            },
+            input: InputRecipe {
+                width: SIDE,
+                height: SIDE,
+                channels: ChannelOrder::Rgb,
+                fit: Fit::LetterboxCentre,
+                pad: 114,
+                scale: [1.0 / 255.0; 3],
+                offset: [0.0; 3],
+            },
+            head: HeadRecipe::Yolox { strides: vec![8, 16, 32] },
+            labels: ["person", "car", "dog"].map(str::to_owned).to_vec(),
         },
-        input: InputRecipe {
-            width: SIDE,
-            height: SIDE,
-            channels: ChannelOrder::Rgb,
-            fit: Fit::LetterboxCentre,
-            pad: 114,
-            scale: [1.0 / 255.0; 3],
-            offset: [0.0; 3],
-        },
-        head: HeadRecipe::Yolox { strides: vec![8, 16, 32] },
-        labels: ["person", "car", "dog"].map(str::to_owned).to_vec(),
+        upgrade: None,
+        reloader: None,
     };
     (parts, sent)
 }

@@ -48,6 +48,7 @@ pub fn watchpost(folder: &Path) -> Command {
     }
     // Where models are looked for beside the working folder.
     command.current_dir(folder).env("XDG_DATA_HOME", folder).env_remove("STATE_DIRECTORY");
+    command.env("CACHE_DIRECTORY", folder.join("cache"));
     command.env("RUST_BACKTRACE", "1").env_remove("GST_DEBUG");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

@@ -31,7 +31,7 @@ pub fn stdout(name: &str) -> OutputOptions {
 }
 
 pub fn registry(outputs: &[OutputOptions]) -> Registry {
-    Registry::new([], outputs.iter().map(|output| output.name.as_str()), "builtin", clock::now())
+    Registry::new([], outputs.iter().map(|output| output.name.as_str()), clock::now())
 }
 
 /// Closed outputs, as `(output, reason)`.

@@ -1,0 +1,10 @@
+//! Compiles the classes of TensorRT 11 and gives the library its name.
+
+#[path = "../nvinfer/shim/compile.rs"]
+mod compile;
+#[path = "../nvinfer/shim/declarations.rs"]
+mod declarations;
+
+fn main() {
+    compile::compile("nvinfer", 11);
+}

@@ -1,0 +1,3 @@
+//! A stand-in `libnvinfer.so.11`: the classes are C++ (see the build script), what they do is Rust.
+
+watchpost_standin_nvinfer::exports!(11);

@@ -1,0 +1,174 @@
+//! A detector at work: the engine, the form of its slots, and who reads its outputs; and its thread.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::opening::thread_name;
+use super::results::Results;
+use super::watched::Watched;
+use super::{Message, ModelTag, StartError};
+use crate::config::{Auto, CameraOptions, Config, DetectorOptions};
+use crate::decode::{Decoder, Limits};
+use crate::engine::{Engine, EngineError, Reading, Station, Worker};
+use crate::filter::Filter;
+use crate::frame::{SlotForm, Work};
+use crate::metrics::Outcome;
+use crate::model::{HeadRecipe, InputRecipe};
+use crate::publish::{ObjectReader, Publisher};
+
+/// Boxes that pass the score threshold and are looked at by NMS, at most.
+pub const CANDIDATES_MAX: usize = 3000;
+
+/// A model on its engine, loaded once.
+pub struct Detector {
+    /// Infers.
+    pub engine: Box<dyn Engine>,
+    /// The model's name, hash, backend and precision.
+    pub tag: ModelTag,
+    /// The model's input.
+    pub input: InputRecipe,
+    /// The model's outputs.
+    pub head: HeadRecipe,
+    /// The model's labels.
+    pub labels: Vec<String>,
+}
+
+impl std::fmt::Debug for Detector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Detector").field("tag", &self.tag).field("input", &self.input).finish_non_exhaustive()
+    }
+}
+
+/// Makes a better engine for the same model. Work of minutes, on a thread of its own.
+pub type Upgrade = Box<dyn FnOnce() -> Result<Detector, EngineError> + Send>;
+
+impl Detector {
+    /// What its slots are like; `epoch` counts the engines of this process.
+    pub(super) fn slot_form(&self, epoch: u64) -> Arc<SlotForm> {
+        Arc::new(SlotForm { epoch, input: self.input, place: self.engine.place() })
+    }
+
+    /// How its outputs can be read.
+    pub(super) fn outputs(&self) -> Outputs {
+        Outputs {
+            tag: self.tag.clone(),
+            input: self.input,
+            head: self.head.clone(),
+            labels: self.labels.clone(),
+        }
+    }
+}
+
+/// A detector without its engine: what is needed to read its outputs, also in another way later.
+pub(super) struct Outputs {
+    pub tag: ModelTag,
+    input: InputRecipe,
+    head: HeadRecipe,
+    pub labels: Vec<String>,
+}
+
+impl Outputs {
+    /// Allocates everything that is needed to read the outputs for these cameras.
+    ///
+    /// # Errors
+    /// [`StartError::Classes`]: a camera asks for labels that this model does not have.
+    pub fn reading(
+        &self,
+        cameras: &[Watched],
+        config: &Config,
+        publisher: &Arc<Publisher>,
+    ) -> Result<Reading, StartError> {
+        let detector = &config.detector;
+        let limits = Limits {
+            score_threshold: lowest_threshold(config),
+            iou_threshold: detector.iou_threshold,
+            max_objects: detector.max_objects,
+            max_candidates: CANDIDATES_MAX.max(detector.max_objects),
+            ..Limits::default()
+        };
+        let decoder = Decoder::new(&self.head, &self.input, self.labels.len(), limits);
+        let reader = ObjectReader::new(self.labels.as_slice().into(), decoder, detector.max_objects);
+        let mut by_index: Vec<Option<Filter>> = Vec::new();
+        for (options, filter) in
+            config.cameras.iter().zip(filters(&config.cameras, detector, &self.tag, &self.labels)?)
+        {
+            let camera = cameras.iter().find(|camera| camera.options.name == options.name);
+            if let Some(index) = camera.map(|camera| camera.feed.index) {
+                by_index.resize_with(by_index.len().max(index + 1), || None);
+                by_index[index] = Some(filter);
+            }
+        }
+        let publisher = Arc::clone(publisher);
+        let mut results = Results { reader, tag: self.tag.clone(), filters: by_index, publisher };
+        Ok(Reading {
+            finish: Box::new(move |work, outputs| results.finish(work, outputs)),
+            max_batch: match detector.max_batch_size {
+                Auto::Auto => None,
+                Auto::Fixed(size) => Some(size),
+            },
+            max_batch_delay: detector.max_batch_delay,
+        })
+    }
+}
+
+/// The filter of each camera.
+///
+/// # Errors
+/// [`StartError::Classes`]: one asks for labels that the model does not have.
+pub(super) fn filters(
+    cameras: &[CameraOptions],
+    detector: &DetectorOptions,
+    tag: &ModelTag,
+    labels: &[String],
+) -> Result<Vec<Filter>, StartError> {
+    let filter = |camera: &CameraOptions| {
+        let threshold = camera.score_threshold.unwrap_or(detector.score_threshold);
+        Filter::new(camera.classes.as_deref(), labels, threshold).map_err(|unknown| StartError::Classes {
+            camera: camera.name.clone(),
+            model: tag.name.clone(),
+            unknown,
+            labels: labels.to_vec(),
+        })
+    };
+    cameras.iter().map(filter).collect()
+}
+
+/// The decoder serves all cameras: it keeps what the most curious of them wants to see.
+fn lowest_threshold(config: &Config) -> f32 {
+    let cameras = config.cameras.iter().filter_map(|camera| camera.score_threshold);
+    cameras.fold(config.detector.score_threshold, f32::min)
+}
+
+/// Starts the engine's thread.
+pub(super) fn spawn_engine(
+    worker: Worker,
+    station: Station,
+    supervisor: Sender<Message>,
+) -> Result<JoinHandle<()>, StartError> {
+    std::thread::Builder::new()
+        .name(thread_name("engine-", "0"))
+        .spawn(move || {
+            let mut ended = ReportEngine { supervisor, result: Err(None), drain: worker.work.clone() };
+            ended.result = worker.run(station).map_err(Some);
+        })
+        .map_err(|error| StartError::System { what: "the engine's thread", error })
+}
+
+/// Reports the end of the engine's thread, also when it unwinds; then no slot stays in the channel.
+struct ReportEngine {
+    supervisor: Sender<Message>,
+    result: Result<(), Option<EngineError>>,
+    drain: Receiver<Work>,
+}
+
+impl Drop for ReportEngine {
+    fn drop(&mut self) {
+        while let Ok(work) = self.drain.try_recv() {
+            work.feed.dropped(Outcome::Shutdown);
+        }
+        let result = std::mem::replace(&mut self.result, Ok(()));
+        let _supervisor_gone = self.supervisor.send(Message::EngineEnded(result));
+    }
+}
