@@ -5,5 +5,11 @@ fn main() {
         println!("cargo::rerun-if-changed=../{file}");
     }
     // Optimised in test builds too: the daemon's tests run whole clips through it.
-    cc::Build::new().cpp(true).std("c++17").opt_level(2).warnings_into_errors(false).file("../host.cpp").compile("watchpost_host_kernels");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .opt_level(2)
+        .warnings_into_errors(false)
+        .file("../host.cpp")
+        .compile("watchpost_host_kernels");
 }
