@@ -4,19 +4,21 @@
 //! by `Arc` and count with relaxed atomics. [`Registry::snapshot`] reads all of it for `watchpost debug`.
 
 mod histogram;
+mod process;
 mod snapshot;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
 use crate::camera::Reason;
 
+pub use growth::{GrowthGauge, Holding};
 pub use histogram::{Histogram, HistogramSummary};
+pub use process::{ProcessUsage, process_usage, pss_bytes};
 pub use snapshot::{
-    CameraSnapshot, Counters, EngineSnapshot, MemoryBytes, Named, OpenHandles, OutputSnapshot, Snapshot,
+    CameraSnapshot, Counters, EngineSnapshot, GrowthSnapshot, MemoryBytes, Named, OpenHandles,
+    OutputSnapshot, Snapshot,
 };
 
 /// An enum whose variants have one name each, everywhere: in metrics, in records, in reports.
@@ -37,6 +39,9 @@ macro_rules! named {
         }
     };
 }
+
+// It speaks with the macro above.
+mod growth;
 
 named! {
     /// What became of a frame that arrived. Every frame has exactly one outcome.
@@ -73,6 +78,7 @@ pub struct CameraMetrics {
     restarts: [AtomicU64; Reason::ALL.len()],
     frames_in: AtomicU64,
     up: AtomicBool,
+    shed_level: AtomicU64,
     generation: AtomicU64,
     /// Milliseconds from the registry's start to the last frame, plus one; 0: none yet.
     last_frame_ms: AtomicU64,
@@ -93,6 +99,7 @@ impl CameraMetrics {
             restarts: zeros(),
             frames_in: AtomicU64::new(0),
             up: AtomicBool::new(false),
+            shed_level: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             last_frame_ms: AtomicU64::new(0),
             started,
@@ -105,7 +112,7 @@ impl CameraMetrics {
         &self.name
     }
 
-    /// A decoded frame has arrived. It is owed exactly one [`CameraMetrics::outcome`].
+    /// A frame has arrived, decoded, or skipped because load is shed. It is owed exactly one [`CameraMetrics::outcome`].
     pub fn frame_in(&self, now: Instant) {
         self.frames_in.fetch_add(1, Relaxed);
         let ms =
@@ -153,6 +160,11 @@ impl CameraMetrics {
         self.up.store(up, Relaxed);
     }
 
+    /// How much of the camera is given up while memory is short: 0 nothing, 4 all of it.
+    pub fn set_shed_level(&self, level: u64) {
+        self.shed_level.store(level, Relaxed);
+    }
+
     /// Which opening this is.
     pub fn set_generation(&self, generation: u64) {
         self.generation.store(generation, Relaxed);
@@ -170,6 +182,7 @@ impl CameraMetrics {
         CameraSnapshot {
             name: self.name.clone(),
             up: self.up.load(Relaxed),
+            shed_level: self.shed_level.load(Relaxed),
             generation: self.generation.load(Relaxed),
             last_frame_age_ms: self.last_frame_age(now).map(age_ms),
             frames_in: self.frames_in(),
@@ -323,6 +336,8 @@ pub struct Registry {
     pub engine: EngineMetrics,
     /// Open handles and memory.
     pub handles: HandleGauges,
+    /// How fast they grow, by [`Holding`].
+    pub growth: [GrowthGauge; Holding::ALL.len()],
 }
 
 impl Registry {
@@ -341,6 +356,7 @@ impl Registry {
             ),
             engine: EngineMetrics::new(),
             handles: HandleGauges::default(),
+            growth: Default::default(),
         }
     }
 
@@ -378,6 +394,11 @@ impl Registry {
         output
     }
 
+    /// Readers connected now, of all outputs.
+    pub fn readers_count(&self) -> u64 {
+        read(&self.outputs).iter().map(|output| output.readers.load(Relaxed)).sum()
+    }
+
     /// An output is no longer configured.
     pub fn remove_output(&self, name: &str) {
         write(&self.outputs).retain(|known| known.name != name);
@@ -402,6 +423,7 @@ impl Registry {
                 pipeline: gauges.pipelines.load(Relaxed),
                 slot: gauges.slots_in_flight.load(Relaxed),
             },
+            growth: Holding::ALL.iter().map(|&h| self.growth[h as usize].snapshot(h)).collect(),
         }
     }
 }
@@ -412,48 +434,6 @@ fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
 
 fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What the kernel says about this process; 0 where it does not say.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct ProcessUsage {
-    /// Resident memory.
-    pub rss_bytes: u64,
-    /// Open file descriptors.
-    pub fd_count: u64,
-    /// Threads.
-    pub thread_count: u64,
-    /// Most resident memory so far.
-    pub max_rss_bytes: u64,
-    /// Time on the CPU, user and system, of all threads.
-    pub cpu_seconds: f64,
-}
-
-/// Reads `/proc/self`.
-pub fn process_usage() -> ProcessUsage {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let field = |name: &str| -> u64 {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
-    };
-    // One of them is the descriptor that reads the directory.
-    let fds = std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(1));
-    ProcessUsage {
-        rss_bytes: field("VmRSS:") * 1024,
-        fd_count: fds as u64,
-        thread_count: field("Threads:"),
-        max_rss_bytes: field("VmHWM:") * 1024,
-        cpu_seconds: cpu_seconds().unwrap_or(0.0),
-    }
-}
-
-/// Fields 14 and 15 of proc(5) stat, which counts in hundredths of a second on Linux (USER_HZ).
-fn cpu_seconds() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The process's name, in parentheses, may hold anything.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut ticks = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
-    Some((ticks.next()? + ticks.next()?) as f64 / 100.0)
 }
 
 #[cfg(test)]

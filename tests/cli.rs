@@ -152,7 +152,11 @@ fn check_sums_up_what_it_will_take() {
     assert_eq!(report["backend"]["name"], "builtin");
     assert_eq!((&report["model"]["name"], &report["model"]["labels"][1]), (&"m".into(), &"label1".into()));
     let text = stdout(&folder, &["check", "-c", "c.toml"]);
-    for words in ["c.toml:", "builtin in fp32", "not tensorrt:", "frame slots", "sum"] {
+    let decoders = report["decoders"].as_object().expect("decoders by camera");
+    assert_eq!(decoders.keys().collect::<Vec<_>>(), ["gate", "yard"]);
+    for words in
+        ["c.toml:", "builtin in fp32", "not tensorrt:", "# Decoders", "camera gate: ", "frame slots", "sum"]
+    {
         assert!(text.contains(words), "{words} is not in {text}");
     }
 }
@@ -170,7 +174,16 @@ fn devices_say_what_is_there_and_why_the_rest_is_not() {
         backends.iter().all(|backend| backend["explanation"].as_str().is_some_and(|text| text.len() > 10))
     );
     let text = stdout(&folder, &["devices"]);
-    for words in ["Cameras", "Decoders", "Backends", "GStreamer 1."] {
+    let decoding = report["decoding"].as_array().expect("what would decode");
+    let h264 = decoding.iter().find(|plan| plan["codec"] == "H.264").expect("H.264");
+    assert!(
+        h264["element"].is_string() && h264["memory"].is_string() && h264["hardware"].is_boolean(),
+        "{h264}"
+    );
+    // Either frames can be on a GPU, or one line says why not.
+    let why_not = report["why_not_cuda"].as_str();
+    assert!(why_not.is_none_or(|why| why.len() > 10 && !why.contains('\n')), "{why_not:?}");
+    for words in ["Cameras", "Decoders", "Decoding", "CUDA memory", "Backends", "GStreamer 1."] {
         assert!(text.contains(words), "{words} is not in {text}");
     }
 }

@@ -72,6 +72,7 @@ fn a_warm_publisher_allocates_nothing_for_a_record_or_for_its_readers() {
                 reason,
                 detail,
                 retry_in_ms,
+                shed: None,
             });
         }
         let mut lines = 0;

@@ -25,7 +25,29 @@ fn main() -> io::Result<()> {
             link(&Path::new("../../../../deps").join(built), &folder.join(name))?;
         }
     }
+    // The libraries get there when a test asks for them: see `tensorrt` in lib.rs.
+    for major in ["10", "11"] {
+        let folder = out.join(format!("tensorrt{major}"));
+        std::fs::create_dir_all(&folder)?;
+        trtexec(major, &folder.join("trtexec"))?;
+    }
     Ok(())
+}
+
+/// The program is tiny: what it does is in the library beside it.
+fn trtexec(major: &str, at: &Path) -> io::Result<()> {
+    let source = "nvinfer/shim/trtexec.c";
+    println!("cargo:rerun-if-changed={source}");
+    let mut compiler = cc::Build::new().get_compiler().to_command();
+    compiler
+        .arg(format!("-DSTANDIN_LIBRARY=\"libnvinfer.so.{major}\""))
+        .arg("-o")
+        .arg(at)
+        .args([source, "-ldl"]);
+    match compiler.status()? {
+        status if status.success() => Ok(()),
+        status => Err(io::Error::other(format!("{compiler:?}: {status}"))),
+    }
 }
 
 fn link(to: &Path, at: &Path) -> io::Result<()> {

@@ -10,21 +10,34 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
 use crate::census::Ticket;
+use crate::choice::load_nvcodec;
 use crate::core::Core;
 use crate::explain::{Target, failure, missing_element};
 use crate::failure::{Failure, FailureClass, StartError};
+use crate::gst_cuda::GpuContext;
 use crate::outlet::{Outlet, SourceInfo};
 use crate::report::Reporter;
 use crate::scrub::SecretGuard;
-use crate::spec::{SourceKind, Spec};
+use crate::spec::{DecoderChoice, SourceKind, Spec};
 use crate::table::{CODECS, package_of, templates};
-use crate::{launch, link};
+use crate::{keyframes, launch, link, no_display};
 
 /// What frames may look like when they leave: what the letterbox reads without a conversion.
 const SINK_CAPS: &str = "video/x-raw, format=(string){ NV12, I420, Y42B, Y444, GRAY8 }";
 
+/// What they may look like on the GPU, before the above: what the letterbox kernel reads.
+const SINK_CAPS_CUDA: &str = "video/x-raw(memory:CUDAMemory), format=(string){ NV12, P010_10LE, I420 }";
+
+/// Pictures of its own that a decoder of nvcodec may lend out at a time, where it lets itself be told
+/// (GStreamer 1.24). One comes out of the decoder, one waits in the mailbox, one is being read; the fourth is
+/// never lent, so that the decoder can always go on: with more held it copies instead.
+const OUTPUT_SURFACES: u32 = 4;
+
 /// Decoded frames that wait for whoever pulls.
 const PULL_QUEUE_FRAMES: u32 = 2;
+
+/// Why no frame is on a GPU where the spec names none.
+pub(crate) const NO_GPU: &str = "the detector does not run on an NVIDIA GPU";
 
 /// What happens to frames that nobody has taken yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,11 +67,21 @@ pub(crate) fn build(
         .ok_or_else(|| StartError::Template {
             reason: "it has no element `appsink name=sink`, where frames leave".to_owned(),
         })?;
+    let gpu = gpu_context(spec);
+    let wish = spec.decoder_for_kind();
+    let wants_gpu = spec.gpu.is_some() && wish == DecoderChoice::Auto;
+    if let Ok(gpu) = &gpu {
+        // The pipeline hands it to every element that it has or will have, before they start.
+        pipeline.set_context(gpu.gst_context());
+        if let Some(none) = no_display::context() {
+            pipeline.set_context(none);
+        }
+    }
     // From here on whatever fails is taken down by the drop of the core.
     let core = Core {
         pipeline,
         sink,
-        reporter: Arc::new(Reporter::new(outlet, target)),
+        reporter: Arc::new(Reporter::new(outlet, target, gpu, wants_gpu)),
         name: name.to_owned(),
         _secret: secret,
         _ticket: Ticket::take(),
@@ -70,13 +93,21 @@ pub(crate) fn build(
     set_up_elements(&core, spec)?;
     if let Some(raw) = core.pipeline.by_name("raw") {
         if let Some(streams) = core.pipeline.by_name("streams") {
-            link::streams(&streams, &raw, &core.pipeline, &core.reporter);
+            link::streams(&streams, &raw, &core.pipeline, &core.reporter, &wish);
         }
         if let Some(camera) = core.pipeline.by_name("camera") {
-            link::camera(&camera, &raw, &core.pipeline, &core.reporter)?;
+            link::camera(&camera, &raw, &core.pipeline, &core.reporter, &wish)?;
         }
     }
     Ok(core)
+}
+
+/// The CUDA context that frames may be in, or why they may be in none.
+pub(crate) fn gpu_context(spec: &Spec) -> Result<Arc<GpuContext>, String> {
+    match &spec.gpu {
+        Some(gpu) => GpuContext::of(gpu).inspect(|_| load_nvcodec()),
+        None => Err(NO_GPU.to_owned()),
+    }
 }
 
 /// Says at once what GStreamer would say later and less clearly.
@@ -165,7 +196,11 @@ fn set_up_sink(core: &Core, spec: &Spec, delivery: Delivery) {
     sink.set_wait_on_eos(delivery == Delivery::Lossless);
     sink.set_drop(delivery == Delivery::NewestWins);
     sink.set_max_buffers(if delivery == Delivery::NewestWins { 1 } else { PULL_QUEUE_FRAMES });
-    sink.set_caps(SINK_CAPS.parse::<gst::Caps>().ok().as_ref());
+    let caps = match &core.reporter.gpu {
+        Ok(_) => format!("{SINK_CAPS_CUDA}; {SINK_CAPS}"),
+        Err(_) => SINK_CAPS.to_owned(),
+    };
+    sink.set_caps(caps.parse::<gst::Caps>().ok().as_ref());
     accept_video_meta(sink);
     let (of_sample, of_eos) = (core.reporter.clone(), core.reporter.clone());
     sink.set_callbacks(
@@ -202,6 +237,7 @@ fn set_up_elements(core: &Core, spec: &Spec) -> Result<(), Failure> {
     let threads = i32::try_from(spec.decode_threads.max(1)).unwrap_or(i32::MAX);
     for element in core.pipeline.iterate_recurse().into_iter().flatten() {
         set_up_decoder(&element, threads);
+        keyframes::guard(&element, &core.reporter);
         if let Some(credentials) = &spec.credentials
             && element.has_property_with_type("user-id", glib::Type::STRING)
             && element.has_property_with_type("user-pw", glib::Type::STRING)
@@ -215,11 +251,18 @@ fn set_up_elements(core: &Core, spec: &Spec) -> Result<(), Failure> {
             element.set_property("tls-database", authorities);
         }
     }
-    core.pipeline.connect_deep_element_added(move |_, _, element| set_up_decoder(element, threads));
+    let reporter = core.reporter.clone();
+    core.pipeline.connect_deep_element_added(move |_, _, element| {
+        set_up_decoder(element, threads);
+        keyframes::guard(element, &reporter);
+    });
     Ok(())
 }
 
 fn set_up_decoder(element: &gst::Element, threads: i32) {
+    if element.has_property_with_type("num-output-surfaces", glib::Type::U32) {
+        element.set_property("num-output-surfaces", OUTPUT_SURFACES);
+    }
     if !element.factory().is_some_and(|factory| factory.name().starts_with("avdec_")) {
         return;
     }
@@ -253,6 +296,7 @@ pub(crate) fn describe(sink: &gst_app::AppSink, sample: &gst::Sample) -> SourceI
         decoder: decoder.and_then(|element| Some(element.factory()?.name().to_string())),
         declared_fps: fps,
         colorimetry,
+        ..SourceInfo::default()
     }
 }
 

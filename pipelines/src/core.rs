@@ -9,6 +9,7 @@ use gstreamer_app as gst_app;
 
 use crate::census::Ticket;
 use crate::failure::StartError;
+use crate::frame::Origin;
 use crate::report::Reporter;
 use crate::scrub::SecretGuard;
 use crate::spec::SourceKind;
@@ -54,6 +55,11 @@ impl Core {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What frames that are pulled need to know.
+    pub(crate) fn origin(&self) -> Origin<'_> {
+        self.reporter.origin(None)
     }
 
     pub(crate) fn sink(&self) -> &gst_app::AppSink {

@@ -6,16 +6,27 @@ use std::path::{Path, PathBuf};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
+use watchpost_cuda::Gpu;
+
 use crate::InitError;
+use crate::build::NO_GPU;
+use crate::choice::plugin_of;
+use crate::gst_cuda::GpuContext;
+use crate::plan::{DecoderPlan, plan};
+use crate::spec::{SourceKind, Spec};
 use crate::table::{CODECS, NEEDED, package_of};
 
 /// What is on this box.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceReport {
     /// V4L2 cameras, by device node.
     pub cameras: Vec<Camera>,
     /// Every decoder that watchpost knows, in order of preference for each codec.
     pub decoders: Vec<DecoderEntry>,
+    /// What would decode a file, which may hold any codec, if the detector runs on this box's first GPU.
+    pub decoding: DecoderPlan,
+    /// Why no frame can be in a GPU's memory; `None` if it can.
+    pub why_not_cuda: Option<String>,
     /// GStreamer elements that are not installed.
     pub missing: Vec<MissingEntry>,
 }
@@ -63,20 +74,41 @@ pub struct MissingEntry {
 /// When GStreamer cannot be initialised.
 pub fn devices() -> Result<DeviceReport, InitError> {
     crate::init()?;
-    let installed = |element: &str| gst::ElementFactory::find(element).is_some();
+    let installed = |element: &str| plugin_of(element).is_some();
+    // Before anything is looked up: a plug-in may find out now that there is a driver.
+    let (decoding, why_not_cuda) = decoding()?;
     let decoders = CODECS.iter().flat_map(|codec| {
         codec.decoders.iter().map(move |decoder| DecoderEntry {
             codec: codec.name.to_owned(),
             element: decoder.element.to_owned(),
             available: installed(decoder.element),
-            hardware: decoder.hardware,
+            hardware: decoder.route.is_hardware(),
         })
     });
     let missing = NEEDED.iter().filter(|(element, _)| !installed(element)).map(|(element, needed_for)| {
         let package = package_of(element).to_owned();
         MissingEntry { element: (*element).to_owned(), package, needed_for: (*needed_for).to_owned() }
     });
-    Ok(DeviceReport { cameras: cameras(), decoders: decoders.collect(), missing: missing.collect() })
+    Ok(DeviceReport {
+        cameras: cameras(),
+        decoders: decoders.collect(),
+        decoding,
+        why_not_cuda,
+        missing: missing.collect(),
+    })
+}
+
+/// What would decode, on the first GPU if there is one, and why not there.
+fn decoding() -> Result<(DecoderPlan, Option<String>), InitError> {
+    let gpu = Gpu::open(0).map_err(|error| error.to_string());
+    let why_not = gpu.as_ref().map_or_else(|why| Some(why.clone()), |gpu| GpuContext::of(gpu).err());
+    let any = SourceKind::File { path: PathBuf::new() };
+    let mut plan = plan(&Spec { gpu: gpu.ok(), ..Spec::new(any) })?;
+    // The plan knows only that it was given no GPU; why is said once.
+    for codec in &mut plan.codecs {
+        codec.why = codec.why.take().filter(|why| why != NO_GPU);
+    }
+    Ok((plan, why_not))
 }
 
 /// The V4L2 devices that the kernel lists and that send pictures.

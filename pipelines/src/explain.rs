@@ -157,6 +157,7 @@ fn sentence(class: &FailureClass, target: &Target, missing_plugin: Option<&str>)
             Some(what) => format!("{label} cannot be decoded: no {what} is installed"),
             None => format!("{label} cannot be decoded: no decoder for its codec is installed"),
         },
+        FailureClass::HardwareDecoder => format!("{label} could not be decoded by the GPU or video unit"),
         FailureClass::Decode => match target.kind {
             SourceKind::Rtsp { .. } => format!("{label} sends video that cannot be decoded"),
             _ => format!("{label} is damaged, or not a video or image"),
@@ -186,9 +187,20 @@ fn busy(device: &Path) -> String {
     }
 }
 
-/// GStreamer's own words, shortened to the part that says something. `debug` may be its log line instead.
+/// A hardware decoder failed before its first picture.
+pub(crate) fn hardware_failure(element: &str, what: &str, target: &Target) -> Failure {
+    let message = format!("the hardware decoder {element} does not decode {}: {what}", target.label);
+    Failure::new(FailureClass::HardwareDecoder, message)
+}
+
+/// What GStreamer says of `target`. `debug` may be its log line instead.
 fn other(error: &glib::Error, debug: Option<&str>, target: &Target) -> String {
-    let mut message = format!("{}: {}", target.label, error.message().trim_end_matches('.'));
+    format!("{}: {}", target.label, words_of(error, debug))
+}
+
+/// GStreamer's own words, shortened to the part that says something.
+pub(crate) fn words_of(error: &glib::Error, debug: Option<&str>) -> String {
+    let mut message = error.message().trim_end_matches('.').to_owned();
     // The debug text is "file.c(123): function (): /GstPipeline:x/…:\nwhat happened".
     let detail = debug.map(|debug| debug.split_once('\n').map_or(debug, |(_, detail)| detail).trim());
     let detail = detail.filter(|detail| !detail.contains(".c("));

@@ -32,6 +32,9 @@ pub enum FailureClass {
         /// The Debian package that has it.
         package: String,
     },
+    /// A decoder of the GPU or video unit is not there although it was asked for, or it is there and failed
+    /// before its first picture. The CPU may well decode the stream.
+    HardwareDecoder,
     /// The data is damaged or not what it claims to be.
     Decode,
     /// The source fell silent.
@@ -59,6 +62,7 @@ impl FailureClass {
             Self::UnsupportedCodec => "unsupported_codec",
             Self::NoVideo => "no_video",
             Self::MissingElement { .. } => "missing_element",
+            Self::HardwareDecoder => "hardware_decoder",
             Self::Decode => "decode",
             Self::Timeout => "timeout",
             Self::Closed => "closed",

@@ -1,6 +1,7 @@
-//! A decoded picture in system memory.
+//! A decoded picture, where the decoder left it: in system memory or on the GPU.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gstreamer as gst;
@@ -8,8 +9,11 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
+use watchpost_cuda::DevicePicture;
 use watchpost_picture::{Layout, Matrix, Picture, Plane, Range};
 
+use crate::device_frame::DeviceFrame;
+use crate::gst_cuda::GpuContext;
 use crate::outlet::Times;
 
 /// How a frame's samples lie in memory.
@@ -23,8 +27,24 @@ pub enum PixelFormat {
     Y444,
     /// 4:2:0, luma and interleaved chroma.
     Nv12,
+    /// As NV12, with the ten bits of a sample in the upper bits of a little-endian 16-bit word.
+    P010,
     /// Luma only.
     Gray8,
+}
+
+impl PixelFormat {
+    fn of(format: gst_video::VideoFormat) -> Option<Self> {
+        Some(match format {
+            gst_video::VideoFormat::I420 => Self::I420,
+            gst_video::VideoFormat::Y42b => Self::Y42b,
+            gst_video::VideoFormat::Y444 => Self::Y444,
+            gst_video::VideoFormat::Nv12 => Self::Nv12,
+            gst_video::VideoFormat::P01010le => Self::P010,
+            gst_video::VideoFormat::Gray8 => Self::Gray8,
+            _ => return None,
+        })
+    }
 }
 
 impl fmt::Display for PixelFormat {
@@ -34,19 +54,56 @@ impl fmt::Display for PixelFormat {
             Self::Y42b => "Y42B",
             Self::Y444 => "Y444",
             Self::Nv12 => "NV12",
+            Self::P010 => "P010",
             Self::Gray8 => "GRAY8",
         })
     }
 }
 
-/// A decoded picture. It keeps the decoder's buffer until it is dropped: drop it soon.
+/// The pixels of a frame, borrowed.
+#[derive(Debug)]
+pub enum Pixels<'a> {
+    /// In system memory.
+    Host(Picture<'a>),
+    /// In the memory of the GPU that the spec named.
+    Device(DevicePicture<'a>),
+}
+
+/// What of its pipeline a frame needs to know.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    /// What a network camera says of its own time.
+    pub(crate) times: Option<Times<'a>>,
+    /// The context that device memory has to be in.
+    pub(crate) gpu: Option<&'a Arc<GpuContext>>,
+    /// The stream is JPEG, and its decoder does not say what that means for the colours.
+    pub(crate) is_jfif: bool,
+    /// Why the CPU decodes although a GPU could be used.
+    pub(crate) why_not_hardware: Option<&'a str>,
+}
+
+/// A decoded picture. It keeps the decoder's buffer until it is dropped: drop it soon, a hardware decoder has
+/// few of them.
 pub struct Frame {
-    picture: gst_video::VideoFrame<gst_video::video_frame::Readable>,
+    mapped: Mapped,
     format: PixelFormat,
+    matrix: Matrix,
+    range: Range,
     pts_ns: Option<u64>,
+    duration: Option<Duration>,
     age: Option<Duration>,
     rtp_changes_count: Option<u64>,
     capture_unix_ns: Option<i64>,
+}
+
+/// A buffer, mapped where its memory is.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "both are about as large; a box would be an allocation per frame"
+)]
+enum Mapped {
+    Host(gst_video::VideoFrame<gst_video::video_frame::Readable>),
+    Device(DeviceFrame),
 }
 
 impl Frame {
@@ -54,33 +111,31 @@ impl Frame {
     pub(crate) fn new(
         sample: &gst::Sample,
         sink: &gst_app::AppSink,
-        times: Option<Times<'_>>,
+        origin: Origin<'_>,
     ) -> Result<Self, String> {
         let caps = sample.caps().ok_or("a frame came without its format")?;
         let info = gst_video::VideoInfo::from_caps(caps)
             .map_err(|_| format!("a frame has a format that is not video: {caps}"))?;
-        let format = match info.format() {
-            gst_video::VideoFormat::I420 => PixelFormat::I420,
-            gst_video::VideoFormat::Y42b => PixelFormat::Y42b,
-            gst_video::VideoFormat::Y444 => PixelFormat::Y444,
-            gst_video::VideoFormat::Nv12 => PixelFormat::Nv12,
-            gst_video::VideoFormat::Gray8 => PixelFormat::Gray8,
-            other => return Err(format!("a frame has the format {other}, which nothing here reads")),
-        };
+        let format = PixelFormat::of(info.format())
+            .ok_or_else(|| format!("a frame has the format {}, which nothing here reads", info.format()))?;
         let buffer = sample.buffer_owned().ok_or("a frame came without its pixels")?;
         let running = running_time(sample, &buffer);
         let age = running
             .and_then(|pts| Some(sink.current_running_time()?.saturating_sub(pts).nseconds()))
             .map(Duration::from_nanos);
-        let picture = gst_video::VideoFrame::from_buffer_readable(buffer, &info)
-            .map_err(|_| "a frame's buffer cannot be read")?;
-        if picture.plane_stride().iter().any(|&stride| stride < 0) {
-            return Err("a frame is stored bottom-up".to_owned());
-        }
+        let duration = buffer.duration().map(Into::into);
+        let mapped = match origin.gpu.filter(|gpu| gpu.is_cuda(buffer.peek_memory(0))) {
+            Some(gpu) => Mapped::Device(DeviceFrame::map(buffer, &info, gpu)?),
+            None => Mapped::Host(map_host(buffer, &info)?),
+        };
+        let times = origin.times;
         Ok(Self {
-            picture,
+            mapped,
             format,
+            matrix: if origin.is_jfif { Matrix::Bt601 } else { matrix(&info) },
+            range: if origin.is_jfif { Range::Full } else { range(&info) },
             pts_ns: running.map(gst::ClockTime::nseconds),
+            duration,
             age,
             rtp_changes_count: times.and_then(|times| times.rtp_changes_count),
             capture_unix_ns: times
@@ -92,13 +147,19 @@ impl Frame {
     /// Width in pixels.
     #[must_use]
     pub fn width(&self) -> u32 {
-        self.picture.width()
+        match &self.mapped {
+            Mapped::Host(frame) => frame.width(),
+            Mapped::Device(frame) => frame.width(),
+        }
     }
 
     /// Height in pixels.
     #[must_use]
     pub fn height(&self) -> u32 {
-        self.picture.height()
+        match &self.mapped {
+            Mapped::Host(frame) => frame.height(),
+            Mapped::Device(frame) => frame.height(),
+        }
     }
 
     /// How the samples lie in memory.
@@ -116,7 +177,7 @@ impl Frame {
     /// How long it is shown, where the stream says so.
     #[must_use]
     pub fn duration(&self) -> Option<Duration> {
-        self.picture.buffer().duration().map(|duration| Duration::from_nanos(duration.nseconds()))
+        self.duration
     }
 
     /// How old it was when it came out of the pipeline. For a network camera: since its packets arrived in
@@ -146,48 +207,82 @@ impl Frame {
     /// 576 lines, BT.709 above. BT.2020 is read as BT.709, its nearest.
     #[must_use]
     pub fn matrix(&self) -> Matrix {
-        use gst_video::VideoColorMatrix as M;
-        match self.picture.info().colorimetry().matrix() {
-            M::Bt709 | M::Bt2020 | M::Smpte240m => Matrix::Bt709,
-            M::Bt601 | M::Fcc => Matrix::Bt601,
-            _ if self.height() > 576 => Matrix::Bt709,
-            _ => Matrix::Bt601,
-        }
+        self.matrix
     }
 
     /// The code range, from the caps; limited where the stream is silent.
     #[must_use]
     pub fn range(&self) -> Range {
-        match self.picture.info().colorimetry().range() {
-            gst_video::VideoColorRange::Range0_255 => Range::Full,
-            _ => Range::Limited,
+        self.range
+    }
+
+    /// The pixels, where they are.
+    #[must_use]
+    pub fn pixels(&self) -> Pixels<'_> {
+        match &self.mapped {
+            Mapped::Host(frame) => Pixels::Host(self.host_picture(frame)),
+            Mapped::Device(frame) => Pixels::Device(frame.picture(self.format, self.matrix, self.range)),
         }
     }
 
-    /// The picture, borrowed.
+    /// The picture, borrowed; `None` if it is on the GPU.
     #[must_use]
-    pub fn picture(&self) -> Picture<'_> {
+    pub fn picture(&self) -> Option<Picture<'_>> {
+        match &self.mapped {
+            Mapped::Host(frame) => Some(self.host_picture(frame)),
+            Mapped::Device(_) => None,
+        }
+    }
+
+    fn host_picture<'a>(
+        &'a self,
+        frame: &'a gst_video::VideoFrame<gst_video::video_frame::Readable>,
+    ) -> Picture<'a> {
         let plane = |index: u32| Plane {
             // Indices below are planes that the format has, so the error case cannot occur; an empty
             // plane would be refused by whoever checks its size.
-            data: self.picture.plane_data(index).unwrap_or_default(),
-            stride_bytes: usize::try_from(self.picture.plane_stride()[index as usize]).unwrap_or_default(),
+            data: frame.plane_data(index).unwrap_or_default(),
+            stride_bytes: usize::try_from(frame.plane_stride()[index as usize]).unwrap_or_default(),
         };
         let planar = |sub_x, sub_y| Layout::Planar { y: plane(0), u: plane(1), v: plane(2), sub_x, sub_y };
         let layout = match self.format {
             PixelFormat::I420 => planar(1, 1),
             PixelFormat::Y42b => planar(1, 0),
             PixelFormat::Y444 => planar(0, 0),
-            PixelFormat::Nv12 => Layout::Nv12 { y: plane(0), uv: plane(1) },
+            // P010 is only ever on the GPU: the sink takes it from nowhere else.
+            PixelFormat::Nv12 | PixelFormat::P010 => Layout::Nv12 { y: plane(0), uv: plane(1) },
             PixelFormat::Gray8 => Layout::Gray { y: plane(0) },
         };
-        Picture {
-            width: self.width(),
-            height: self.height(),
-            layout,
-            matrix: self.matrix(),
-            range: self.range(),
-        }
+        Picture { width: self.width(), height: self.height(), layout, matrix: self.matrix, range: self.range }
+    }
+}
+
+fn map_host(
+    buffer: gst::Buffer,
+    info: &gst_video::VideoInfo,
+) -> Result<gst_video::VideoFrame<gst_video::video_frame::Readable>, String> {
+    let frame = gst_video::VideoFrame::from_buffer_readable(buffer, info)
+        .map_err(|_| "a frame's buffer cannot be read")?;
+    if frame.plane_stride().iter().any(|&stride| stride < 0) {
+        return Err("a frame is stored bottom-up".to_owned());
+    }
+    Ok(frame)
+}
+
+fn matrix(info: &gst_video::VideoInfo) -> Matrix {
+    use gst_video::VideoColorMatrix as M;
+    match info.colorimetry().matrix() {
+        M::Bt709 | M::Bt2020 | M::Smpte240m => Matrix::Bt709,
+        M::Bt601 | M::Fcc => Matrix::Bt601,
+        _ if info.height() > 576 => Matrix::Bt709,
+        _ => Matrix::Bt601,
+    }
+}
+
+fn range(info: &gst_video::VideoInfo) -> Range {
+    match info.colorimetry().range() {
+        gst_video::VideoColorRange::Range0_255 => Range::Full,
+        _ => Range::Limited,
     }
 }
 
@@ -206,6 +301,7 @@ impl fmt::Debug for Frame {
             .field("width", &self.width())
             .field("height", &self.height())
             .field("format", &self.format)
+            .field("on_gpu", &matches!(self.mapped, Mapped::Device(_)))
             .field("pts_ns", &self.pts_ns)
             .finish_non_exhaustive()
     }

@@ -1,12 +1,14 @@
 //! Everything GStreamer: launch templates, bus, frame mapping, teardown.
 //!
-//! The daemon says what to open with a [`Spec`] and gets decoded pictures in system memory back, either as
+//! The daemon says what to open with a [`Spec`] and gets decoded pictures back, in system memory or, where the
+//! spec names a GPU, in the GPU's, either as
 //! they happen ([`Pipeline`]: newest wins, for cameras) or one by one without loss ([`PullPipeline`]: for
 //! files). Nothing of GStreamer's own types is visible outside this crate.
 //!
 //! In reading order: [`mod@spec`] says what to open, `table` which launch template and which decoder that
 //! takes, `launch` fills the template in, `build` makes the pipeline out of it, `link` adds the decoder once
-//! the codec is known, and `core` takes it all down again. `report` and `outlet` carry samples and messages
+//! the codec is known, and `core` takes it all down again. `choice` says who decodes, `plan` tells it
+//! beforehand, and `gst_cuda` brings GStreamer's elements into the process's CUDA context. `report` and `outlet` carry samples and messages
 //! to whoever asked; `frame` is what a picture looks like; `explain` turns GStreamer's words into ours and
 //! `scrub` keeps passwords out of them.
 //!
@@ -20,16 +22,22 @@ mod arenas;
 mod build;
 mod capture_time;
 mod census;
+mod choice;
 mod core;
+mod device_frame;
 mod devices;
 mod explain;
 mod failure;
 mod frame;
+mod gst_cuda;
+mod keyframes;
 mod launch;
 mod link;
 mod log;
+mod no_display;
 mod outlet;
 mod pipeline;
+mod plan;
 mod probe;
 mod report;
 mod rtp_times;
@@ -41,12 +49,14 @@ mod v4l2;
 pub use census::{live_objects, open_pipelines};
 pub use devices::{Camera, DecoderEntry, DeviceReport, MissingEntry, devices};
 pub use failure::{Failure, FailureClass, InitError, StartError};
-pub use frame::{Frame, PixelFormat};
-pub use outlet::{Event, Pull, Receiver, SourceInfo};
+pub use frame::{Frame, PixelFormat, Pixels};
+pub use outlet::{Event, Memory, Pull, Receiver, SourceInfo};
 pub use pipeline::{Pipeline, PullPipeline};
+pub use plan::{CodecPlan, DecoderPlan, plan};
 pub use probe::{ProbeReport, probe};
 pub use scrub::scrub;
-pub use spec::{Credentials, SourceKind, Spec, Transport};
+pub use spec::{Credentials, DecoderChoice, SourceKind, Spec, Transport};
+pub use watchpost_cuda::{DeviceLayout, DevicePicture, DevicePlane, Gpu};
 pub use watchpost_picture::{Layout, Matrix, Picture, Plane, Range};
 
 use std::sync::OnceLock;

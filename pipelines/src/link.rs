@@ -1,16 +1,23 @@
 //! Puts the decoder in place once the codec is known.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use gstreamer as gst;
+use gstreamer::glib;
 use gstreamer::prelude::*;
 
+use crate::choice::{self, Chosen};
 use crate::explain::{failure, missing_element};
 use crate::failure::{Failure, FailureClass};
 use crate::report::Reporter;
-use crate::table::{CODECS, Codec, package_of};
+use crate::spec::DecoderChoice;
+use crate::table::{CODECS, Codec, Route, package_of};
 use crate::v4l2;
+
+/// A hardware decoder that has taken so many pictures from a keyframe on and given none gives none. No codec
+/// holds back more than 16 for reordering.
+const SILENT_PICTURES: u32 = 32;
 
 /// Where in its chain a codec is entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +36,15 @@ pub(crate) fn streams(
     raw: &gst::Element,
     pipeline: &gst::Pipeline,
     reporter: &Arc<Reporter>,
+    wish: &DecoderChoice,
 ) {
     let taken = Arc::new(AtomicBool::new(false));
     if streams.find_property("protocols").is_some() && streams.type_().name() == "GstRTSPSrc" {
-        select_video(streams, reporter);
+        select_video(streams, reporter, wish);
         reporter.capture_clock.listen(streams);
     }
     let (weak_pipeline, weak_raw) = (pipeline.downgrade(), raw.downgrade());
-    let (pad_taken, pad_reporter) = (taken.clone(), reporter.clone());
+    let (pad_taken, pad_reporter, wish) = (taken.clone(), reporter.clone(), wish.clone());
     streams.connect_pad_added(move |_, pad| {
         let (Some(pipeline), Some(raw)) = (weak_pipeline.upgrade(), weak_raw.upgrade()) else { return };
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
@@ -47,7 +55,8 @@ pub(crate) fn streams(
         if pad_taken.swap(true, Ordering::AcqRel) {
             return;
         }
-        if let Err(failure) = decode(pad, structure, &caps, &raw, &pipeline, &pad_reporter) {
+        let target = Target { raw: &raw, pipeline: &pipeline, reporter: &pad_reporter, wish: &wish };
+        if let Err(failure) = decode(pad, structure, &caps, target) {
             pad_reporter.fail(failure);
         }
     });
@@ -64,7 +73,8 @@ pub(crate) fn camera(
     camera: &gst::Element,
     raw: &gst::Element,
     pipeline: &gst::Pipeline,
-    reporter: &Reporter,
+    reporter: &Arc<Reporter>,
+    wish: &DecoderChoice,
 ) -> Result<(), Failure> {
     let Some(pad) = camera.static_pad("src").filter(|pad| !pad.is_linked()) else { return Ok(()) };
     if camera.set_state(gst::State::Ready).is_err() {
@@ -79,26 +89,36 @@ pub(crate) fn camera(
     };
     let filter = element("capsfilter")?;
     filter.set_property("caps", &choice.caps);
+    let target = Target { raw, pipeline, reporter, wish };
     let mut chain = vec![filter];
     if let Some(codec) = choice.codec {
-        chain.extend(elements(codec, Entry::Bytes, reporter)?);
+        chain.extend(elements(codec, Entry::Bytes, target)?);
     }
-    join(&pad, &chain, raw, pipeline)
+    join(&pad, &chain, target)
+}
+
+/// What a stream is decoded into, and how.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    raw: &'a gst::Element,
+    pipeline: &'a gst::Pipeline,
+    reporter: &'a Arc<Reporter>,
+    wish: &'a DecoderChoice,
 }
 
 /// Has rtspsrc set up the first video stream that can be decoded and nothing else: audio that nobody
 /// listens to would still be sent.
-fn select_video(rtspsrc: &gst::Element, reporter: &Arc<Reporter>) {
+fn select_video(rtspsrc: &gst::Element, reporter: &Arc<Reporter>, wish: &DecoderChoice) {
     let selected = AtomicBool::new(false);
-    let reporter = reporter.clone();
+    let (reporter, wish) = (reporter.clone(), wish.clone());
     rtspsrc.connect("select-stream", false, move |arguments| {
         let caps = arguments.get(2).and_then(|value| value.get::<gst::Caps>().ok());
         let structure = caps.as_ref().and_then(|caps| caps.structure(0));
         let wanted = structure.is_some_and(is_video) && !selected.swap(true, Ordering::AcqRel);
         if wanted
             && let Some(structure) = structure
-            && let Err(failure) =
-                rtp_codec(structure, &reporter).and_then(|codec| elements(codec, Entry::Rtp, &reporter))
+            && let Err(failure) = rtp_codec(structure, &reporter)
+                .and_then(|codec| find_chain(codec, Entry::Rtp, &reporter, &wish))
         {
             // Said now, before the camera has been asked to send.
             reporter.fail(failure);
@@ -134,31 +154,35 @@ fn decode(
     pad: &gst::Pad,
     structure: &gst::StructureRef,
     caps: &gst::Caps,
-    raw: &gst::Element,
-    pipeline: &gst::Pipeline,
-    reporter: &Arc<Reporter>,
+    target: Target<'_>,
 ) -> Result<(), Failure> {
     if structure.name() == "application/x-rtp" {
-        let chain = elements(rtp_codec(structure, reporter)?, Entry::Rtp, reporter)?;
-        reporter.rtp_times.watch(pad);
-        return join(pad, &chain, raw, pipeline);
+        let chain = elements(rtp_codec(structure, target.reporter)?, Entry::Rtp, target)?;
+        target.reporter.rtp_times.watch(pad);
+        return join(pad, &chain, target);
     }
     if structure.name() == "video/x-raw" {
-        return join(pad, &[], raw, pipeline);
+        return join(pad, &[], target);
     }
     let known = CODECS
         .iter()
         .find(|codec| codec.caps.parse::<gst::Caps>().is_ok_and(|of_codec| of_codec.can_intersect(caps)));
     match known {
-        Some(codec) => join(pad, &elements(codec, Entry::Parsed, reporter)?, raw, pipeline),
-        None => decode_by_search(pad, raw, pipeline),
+        Some(codec) => join(pad, &elements(codec, Entry::Parsed, target)?, target),
+        None => decode_by_search(pad, target),
     }
 }
 
 /// Leaves a codec of which the table knows nothing to GStreamer's own search.
-fn decode_by_search(pad: &gst::Pad, raw: &gst::Element, pipeline: &gst::Pipeline) -> Result<(), Failure> {
+fn decode_by_search(pad: &gst::Pad, target: Target<'_>) -> Result<(), Failure> {
+    let pipeline = target.pipeline;
     let decodebin = element("decodebin")?;
-    let weak_raw = raw.downgrade();
+    // Without our context a GPU's decoder would make one of its own.
+    let gpu_may = target.reporter.gpu.is_ok() && *target.wish != DecoderChoice::Software;
+    if decodebin.has_property_with_type("force-sw-decoders", glib::Type::BOOL) {
+        decodebin.set_property("force-sw-decoders", !gpu_may);
+    }
+    let weak_raw = target.raw.downgrade();
     decodebin.connect_pad_added(move |_, pad| {
         let raw_pad = weak_raw.upgrade().and_then(|raw| raw.static_pad("sink"));
         if let Some(raw_pad) = raw_pad.filter(|raw_pad| !raw_pad.is_linked()) {
@@ -174,32 +198,94 @@ fn decode_by_search(pad: &gst::Pad, raw: &gst::Element, pipeline: &gst::Pipeline
 }
 
 /// The elements of a codec's chain from `entry` on.
-fn elements(codec: &Codec, entry: Entry, reporter: &Reporter) -> Result<Vec<gst::Element>, Failure> {
-    let depayloader = codec.depayloader.filter(|_| entry == Entry::Rtp);
-    let parser = codec.parser.filter(|_| entry != Entry::Parsed);
-    let mut chain = Vec::with_capacity(3);
-    for name in [depayloader, parser].into_iter().flatten() {
-        chain.push(element(name)?);
+fn elements(codec: &Codec, entry: Entry, target: Target<'_>) -> Result<Vec<gst::Element>, Failure> {
+    let (chain, chosen) = find_chain(codec, entry, target.reporter, target.wish)?;
+    if let Some(decoder) = chain.iter().find(|element| is_made_by(element, &chosen.element)) {
+        target.reporter.decodes(decoder, codec, chosen.clone());
+        if chosen.route.is_hardware() {
+            watch_for_silence(decoder, target.reporter);
+        }
     }
-    chain.push(decoder(codec, reporter)?);
     Ok(chain)
 }
 
-/// The first decoder of `codec` that is installed. Hardware ones are passed over: their pictures stay in
-/// device memory, which nothing here reads yet.
-fn decoder(codec: &Codec, reporter: &Reporter) -> Result<gst::Element, Failure> {
-    let mut software = codec.decoders.iter().filter(|decoder| !decoder.hardware);
-    software.clone().find_map(|decoder| gst::ElementFactory::make(decoder.element).build().ok()).ok_or_else(
-        || {
-            let element = software.next().map_or("decoder", |decoder| decoder.element).to_owned();
-            let package = package_of(&element).to_owned();
-            let message = format!(
-                "{} is {}, for which no decoder is installed: install the package {package}",
-                reporter.target.label, codec.name
-            );
-            Failure::new(FailureClass::MissingElement { element, package }, message)
-        },
-    )
+/// The elements of a codec's chain from `entry` on, and which of them decodes.
+fn find_chain(
+    codec: &Codec,
+    entry: Entry,
+    reporter: &Reporter,
+    wish: &DecoderChoice,
+) -> Result<(Vec<gst::Element>, Chosen), Failure> {
+    let chosen = decoder(codec, reporter, wish)?;
+    let depayloader = codec.depayloader.filter(|_| entry == Entry::Rtp);
+    // What comes out of a file may be packed in a way that only decoders of the CPU take.
+    let parser = codec.parser.filter(|_| entry != Entry::Parsed || chosen.route.is_hardware());
+    let mut chain = Vec::with_capacity(5);
+    for name in [depayloader, parser, Some(chosen.element.as_str())].into_iter().flatten() {
+        chain.push(element(name)?);
+    }
+    if let Some((converter, caps)) = choice::converter(chosen.route) {
+        chain.push(element(converter)?);
+        let filter = element("capsfilter")?;
+        filter.set_property_from_str("caps", caps);
+        chain.push(filter);
+    }
+    Ok((chain, chosen))
+}
+
+fn decoder(codec: &Codec, reporter: &Reporter, wish: &DecoderChoice) -> Result<Chosen, Failure> {
+    let gpu = reporter.gpu.as_deref().map_err(String::as_str);
+    let no_decoder = match choice::with_offer(wish, gpu, |offer| choice::choose(codec, wish, offer)) {
+        Ok(chosen) => return Ok(chosen),
+        Err(no_decoder) => no_decoder,
+    };
+    let label = &reporter.target.label;
+    if matches!(wish, DecoderChoice::Auto | DecoderChoice::Software) {
+        let software = codec.decoders.iter().find(|decoder| decoder.route == Route::Software);
+        let element = software.map_or("decoder", |decoder| decoder.element).to_owned();
+        let package = package_of(&element).to_owned();
+        let message = format!(
+            "{label} is {}, for which no decoder is installed: install the package {package}",
+            codec.name
+        );
+        return Err(Failure::new(FailureClass::MissingElement { element, package }, message));
+    }
+    let reasons = match no_decoder.reasons.as_slice() {
+        [] => "no hardware decoder is known for it".to_owned(),
+        reasons => reasons.join("; "),
+    };
+    let wanted = match wish {
+        DecoderChoice::Element(name) => format!("the decoder {name}"),
+        _ => "a hardware decoder".to_owned(),
+    };
+    let message =
+        format!("{label} is {}, and {wanted} is asked for: {reasons}; or let the CPU decode", codec.name);
+    Err(Failure::new(FailureClass::HardwareDecoder, message))
+}
+
+fn is_made_by(element: &gst::Element, factory: &str) -> bool {
+    element.factory().is_some_and(|made_by| made_by.name() == factory)
+}
+
+/// Reports a hardware decoder that takes pictures and gives none: it would be closed and opened for ever.
+fn watch_for_silence(decoder: &gst::Element, reporter: &Arc<Reporter>) {
+    let Some(pad) = decoder.static_pad("sink") else { return };
+    let (taken_count, reporter) = (AtomicU32::new(0), Arc::downgrade(reporter));
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let Some(reporter) = reporter.upgrade().filter(|reporter| !reporter.has_delivered()) else {
+            return gst::PadProbeReturn::Remove;
+        };
+        let waits_for_keyframe = taken_count.load(Ordering::Relaxed) == 0
+            && info.buffer().is_some_and(|picture| picture.flags().contains(gst::BufferFlags::DELTA_UNIT));
+        if !waits_for_keyframe && taken_count.fetch_add(1, Ordering::Relaxed) + 1 > SILENT_PICTURES {
+            let what = format!("it took {SILENT_PICTURES} pictures and gave none");
+            if let Some(failure) = reporter.hardware_failure(&what) {
+                reporter.fail(failure);
+            }
+            return gst::PadProbeReturn::Remove;
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 /// An element by its factory's name.
@@ -212,16 +298,18 @@ pub(crate) fn element(name: &str) -> Result<gst::Element, Failure> {
 }
 
 /// `pad -> chain -> raw`, in the pipeline's state.
-fn join(
-    pad: &gst::Pad,
-    chain: &[gst::Element],
-    raw: &gst::Element,
-    pipeline: &gst::Pipeline,
-) -> Result<(), Failure> {
+fn join(pad: &gst::Pad, chain: &[gst::Element], target: Target<'_>) -> Result<(), Failure> {
+    // A hardware decoder that does not fit in is no reason to give the camera up.
+    let of_hardware =
+        |failure: Failure| target.reporter.hardware_failure(&failure.message).unwrap_or(failure);
+    put_in_place(pad, chain, target).map_err(of_hardware)
+}
+
+fn put_in_place(pad: &gst::Pad, chain: &[gst::Element], target: Target<'_>) -> Result<(), Failure> {
     for element in chain {
-        pipeline.add(element).map_err(|error| unexpected(&error))?;
+        target.pipeline.add(element).map_err(|error| unexpected(&error))?;
     }
-    let all: Vec<&gst::Element> = chain.iter().chain([raw]).collect();
+    let all: Vec<&gst::Element> = chain.iter().chain([target.raw]).collect();
     gst::Element::link_many(&all).map_err(|error| unexpected(&error))?;
     for element in chain.iter().rev() {
         element.sync_state_with_parent().map_err(|error| unexpected(&error))?;

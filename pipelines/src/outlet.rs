@@ -1,5 +1,6 @@
 //! The way out of a pipeline: who gets its samples and its messages.
 
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -8,18 +9,25 @@ use gstreamer_app as gst_app;
 
 use crate::capture_time::CaptureClock;
 use crate::failure::{Failure, FailureClass};
-use crate::frame::Frame;
+use crate::frame::{Frame, Origin, Pixels};
 
 /// What gets a live pipeline's frames and events.
 ///
-/// Both are called from GStreamer's streaming threads and must return at once: a receiver that waits stops
-/// its camera. Neither may stop the pipeline it is called from. Neither is called after
+/// All are called from GStreamer's streaming threads and must return at once: a receiver that waits stops
+/// its camera. None may stop the pipeline it is called from. None is called after
 /// [`Pipeline::stop`](crate::Pipeline::stop) has returned.
 pub trait Receiver: Send + Sync {
     /// A decoded picture.
     fn frame(&self, frame: Frame);
     /// Something else happened.
     fn event(&self, event: Event);
+    /// Whether pictures that need others to be decoded are to be thrown away undecoded.
+    fn keyframes_only(&self) -> bool {
+        false
+    }
+    /// A picture was thrown away undecoded. `mark` moves with the stream's own timestamps and stands still
+    /// when they do.
+    fn skipped(&self, _mark: Option<u64>) {}
 }
 
 /// What a pipeline says besides its frames.
@@ -42,10 +50,44 @@ pub struct SourceInfo {
     pub codec: Option<String>,
     /// The GStreamer element that decodes, for example `"avdec_h264"`.
     pub decoder: Option<String>,
+    /// Where its pictures are.
+    pub memory: Memory,
+    /// Why the CPU decodes although the spec names a GPU; `None` where the GPU does, or none is named.
+    pub why_not_hardware: Option<String>,
     /// Frames a second as the stream declares them; `None` where it does not.
     pub declared_fps: Option<f64>,
     /// The stream's colorimetry in GStreamer's notation, for example `"bt709"`.
     pub colorimetry: Option<String>,
+}
+
+/// Where decoded pictures are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Memory {
+    /// In system memory.
+    #[default]
+    System,
+    /// In the memory of an NVIDIA GPU.
+    Cuda,
+}
+
+impl Memory {
+    /// A stable name for reports: `"system"`, `"cuda"`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Cuda => "cuda",
+        }
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::System => "system memory",
+            Self::Cuda => "CUDA memory",
+        })
+    }
 }
 
 /// What [`PullPipeline::pull`](crate::PullPipeline::pull) came back with.
@@ -76,11 +118,16 @@ pub(crate) struct Times<'a> {
 
 /// Where samples and messages of one pipeline go.
 pub(crate) trait Outlet: Send + Sync {
-    /// A decoded sample waits in `sink`; `times` are what the camera says of its own time. Runs on the
-    /// streaming thread.
-    fn sample(&self, sink: &gst_app::AppSink, times: Times<'_>) -> Result<gst::FlowSuccess, gst::FlowError>;
+    /// A decoded sample waits in `sink`. Runs on the streaming thread. An error says why it cannot be read.
+    fn sample(&self, sink: &gst_app::AppSink, origin: Origin<'_>) -> Result<(), String>;
     /// A message. The first [`Event::Eos`] or [`Event::Error`] is the last event.
     fn event(&self, event: Event);
+    /// See [`Receiver::keyframes_only`].
+    fn keyframes_only(&self) -> bool {
+        false
+    }
+    /// See [`Receiver::skipped`].
+    fn skipped(&self, _mark: Option<u64>) {}
     /// From now on nothing gets out; returns when the last callback has.
     fn close(&self);
 }
@@ -116,23 +163,29 @@ impl Push {
 }
 
 impl Outlet for Push {
-    fn sample(&self, sink: &gst_app::AppSink, times: Times<'_>) -> Result<gst::FlowSuccess, gst::FlowError> {
+    fn sample(&self, sink: &gst_app::AppSink, origin: Origin<'_>) -> Result<(), String> {
         // A missing sample means that the sink is being shut down or that a newer one took its place.
         let Some(sample) = sink.try_pull_sample(gst::ClockTime::ZERO) else {
-            return Ok(gst::FlowSuccess::Ok);
+            return Ok(());
         };
+        let frame = Frame::new(&sample, sink, origin)?;
         let describe = !std::mem::replace(&mut self.progress().described, true);
-        let frame = Frame::new(&sample, sink, Some(times));
         self.with_receiver(|receiver| {
             if describe {
-                receiver.event(Event::SourceInfo(crate::build::describe(sink, &sample)));
+                let memory = match frame.pixels() {
+                    Pixels::Device(_) => Memory::Cuda,
+                    Pixels::Host(_) => Memory::System,
+                };
+                let why_not_hardware = origin.why_not_hardware.map(str::to_owned);
+                receiver.event(Event::SourceInfo(SourceInfo {
+                    memory,
+                    why_not_hardware,
+                    ..crate::build::describe(sink, &sample)
+                }));
             }
-            match frame {
-                Ok(frame) => receiver.frame(frame),
-                Err(reason) => receiver.event(Event::Warning(Failure::new(FailureClass::Decode, reason))),
-            }
+            receiver.frame(frame);
         });
-        Ok(gst::FlowSuccess::Ok)
+        Ok(())
     }
 
     fn event(&self, event: Event) {
@@ -144,6 +197,15 @@ impl Outlet for Push {
             progress.finished = matches!(event, Event::Eos | Event::Error(_));
         }
         self.with_receiver(|receiver| receiver.event(event));
+    }
+
+    fn keyframes_only(&self) -> bool {
+        let receiver = self.receiver.read().unwrap_or_else(PoisonError::into_inner);
+        receiver.as_deref().is_some_and(Receiver::keyframes_only)
+    }
+
+    fn skipped(&self, mark: Option<u64>) {
+        self.with_receiver(|receiver| receiver.skipped(mark));
     }
 
     fn close(&self) {
@@ -171,7 +233,7 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn pull(&self, sink: &gst_app::AppSink, timeout: Duration) -> Pull {
+    pub(crate) fn pull(&self, sink: &gst_app::AppSink, origin: Origin<'_>, timeout: Duration) -> Pull {
         let (mut state, _) = self
             .changed
             .wait_timeout_while(self.state(), timeout, |state| {
@@ -182,7 +244,7 @@ impl Inbox {
             state.ready_count -= 1;
             drop(state);
             return match sink.try_pull_sample(gst::ClockTime::ZERO) {
-                Some(sample) => match Frame::new(&sample, sink, None) {
+                Some(sample) => match Frame::new(&sample, sink, origin) {
                     Ok(frame) => Pull::Frame(frame),
                     Err(reason) => Pull::Error(Failure::new(FailureClass::Decode, reason)),
                 },
@@ -198,14 +260,10 @@ impl Inbox {
 }
 
 impl Outlet for Inbox {
-    fn sample(
-        &self,
-        _sink: &gst_app::AppSink,
-        _times: Times<'_>,
-    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+    fn sample(&self, _sink: &gst_app::AppSink, _origin: Origin<'_>) -> Result<(), String> {
         self.state().ready_count += 1;
         self.changed.notify_all();
-        Ok(gst::FlowSuccess::Ok)
+        Ok(())
     }
 
     fn event(&self, event: Event) {

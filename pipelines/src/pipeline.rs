@@ -82,13 +82,13 @@ impl PullPipeline {
         let mut left = timeout;
         loop {
             let step = left.min(LOOK_INTERVAL);
-            match self.inbox.pull(self.core.sink(), step) {
+            match self.inbox.pull(self.core.sink(), self.core.origin(), step) {
                 Pull::TimedOut => self.core.fail_if_dead(),
                 pulled => return pulled,
             }
             left -= step;
             if left.is_zero() {
-                return self.inbox.pull(self.core.sink(), left);
+                return self.inbox.pull(self.core.sink(), self.core.origin(), left);
             }
         }
     }

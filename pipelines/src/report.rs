@@ -1,17 +1,23 @@
 //! What a pipeline has to say: bus messages and our own findings, put into words and sent out.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use gstreamer as gst;
+use gstreamer::glib;
+use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
 use crate::capture_time::CaptureClock;
+use crate::choice::Chosen;
 use crate::explain::{self, Target, explain};
 use crate::failure::{Failure, FailureClass};
+use crate::frame::Origin;
+use crate::gst_cuda::GpuContext;
 use crate::outlet::{Event, Outlet, Times};
 use crate::rtp_times::RtpTimes;
 use crate::spec::SourceKind;
+use crate::table::{Codec, Route};
 
 /// Speaks for one pipeline, on any thread.
 pub(crate) struct Reporter {
@@ -26,6 +32,21 @@ pub(crate) struct Reporter {
     pub(crate) rtp_times: Arc<RtpTimes>,
     /// The camera's clock.
     pub(crate) capture_clock: Arc<CaptureClock>,
+    /// The context that frames on the GPU are in.
+    pub(crate) gpu: Result<Arc<GpuContext>, String>,
+    /// The GPU was to decode if it can.
+    wants_gpu: bool,
+    /// Who decodes, once that is known.
+    decoding: OnceLock<Decoding>,
+}
+
+/// Who decodes.
+#[derive(Debug)]
+struct Decoding {
+    chosen: Chosen,
+    /// Name of the element in its pipeline.
+    name: glib::GString,
+    is_jpeg: bool,
 }
 
 /// What was said so far.
@@ -38,7 +59,12 @@ struct Heard {
 }
 
 impl Reporter {
-    pub(crate) fn new(outlet: Arc<dyn Outlet>, target: Target) -> Self {
+    pub(crate) fn new(
+        outlet: Arc<dyn Outlet>,
+        target: Target,
+        gpu: Result<Arc<GpuContext>, String>,
+        wants_gpu: bool,
+    ) -> Self {
         Self {
             outlet,
             target,
@@ -47,6 +73,40 @@ impl Reporter {
             other_stream: AtomicBool::new(false),
             rtp_times: Arc::default(),
             capture_clock: Arc::default(),
+            gpu,
+            wants_gpu,
+            decoding: OnceLock::new(),
+        }
+    }
+
+    /// `decoder` is going to decode `codec`. Said before it is put in place.
+    pub(crate) fn decodes(&self, decoder: &gst::Element, codec: &Codec, chosen: Chosen) {
+        let is_jpeg = codec.name == "JPEG";
+        // A pipeline decodes one stream, so the first answer is the only one.
+        let _known = self.decoding.set(Decoding { chosen, name: decoder.name(), is_jpeg });
+    }
+
+    /// The hardware decoder, while it has not given a picture yet.
+    fn hardware_on_trial(&self) -> Option<&Decoding> {
+        self.decoding.get().filter(|decoding| decoding.chosen.route.is_hardware() && !self.has_delivered())
+    }
+
+    /// `what` went wrong with the hardware decoder; `None` if there is none, or it has worked.
+    pub(crate) fn hardware_failure(&self, what: &str) -> Option<Failure> {
+        let decoding = self.hardware_on_trial()?;
+        Some(explain::hardware_failure(&decoding.chosen.element, what, &self.target))
+    }
+
+    /// What a frame needs to know of this pipeline.
+    pub(crate) fn origin<'a>(&'a self, times: Option<Times<'a>>) -> Origin<'a> {
+        let decoding = self.decoding.get();
+        Origin {
+            times,
+            gpu: self.gpu.as_ref().ok(),
+            is_jfif: decoding.is_some_and(|d| d.is_jpeg && d.chosen.route == Route::Nvcodec),
+            why_not_hardware: decoding
+                .filter(|_| self.wants_gpu)
+                .and_then(|decoding| decoding.chosen.why_not_hardware.as_deref()),
         }
     }
 
@@ -62,9 +122,16 @@ impl Reporter {
 
     /// A decoded sample waits in `sink`.
     pub(crate) fn sample(&self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
-        self.delivered.store(true, Ordering::Relaxed);
         let rtp_changes_count = self.rtp_times.changes_count();
-        self.outlet.sample(sink, Times { rtp_changes_count, capture_clock: &self.capture_clock })
+        let times = Times { rtp_changes_count, capture_clock: &self.capture_clock };
+        match self.outlet.sample(sink, self.origin(Some(times))) {
+            Ok(()) => self.delivered.store(true, Ordering::Relaxed),
+            Err(reason) => match self.hardware_failure(&reason) {
+                Some(failure) => self.fail(failure),
+                None => self.outlet.event(Event::Warning(Failure::new(FailureClass::Decode, reason))),
+            },
+        }
+        Ok(gst::FlowSuccess::Ok)
     }
 
     /// At least one frame came out.
@@ -121,6 +188,9 @@ impl Reporter {
                     heard.missing_plugin.clone()
                 };
                 let debug = error.debug();
+                if let Some(failure) = self.blame_hardware(message, &error.error(), debug.as_deref()) {
+                    return self.fail(failure);
+                }
                 self.fail(explain(&error.error(), debug.as_deref(), &self.target, missing.as_deref()));
             }
             gst::MessageView::Warning(warning) => {
@@ -137,6 +207,23 @@ impl Reporter {
             gst::MessageView::Eos(_) => self.end(),
             _ => {}
         }
+    }
+
+    /// An error before the first picture of a hardware decoder is put down to it if it says so itself, or if
+    /// the stream stops flowing: whoever pushes into a decoder that refuses says only that. What the network
+    /// or a device reports stays what it is.
+    fn blame_hardware(
+        &self,
+        message: &gst::Message,
+        error: &glib::Error,
+        debug: Option<&str>,
+    ) -> Option<Failure> {
+        let decoding = self.hardware_on_trial()?;
+        let by_itself = message.src().is_some_and(|source| source.name() == decoding.name);
+        if !by_itself && !error.is::<gst::StreamError>() {
+            return None;
+        }
+        self.hardware_failure(&explain::words_of(error, debug))
     }
 
     fn element_message(&self, structure: &gst::StructureRef) {

@@ -4,10 +4,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use watchpost_cuda::Gpu;
+
 use crate::scrub::scrub;
 
 /// What to open and how. [`Spec::new`] fills in what a camera wants.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Spec {
     /// Which source.
     pub kind: SourceKind,
@@ -21,6 +23,11 @@ pub struct Spec {
     pub tls_ca_file: Option<PathBuf>,
     /// RTSP jitter buffer; every frame is late by about this much.
     pub latency: Duration,
+    /// Who decodes.
+    pub decoder: DecoderChoice,
+    /// The GPU whose memory frames may be in, for whoever can read them there. `None`: all frames are in system
+    /// memory, and no NVIDIA GPU decodes.
+    pub gpu: Option<Gpu>,
     /// Threads of the software decoder, at least 1.
     pub decode_threads: usize,
     /// Replaces the launch template of this source kind; see `launch/README.md`.
@@ -40,9 +47,22 @@ impl Spec {
             tls_verify: true,
             tls_ca_file: None,
             latency: Duration::from_millis(200),
+            decoder: DecoderChoice::Auto,
+            gpu: None,
             decode_threads: 1,
             template: None,
             realtime: true,
+        }
+    }
+}
+
+impl Spec {
+    /// Who decodes, where that depends on the kind of source: a GPU's decoder takes longer to be made than the CPU
+    /// takes for one picture, and few of them know every kind of JPEG.
+    pub(crate) fn decoder_for_kind(&self) -> DecoderChoice {
+        match (&self.kind, &self.decoder) {
+            (SourceKind::Image { .. }, DecoderChoice::Auto) => DecoderChoice::Software,
+            (_, decoder) => decoder.clone(),
         }
     }
 }
@@ -56,11 +76,29 @@ impl fmt::Debug for Spec {
             .field("tls_verify", &self.tls_verify)
             .field("tls_ca_file", &self.tls_ca_file)
             .field("latency", &self.latency)
+            .field("decoder", &self.decoder)
+            .field("gpu", &self.gpu.as_ref().map(|gpu| gpu.info().index))
             .field("decode_threads", &self.decode_threads)
             .field("template", &self.template.as_deref().map(scrub))
             .field("realtime", &self.realtime)
             .finish()
     }
+}
+
+/// Who decodes a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum DecoderChoice {
+    /// The GPU or the video unit where one is there for the codec, else the CPU. A hardware decoder that is
+    /// there and does not work is a failure of class [`HardwareDecoder`](crate::FailureClass::HardwareDecoder):
+    /// the next opening should ask for `Software`.
+    #[default]
+    Auto,
+    /// The CPU.
+    Software,
+    /// The GPU, the video unit, VA-API or V4L2, and never the CPU.
+    Hardware,
+    /// The GStreamer element of this name and no other.
+    Element(String),
 }
 
 /// Where pictures come from.

@@ -55,16 +55,49 @@ pub(crate) struct Codec {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Decoder {
     pub(crate) element: &'static str,
-    /// It needs a GPU or a video unit, and gives memory of that device.
-    pub(crate) hardware: bool,
+    pub(crate) route: Route,
+}
+
+/// What decodes, and where the pictures are when they leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Route {
+    /// The CPU, into system memory.
+    Software,
+    /// NVDEC of an NVIDIA GPU, into CUDA memory of the process's own context.
+    Nvcodec,
+    /// The video unit of a Jetson; `nvvidconv` then copies into system memory.
+    ///
+    /// A Jetson's GPU could read the decoder's NVMM surfaces in place. What that takes (a proprietary struct's
+    /// layout, surfaces that are block-linear by default, EGL images or imported dma-bufs) could be tried
+    /// nowhere so far; this way uses nothing but elements that NVIDIA documents, and costs one copy by the
+    /// video image compositor, not by the CPU, in memory that both share anyway.
+    Jetson,
+    /// VA-API and V4L2 decoders, which also give system memory. Never taken unasked: too many of them fail
+    /// only after they have been opened, or give slower what the CPU gives.
+    Other,
+}
+
+impl Route {
+    /// It needs a GPU or a video unit.
+    pub(crate) fn is_hardware(self) -> bool {
+        self != Self::Software
+    }
 }
 
 const fn software(element: &'static str) -> Decoder {
-    Decoder { element, hardware: false }
+    Decoder { element, route: Route::Software }
 }
 
-const fn hardware(element: &'static str) -> Decoder {
-    Decoder { element, hardware: true }
+const fn nvcodec(element: &'static str) -> Decoder {
+    Decoder { element, route: Route::Nvcodec }
+}
+
+const fn jetson(element: &'static str) -> Decoder {
+    Decoder { element, route: Route::Jetson }
+}
+
+const fn other(element: &'static str) -> Decoder {
+    Decoder { element, route: Route::Other }
 }
 
 /// Every codec that has its chain spelled out. Others are left to `decodebin` where they come out of a file.
@@ -76,10 +109,10 @@ pub(crate) const CODECS: &[Codec] = &[
         caps: "video/x-h264",
         parser: Some("h264parse"),
         decoders: &[
-            hardware("nvv4l2decoder"),
-            hardware("nvh264dec"),
-            hardware("vah264dec"),
-            hardware("v4l2h264dec"),
+            jetson("nvv4l2decoder"),
+            nvcodec("nvh264dec"),
+            other("vah264dec"),
+            other("v4l2h264dec"),
             software("avdec_h264"),
             software("openh264dec"),
         ],
@@ -91,10 +124,10 @@ pub(crate) const CODECS: &[Codec] = &[
         caps: "video/x-h265",
         parser: Some("h265parse"),
         decoders: &[
-            hardware("nvv4l2decoder"),
-            hardware("nvh265dec"),
-            hardware("vah265dec"),
-            hardware("v4l2slh265dec"),
+            jetson("nvv4l2decoder"),
+            nvcodec("nvh265dec"),
+            other("vah265dec"),
+            other("v4l2slh265dec"),
             software("avdec_h265"),
             software("libde265dec"),
         ],
@@ -105,12 +138,16 @@ pub(crate) const CODECS: &[Codec] = &[
         depayloader: Some("rtpjpegdepay"),
         caps: "image/jpeg",
         parser: Some("jpegparse"),
-        decoders: &[
-            hardware("nvjpegdec"),
-            hardware("vajpegdec"),
-            software("jpegdec"),
-            software("avdec_mjpeg"),
-        ],
+        decoders: &[nvcodec("nvjpegdec"), other("vajpegdec"), software("jpegdec"), software("avdec_mjpeg")],
+    },
+    Codec {
+        name: "AV1",
+        // Cameras that send it are rare, and its depayloader is in no plug-in package of GStreamer's own.
+        rtp_encoding: "",
+        depayloader: None,
+        caps: "video/x-av1",
+        parser: Some("av1parse"),
+        decoders: &[nvcodec("nvav1dec"), other("vaav1dec"), software("dav1ddec"), software("av1dec")],
     },
     Codec {
         name: "MPEG-4",
@@ -187,9 +224,14 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "nvh264dec",
             "nvh265dec",
             "nvjpegdec",
+            "nvav1dec",
+            "vaav1dec",
+            "av1parse",
+            "av1dec",
             "v4l2slh265dec",
         ],
     ),
+    ("gstreamer1.0-plugins-rs", &["dav1ddec"]),
     ("gstreamer1.0-libav", &["avdec_h264", "avdec_h265", "avdec_mjpeg", "avdec_mpeg4"]),
     ("gstreamer1.0-libcamera", &["libcamerasrc"]),
     ("nvidia-l4t-gstreamer", &["nvarguscamerasrc", "nvvidconv", "nvv4l2decoder"]),
@@ -250,7 +292,7 @@ mod tests {
     #[test]
     fn every_codec_has_a_software_decoder() {
         for codec in CODECS {
-            assert!(codec.decoders.iter().any(|decoder| !decoder.hardware), "{}", codec.name);
+            assert!(codec.decoders.iter().any(|decoder| !decoder.route.is_hardware()), "{}", codec.name);
         }
     }
 }

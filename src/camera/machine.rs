@@ -52,11 +52,13 @@ pub enum Reason {
     SourceError,
     /// Our own thread could not be started or ended in a panic.
     Internal,
+    /// Memory is short, and this camera's priority is low.
+    Shed,
 }
 
 impl Reason {
     /// All reasons, in the order of their indices in metrics.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Shutdown,
         Self::Ended,
         Self::ConnectFailed,
@@ -69,7 +71,13 @@ impl Reason {
         Self::Eos,
         Self::SourceError,
         Self::Internal,
+        Self::Shed,
     ];
+
+    /// Whether something is wrong with the camera, so that closing it for this reason is a restart.
+    pub fn is_fault(self) -> bool {
+        !matches!(self, Self::Shutdown | Self::Ended | Self::Shed)
+    }
 
     /// Snake-case name in records, metrics and logs.
     pub fn as_str(self) -> &'static str {
@@ -86,6 +94,7 @@ impl Reason {
             Self::Eos => "eos",
             Self::SourceError => "source_error",
             Self::Internal => "internal",
+            Self::Shed => "shed",
         }
     }
 }
@@ -149,6 +158,8 @@ pub enum Input {
     Start,
     /// Come to rest, for good until the next `Start`.
     Stop,
+    /// The same for another reason: memory is short.
+    Pause,
     /// A decoded frame with a new timestamp arrived at `at` (not after `now`).
     Progress {
         /// Which opening it came from.
@@ -311,7 +322,8 @@ impl Machine {
     pub fn handle(&mut self, input: Input, now: Instant) {
         match input {
             Input::Start => self.on_start(now),
-            Input::Stop => self.on_stop(now),
+            Input::Stop => self.on_stop(Reason::Shutdown, now),
+            Input::Pause => self.on_stop(Reason::Shed, now),
             Input::Tick => self.on_tick(now),
             Input::Progress { generation, at } if self.is_current(generation) => self.on_progress(at),
             Input::Failed { generation, reason } if self.is_current(generation) => {
@@ -336,11 +348,11 @@ impl Machine {
         }
     }
 
-    fn on_stop(&mut self, now: Instant) {
+    fn on_stop(&mut self, reason: Reason, now: Instant) {
         self.stop_asked = true;
         match self.state {
-            State::Opening { .. } | State::Streaming { .. } => self.close(Reason::Shutdown, now),
-            State::BackingOff { .. } | State::Wedged { .. } => self.rest(Reason::Shutdown),
+            State::Opening { .. } | State::Streaming { .. } => self.close(reason, now),
+            State::BackingOff { .. } | State::Wedged { .. } => self.rest(reason),
             State::Stopped | State::Closing { .. } => {}
         }
     }
@@ -412,7 +424,7 @@ impl Machine {
         {
             self.backoff.reset();
         }
-        if !matches!(reason, Reason::Shutdown | Reason::Ended) {
+        if reason.is_fault() {
             self.restarts_count += 1;
         }
         self.push(Action::Close { generation: self.generation });

@@ -231,6 +231,32 @@ fn opening_and_streaming_tear_down_before_they_rest_when_stopped() {
 }
 
 #[test]
+fn a_pause_comes_to_rest_like_a_stop_says_why_and_is_no_restart() {
+    let mut life = streaming();
+    life.feed(Input::Pause);
+    assert_eq!((life.state(), life.closes()), ("closing", Some(1)));
+    assert_eq!(life.announced().reason, Some(Reason::Shed));
+    life.closed();
+    assert_eq!((life.state(), life.announced().reason), ("stopped", Some(Reason::Shed)));
+    assert_eq!(life.machine.restarts_count(), 0);
+    life.feed(Input::Start);
+    assert_eq!(life.opens(), Some(2));
+
+    let mut life = streaming();
+    life.wait(STALL).closed().feed(Input::Pause);
+    assert_eq!((life.state(), life.announced().reason), ("stopped", Some(Reason::Shed)));
+}
+
+#[test]
+fn a_camera_that_is_started_while_it_closes_for_a_pause_is_opened_again() {
+    let mut life = streaming();
+    life.feed(Input::Pause).feed(Input::Start).closed();
+    assert_eq!(life.state(), "backing_off");
+    life.wait(Duration::from_millis(500));
+    assert_eq!(life.opens(), Some(2));
+}
+
+#[test]
 fn a_stop_during_a_fault_ends_in_rest_not_in_a_retry() {
     let mut life = streaming();
     life.wait(STALL).feed(Input::Stop).closed();
@@ -302,6 +328,7 @@ fn waits_grow_while_a_camera_keeps_failing_and_shrink_after_health() {
 enum Event {
     Start,
     Stop,
+    Pause,
     Progress,
     Failed(Reason),
     Closed,
@@ -314,6 +341,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         1 => Just(Event::Start),
         1 => Just(Event::Stop),
+        1 => Just(Event::Pause),
         6 => Just(Event::Progress),
         3 => (0..Reason::ALL.len()).prop_map(|i| Event::Failed(Reason::ALL[i])),
         4 => Just(Event::Closed),
@@ -338,6 +366,10 @@ proptest! {
                     // A wedged thread is given up when its camera is stopped.
                     if life.state() == "wedged" { open = None; }
                     life.feed(Input::Stop);
+                }
+                Event::Pause => {
+                    if life.state() == "wedged" { open = None; }
+                    life.feed(Input::Pause);
                 }
                 Event::Progress => { life.progress(); }
                 Event::Failed(reason) => { life.failed(reason); }

@@ -5,15 +5,18 @@ use std::io::Write;
 
 use serde_json::json;
 
-use super::common::{ConfigArg, LoadedModel, load_config, load_model, print, print_json};
+use watchpost_pipelines::DecoderPlan;
+
+use super::common::{ConfigArg, LoadedModel, decoders_json, load_config, load_model, print, print_json};
 use super::{Failure, exit};
 use crate::budget::{Basis, Budget, show_bytes};
 use crate::config::report::{render, to_json};
-use crate::config::{Config, Demands, Loaded};
+use crate::config::{CameraOptions, Config, Demands, Loaded};
 use crate::decode::{Decoder, Limits};
 use crate::engine;
 use crate::filter::{Filter, lacks_labels};
 use crate::metrics::process_usage;
+use crate::source::{GstSource, Source as _};
 use crate::supervisor::CANDIDATES_MAX;
 
 /// Arguments of `watchpost check`.
@@ -39,10 +42,32 @@ pub(super) fn run(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> 
     let model_bytes = process_usage().rss_bytes.saturating_sub(before_bytes);
     check_classes(&loaded.config, &model)?;
     let budget = budget(&loaded.config, &model, before_bytes, model_bytes);
+    let plans = decoder_plans(&loaded.config, &model)?;
     if args.json {
-        return print_json(out, &report_json(&loaded, &model, &budget));
+        return print_json(out, &report_json(&loaded, &model, &budget, &plans));
     }
-    print(out, &report_text(&loaded, &model, &budget))
+    print(out, &report_text(&loaded, &model, &budget, &plans))
+}
+
+/// What will decode a camera, by its name.
+struct CameraPlan<'a> {
+    camera: &'a str,
+    /// `None`: watchpost draws the pictures itself.
+    decoders: Option<DecoderPlan>,
+}
+
+fn decoder_plans<'a>(config: &'a Config, model: &LoadedModel) -> Result<Vec<CameraPlan<'a>>, Failure> {
+    let gpu = model.engine.place().gpu().or_else(|| model.gpu.clone());
+    let plan_of = |camera: &'a CameraOptions| {
+        let decoders = GstSource::new(camera).map(|source| {
+            source.use_gpu(gpu.as_ref());
+            watchpost_pipelines::plan(&source.next_spec())
+        });
+        let decoders =
+            decoders.transpose().map_err(|error| Failure::new(exit::UNAVAILABLE, error.to_string()))?;
+        Ok(CameraPlan { camera: &camera.name, decoders })
+    };
+    config.cameras.iter().map(plan_of).collect()
 }
 
 fn check_classes(config: &Config, model: &LoadedModel) -> Result<(), Failure> {
@@ -77,7 +102,7 @@ fn budget(config: &Config, model: &LoadedModel, program_bytes: u64, model_bytes:
     budget
 }
 
-fn report_text(loaded: &Loaded, model: &LoadedModel, budget: &Budget) -> String {
+fn report_text(loaded: &Loaded, model: &LoadedModel, budget: &Budget, plans: &[CameraPlan<'_>]) -> String {
     let mut text = render(loaded);
     let manifest = &model.manifest;
     // Writing into a String cannot fail.
@@ -101,6 +126,13 @@ fn report_text(loaded: &Loaded, model: &LoadedModel, budget: &Budget) -> String 
     for backend in engine::backends().iter().filter(|backend| !backend.available) {
         let _ = writeln!(text, "not {}: {}", backend.name, backend.explanation);
     }
+    text += "\n# Decoders\n";
+    for CameraPlan { camera, decoders } in plans {
+        let plan = decoders.as_ref().map_or("none: watchpost draws it".to_owned(), ToString::to_string);
+        for line in plan.lines() {
+            let _ = writeln!(text, "camera {camera}: {line}");
+        }
+    }
     let _ = writeln!(text, "\n# Memory\n{}", budget.render());
     let memory = loaded.config.memory;
     for (name, limit) in [("soft_limit", memory.soft_limit_bytes), ("hard_limit", memory.hard_limit_bytes)] {
@@ -115,7 +147,12 @@ fn report_text(loaded: &Loaded, model: &LoadedModel, budget: &Budget) -> String 
     text
 }
 
-fn report_json(loaded: &Loaded, model: &LoadedModel, budget: &Budget) -> serde_json::Value {
+fn report_json(
+    loaded: &Loaded,
+    model: &LoadedModel,
+    budget: &Budget,
+    plans: &[CameraPlan<'_>],
+) -> serde_json::Value {
     let mut report = to_json(loaded);
     report["model"] = json!({
         "name": model.tag.name,
@@ -129,6 +166,11 @@ fn report_json(loaded: &Loaded, model: &LoadedModel, budget: &Budget) -> serde_j
         "threads": engine::threads(&loaded.config.detector),
         "max_batch_size": model.engine.max_batch(),
     });
+    report["decoders"] = plans
+        .iter()
+        .map(|plan| (plan.camera.to_owned(), plan.decoders.as_ref().map_or(json!([]), decoders_json)))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
     report["memory_budget"] = json!({ "lines": budget.lines, "total_bytes": budget.total_bytes() });
     report
 }

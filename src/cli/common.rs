@@ -3,6 +3,10 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+use watchpost_cuda::Gpu;
+use watchpost_pipelines::{CodecPlan, DecoderPlan};
+
 use super::{Failure, exit};
 use crate::config::{self, Demands, DetectorOptions, Loaded};
 use crate::engine::{self, Choice, Engine, EngineError, Later};
@@ -33,6 +37,17 @@ pub fn start_gstreamer() -> Result<(), Failure> {
     watchpost_pipelines::init().map_err(|error| Failure::new(exit::UNAVAILABLE, error.to_string()))
 }
 
+/// The decoders of a plan, as reports show them.
+pub fn decoders_json(plan: &DecoderPlan) -> serde_json::Value {
+    let decoder = |plan: &CodecPlan| {
+        json!({
+            "codec": plan.codec, "element": plan.element, "hardware": plan.hardware,
+            "memory": plan.memory.name(), "why": plan.why,
+        })
+    };
+    plan.codecs.iter().map(decoder).collect()
+}
+
 /// A model that is found and verified, and its engine.
 pub struct LoadedModel {
     /// Its manifest.
@@ -43,6 +58,8 @@ pub struct LoadedModel {
     pub tag: ModelTag,
     /// Makes the engine that `auto` would rather have.
     pub later: Option<Later>,
+    /// What that engine will run on.
+    pub gpu: Option<Gpu>,
 }
 
 /// Finds the model's manifest. In a configuration a wrong model is a wrong configuration: `code` says which.
@@ -80,7 +97,7 @@ pub fn load_model_saying(
     say: &mut dyn FnMut(&str),
 ) -> Result<LoadedModel, Failure> {
     let manifest = find_model(&options.model, code)?;
-    let Choice { engine, later } = engine::load(options, &manifest, say).map_err(|error| {
+    let Choice { engine, later, gpu } = engine::load(options, &manifest, say).map_err(|error| {
         let unavailable = matches!(error, EngineError::Unavailable { .. } | EngineError::Precision { .. });
         let code = if unavailable { exit::UNAVAILABLE } else { code };
         Failure::new(code, error.to_string())
@@ -91,7 +108,7 @@ pub fn load_model_saying(
         backend: engine.backend(),
         precision: engine.precision(),
     };
-    Ok(LoadedModel { manifest, engine, tag, later })
+    Ok(LoadedModel { manifest, engine, tag, later, gpu })
 }
 
 /// An input that cannot be opened, in words.

@@ -10,7 +10,7 @@ use super::{Failure, exit};
 use crate::budget::show_bytes;
 use crate::config::Demands;
 use crate::os_words::plain_words;
-use crate::supervisor::DebugState;
+use crate::supervisor::{CameraDebug, DebugState};
 
 /// The daemon answers within a second or not at all.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -85,6 +85,14 @@ pub(super) fn ask(socket: &Path) -> Result<String, Failure> {
     Ok(answer)
 }
 
+/// Why the camera is where it is, or what is given up of it.
+fn reason(camera: &CameraDebug) -> String {
+    match (&camera.reason, &camera.shed) {
+        (None, Some(level)) => format!("shed: {level}"),
+        (reason, _) => reason.clone().unwrap_or_default(),
+    }
+}
+
 fn table(state: &DebugState) -> String {
     let width = state.cameras.iter().map(|camera| camera.name.len()).max().unwrap_or(6).max(6);
     let mut text = format!(
@@ -101,7 +109,7 @@ fn table(state: &DebugState) -> String {
             camera.fps,
             camera.slots.free,
             camera.slots.capacity,
-            camera.reason.as_deref().unwrap_or(""),
+            reason(camera),
         );
     }
     let number = |value: &serde_json::Value, key: &str| value[key].as_u64().unwrap_or(0);
@@ -114,6 +122,15 @@ fn table(state: &DebugState) -> String {
         number(&state.handles, "pipeline"),
         number(&state.handles, "slot"),
     );
+    for growth in state.growth.as_array().into_iter().flatten().filter(|growth| growth["growing"] == true) {
+        let (kind, per_hour) =
+            (growth["kind"].as_str().unwrap_or(""), growth["per_hour"].as_f64().unwrap_or(0.0));
+        let amount = match kind {
+            "rss" | "pss" | "gpu" => show_bytes(per_hour.max(0.0) as u64),
+            _ => format!("{per_hour:.0}"),
+        };
+        text += &format!("grows   {kind}: {amount} an hour\n");
+    }
     let inference = &state.engine["inference"];
     text += &format!(
         "engine  {} inferences, p50 {:.1} ms, p99 {:.1} ms\n",

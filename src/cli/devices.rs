@@ -5,7 +5,7 @@ use std::io::Write;
 
 use serde_json::json;
 
-use super::common::{print, print_json};
+use super::common::{decoders_json, print, print_json};
 use super::{Failure, exit};
 use crate::engine;
 
@@ -32,6 +32,8 @@ pub(super) fn run(args: &DevicesArgs, out: &mut dyn Write) -> Result<(), Failure
             "decoders": report.decoders.iter().map(|d| json!({
                 "codec": d.codec, "element": d.element, "available": d.available, "hardware": d.hardware,
             })).collect::<Vec<_>>(),
+            "decoding": decoders_json(&report.decoding),
+            "why_not_cuda": report.why_not_cuda,
             "missing": report.missing.iter().map(|m| json!({
                 "element": m.element, "package": m.package, "needed_for": m.needed_for,
             })).collect::<Vec<_>>(),
@@ -60,6 +62,16 @@ fn text(report: &watchpost_pipelines::DeviceReport, backends: &[engine::BackendR
         let kind = if decoder.hardware { "hardware" } else { "software" };
         let state = if decoder.available { "found" } else { "not here" };
         let _ = writeln!(text, "  {:6}  {:16}  {kind}  {state}", decoder.codec, decoder.element);
+    }
+    text += "\nDecoding, as `decoder = \"auto\"` chooses\n";
+    for line in report.decoding.to_string().lines() {
+        let _ = writeln!(text, "  {line}");
+    }
+    match &report.why_not_cuda {
+        Some(why) => {
+            let _ = writeln!(text, "  CUDA memory: not here: {why}");
+        }
+        None => text += "  CUDA memory: used where the detector runs on the GPU\n",
     }
     text += "\nBackends\n";
     for backend in backends {

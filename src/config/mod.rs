@@ -84,6 +84,7 @@ pub const KEYS: [(&str, &[&str]); 6] = [
             "classes",
             "score_threshold",
             "slots",
+            "decoder",
             "decode_threads",
             "priority",
             "template",
@@ -93,7 +94,17 @@ pub const KEYS: [(&str, &[&str]); 6] = [
     ),
     ("output", &["type", "path", "mode", "listen", "buffer", "max_readers"]),
     ("memory", &["soft_limit", "hard_limit"]),
-    ("supervisor", &["teardown_timeout", "max_wedged", "backoff_min", "backoff_max", "healthy_after"]),
+    (
+        "supervisor",
+        &[
+            "teardown_timeout",
+            "inference_timeout",
+            "max_wedged",
+            "backoff_min",
+            "backoff_max",
+            "healthy_after",
+        ],
+    ),
     ("debug", &["socket"]),
 ];
 

@@ -203,6 +203,17 @@ pub enum Transport {
     Udp,
 }
 
+/// Who decodes a camera's pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecoderChoice {
+    /// The GPU or video unit where that works, else the CPU.
+    Auto,
+    /// The CPU.
+    Software,
+    /// The GPU or video unit; a camera that it cannot serve fails.
+    Hardware,
+}
+
 /// `[camera.NAME]` with `[defaults]` beneath it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CameraOptions {
@@ -239,6 +250,8 @@ pub struct CameraOptions {
     pub score_threshold: Option<f32>,
     /// Frame slots, 1..=16; 2 by default.
     pub slots: usize,
+    /// Who decodes; `Auto` by default.
+    pub decoder: DecoderChoice,
     /// Threads of the software decoder, 1..=16; 1 by default.
     pub decode_threads: usize,
     /// Higher is shed later; 0 by default.
@@ -271,6 +284,7 @@ impl CameraOptions {
             classes: None,
             score_threshold: None,
             slots: 2,
+            decoder: DecoderChoice::Auto,
             decode_threads: 1,
             priority: 0,
             template: None,
@@ -335,6 +349,8 @@ pub struct SupervisorOptions {
     pub teardown_timeout: Duration,
     /// More wedged cameras than this end the process with 75; 2 by default.
     pub max_wedged: usize,
+    /// An inference that takes longer hangs, and the process leaves with 75; 60 s by default.
+    pub inference_timeout: Duration,
     /// First wait after a failure; 0.5 s by default.
     pub backoff_min: Duration,
     /// Longest wait after failures; 30 s by default.
@@ -348,6 +364,7 @@ impl Default for SupervisorOptions {
         Self {
             teardown_timeout: Duration::from_secs(3),
             max_wedged: 2,
+            inference_timeout: Duration::from_secs(60),
             backoff_min: Duration::from_millis(500),
             backoff_max: Duration::from_secs(30),
             healthy_after: Duration::from_secs(30),

@@ -136,6 +136,7 @@ pub(super) fn supervisor(reading: &mut Reading, root: &Table) -> SupervisorOptio
     let (ms, s) = (Duration::from_millis, Duration::from_secs);
     let options = SupervisorOptions {
         teardown_timeout: section.duration("teardown_timeout", defaults.teardown_timeout, ms(100)..=s(60)),
+        inference_timeout: section.duration("inference_timeout", defaults.inference_timeout, s(1)..=s(600)),
         max_wedged: section.integer("max_wedged", defaults.max_wedged as i64, 0..=64) as usize,
         backoff_min: section.duration("backoff_min", defaults.backoff_min, ms(10)..=s(600)),
         backoff_max: section.duration("backoff_max", defaults.backoff_max, ms(10)..=s(3600)),

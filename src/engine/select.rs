@@ -1,5 +1,7 @@
 //! Which backend runs the model: what the user asked for, or the best that this box has.
 
+use watchpost_cuda::Gpu;
+
 use super::builtin::{self, BuiltinEngine};
 use super::on_gpu::{self, OnGpu};
 use super::onnxruntime::{self, OnnxRuntimeEngine};
@@ -63,6 +65,8 @@ pub struct Choice {
     pub engine: Box<dyn Engine>,
     /// Makes the engine that `auto` would rather have. Takes minutes; for a process that lives longer.
     pub later: Option<Later>,
+    /// What that engine will run on.
+    pub gpu: Option<Gpu>,
 }
 
 impl std::fmt::Debug for Choice {
@@ -104,7 +108,7 @@ pub fn load(
 }
 
 fn now(engine: impl Engine + 'static) -> Choice {
-    Choice { engine: Box::new(engine), later: None }
+    Choice { engine: Box::new(engine), later: None, gpu: None }
 }
 
 /// TensorRT where it is; the CPU until its engine is built, and where it is not.
@@ -128,6 +132,7 @@ fn auto(
     match (fp32_only(builtin::BACKEND, options.precision), build) {
         (Ok(()), build) => {
             let engine = on_cpu(options, manifest)?;
+            let gpu = build.as_ref().map(|build| build.gpu().clone());
             let later: Option<Later> = build.map(|build| {
                 let later = move || {
                     let engine = build.run(&mut |line| tracing::debug!("{line}"))?;
@@ -135,7 +140,7 @@ fn auto(
                 };
                 Box::new(later) as Later
             });
-            Ok(Choice { engine, later })
+            Ok(Choice { engine, later, gpu })
         }
         // Only the GPU has the arithmetic that was asked for: there is nothing to begin with.
         (Err(_on_cpu), Some(build)) => build.run(say).map(now),

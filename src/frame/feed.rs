@@ -3,7 +3,7 @@
 //! Openings come and go; the feed stays. So no restart allocates frame memory, and no opening, however it
 //! ends, can take any along.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,10 @@ pub struct Feed {
     seq: AtomicU64,
     /// Number of the frame published last.
     published_seq: AtomicU64,
+    /// Nanoseconds from one frame to the next that are not given up while load is shed; 0: none is.
+    shed_interval_ns: AtomicU64,
+    /// Only pictures that need no others are decoded while load is shed.
+    keyframes_only: AtomicBool,
 }
 
 impl Feed {
@@ -68,6 +72,8 @@ impl Feed {
             progress_ns: AtomicU64::new(0),
             seq: AtomicU64::new(0),
             published_seq: AtomicU64::new(0),
+            shed_interval_ns: AtomicU64::new(0),
+            keyframes_only: AtomicBool::new(false),
         })
     }
 
@@ -145,6 +151,24 @@ impl Feed {
     pub fn number(&self, at: Instant) -> u64 {
         self.metrics.frame_in(at);
         self.seq.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// From now on frames are given up: all but one in `interval`, and undecoded where they need others.
+    pub fn shed(&self, interval: Option<Duration>, keyframes_only: bool) {
+        let ns = interval.map_or(0, |interval| u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
+        self.shed_interval_ns.store(ns, Ordering::Relaxed);
+        self.keyframes_only.store(keyframes_only, Ordering::Relaxed);
+    }
+
+    /// One frame in so long is not given up; `None`: none is.
+    pub fn shed_interval(&self) -> Option<Duration> {
+        let ns = self.shed_interval_ns.load(Ordering::Relaxed);
+        (ns > 0).then(|| Duration::from_nanos(ns))
+    }
+
+    /// Whether pictures that need others are to be skipped.
+    pub fn keyframes_only(&self) -> bool {
+        self.keyframes_only.load(Ordering::Relaxed)
     }
 
     /// A frame met another end than detection.

@@ -4,12 +4,16 @@
 //! counted and freed. The camera's thread takes them out when it may send one on.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::feed::Feed;
 use super::pacer::Pacer;
 use crate::metrics::Outcome;
 use crate::source::{Arrived, Fault, Receiver};
+
+/// A camera of which only keyframes are decoded has to send one within this time; else nobody could say
+/// whether its pictures can still be decoded.
+const KEYFRAME_WITHIN: Duration = Duration::from_secs(60);
 
 /// A frame and its number among all frames of its camera.
 #[derive(Debug)]
@@ -34,13 +38,24 @@ struct Inside {
     last_mark: Option<u64>,
     fault: Option<Fault>,
     pacer: Pacer,
+    /// While load is shed.
+    shed: Pacer,
+    last_decoded_at: Option<Instant>,
     open: bool,
 }
 
 impl Mailbox {
     /// For opening `generation` of this feed.
     pub fn new(feed: Arc<Feed>, generation: u64, pacer: Pacer) -> Arc<Self> {
-        let inside = Inside { newest: None, last_mark: None, fault: None, pacer, open: true };
+        let inside = Inside {
+            newest: None,
+            last_mark: None,
+            fault: None,
+            pacer,
+            shed: Pacer::every(None),
+            last_decoded_at: None,
+            open: true,
+        };
         Arc::new(Self { feed, generation, inside: Mutex::new(inside) })
     }
 
@@ -59,6 +74,7 @@ impl Mailbox {
         let mut inside = self.lock();
         let newest = inside.newest.take()?;
         inside.pacer.taken(newest.arrived.at);
+        inside.shed.taken(newest.arrived.at);
         Some(newest)
     }
 
@@ -93,10 +109,35 @@ impl Mailbox {
             inside.last_mark = mark;
             self.feed.progressed(arrived.at);
         }
+        inside.last_decoded_at = Some(arrived.at);
         if !inside.pacer.is_due(arrived.at) {
             return Some((Outcome::RateLimited, newest));
         }
+        let shed_interval = self.feed.shed_interval();
+        if inside.shed.interval() != shed_interval {
+            inside.shed = Pacer::every(shed_interval);
+        }
+        if !inside.shed.is_due(arrived.at) {
+            return Some((Outcome::Shed, newest));
+        }
         inside.newest.replace(newest).map(|older| (Outcome::Superseded, older))
+    }
+
+    /// Counts a picture that was not decoded because it is not wanted. It is a sign of life, as long as
+    /// there are pictures that are decoded.
+    fn skip(&self, at: Instant, mark: Option<u64>) -> Outcome {
+        let mut inside = self.lock();
+        self.feed.number(at);
+        if !inside.open || !self.feed.is_live(self.generation) {
+            return Outcome::StaleGeneration;
+        }
+        let decoded = inside.last_decoded_at;
+        let decodes = decoded.is_some_and(|last| at.saturating_duration_since(last) < KEYFRAME_WITHIN);
+        if decodes && mark.is_some() && mark != inside.last_mark {
+            inside.last_mark = mark;
+            self.feed.progressed(at);
+        }
+        Outcome::Shed
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
@@ -112,6 +153,14 @@ impl Receiver for Mailbox {
         self.feed.wake.ring();
     }
 
+    fn keyframes_only(&self) -> bool {
+        self.feed.keyframes_only()
+    }
+
+    fn skipped(&self, at: Instant, mark: Option<u64>) {
+        self.feed.dropped(self.skip(at, mark));
+    }
+
     fn fault(&self, fault: Fault) {
         let mut inside = self.lock();
         // The first word stands: later ones are its echoes.
@@ -120,5 +169,91 @@ impl Receiver for Mailbox {
         }
         drop(inside);
         self.feed.wake.ring();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::frame::pool::{Place, SlotForm};
+    use crate::metrics::Registry;
+    use crate::model::{ChannelOrder, Fit, InputRecipe};
+    use crate::source::{Decoded, MemoryFrame, MemoryPicture, TsSource};
+
+    /// A mailbox of a live opening, and the time at which it was opened.
+    fn mailbox() -> (Arc<Mailbox>, Instant) {
+        let now = crate::clock::now();
+        let registry = Registry::new(["gate"], [], now);
+        let input = InputRecipe {
+            width: 4,
+            height: 1,
+            channels: ChannelOrder::Rgb,
+            fit: Fit::LetterboxCentre,
+            pad: 0,
+            scale: [1.0; 3],
+            offset: [0.0; 3],
+        };
+        let form = Arc::new(SlotForm { epoch: 1, input, place: Place::Host, gpu: None });
+        let feed = Feed::new(0, 1, &form, Arc::clone(&registry.cameras()[0]), crate::wake::doorbell(), now)
+            .expect("a slot");
+        feed.begin_generation(1);
+        (Mailbox::new(Arc::new(feed), 1, Pacer::new(Some(10.0))), now)
+    }
+
+    /// Frame `number` of a camera with 40 pictures a second, taken out at once.
+    fn arrives(mailbox: &Mailbox, start: Instant, number: u64) {
+        let picture = Arc::new(MemoryPicture::new(2, 2));
+        mailbox.frame(Arrived {
+            frame: Decoded::Memory(MemoryFrame::new(picture, number)),
+            at: start + Duration::from_millis(25 * number),
+            wall: SystemTime::UNIX_EPOCH,
+            ts_source: TsSource::Arrival,
+        });
+        if mailbox.take().is_some() {
+            mailbox.feed.dropped(Outcome::Detected);
+        }
+    }
+
+    #[test]
+    fn what_is_shed_is_counted_apart_from_what_is_not_wanted_anyway() {
+        let (mailbox, start) = mailbox();
+        let counts = |mailbox: &Mailbox| {
+            [Outcome::Detected, Outcome::RateLimited, Outcome::Shed]
+                .map(|outcome| mailbox.feed.metrics.outcome_count(outcome))
+        };
+        (0..400).for_each(|number| arrives(&mailbox, start, number));
+        assert_eq!(counts(&mailbox), [100, 300, 0]);
+        mailbox.feed.shed(Some(Duration::from_secs(1)), false);
+        (400..800).for_each(|number| arrives(&mailbox, start, number));
+        let [detected, unwanted, shed] = counts(&mailbox);
+        assert!((110..=111).contains(&detected), "one a second, and perhaps the first: {detected}");
+        assert_eq!(detected + unwanted + shed, 800);
+        assert!(shed >= 85, "{shed}");
+        mailbox.feed.shed(None, false);
+        (800..1200).for_each(|number| arrives(&mailbox, start, number));
+        assert_eq!(counts(&mailbox)[0], detected + 100, "and all that are wanted again");
+    }
+
+    #[test]
+    fn a_skipped_picture_is_a_sign_of_life_only_while_others_are_decoded() {
+        let (mailbox, start) = mailbox();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        mailbox.skipped(at(1), Some(1));
+        assert_eq!(mailbox.feed.last_progress(), None, "nothing was decoded yet");
+        arrives(&mailbox, at(2), 0);
+        mailbox.skipped(at(10), Some(11));
+        assert_eq!(mailbox.feed.last_progress(), Some(at(10)));
+        mailbox.skipped(at(11), Some(11));
+        mailbox.skipped(at(12), None);
+        assert_eq!(mailbox.feed.last_progress(), Some(at(10)), "its timestamps stand still");
+        mailbox.skipped(at(62), Some(13));
+        assert_eq!(mailbox.feed.last_progress(), Some(at(10)), "for a minute nothing was decoded");
+        let metrics = &mailbox.feed.metrics;
+        assert_eq!((metrics.frames_in(), metrics.outcome_count(Outcome::Shed)), (6, 5));
+        mailbox.feed.end_generation();
+        mailbox.skipped(at(63), Some(14));
+        assert_eq!(metrics.outcome_count(Outcome::StaleGeneration), 1);
     }
 }

@@ -18,6 +18,16 @@ impl Pacer {
         Self { interval: fps.map(|fps| Duration::from_secs_f64(1.0 / fps)), due: None }
     }
 
+    /// `None` lets every frame through.
+    pub fn every(interval: Option<Duration>) -> Self {
+        Self { interval, due: None }
+    }
+
+    /// From one frame to the next; `None`: every frame.
+    pub fn interval(&self) -> Option<Duration> {
+        self.interval
+    }
+
     /// Whether a frame that arrived at `at` is due. Does not take the turn: see [`Self::taken`].
     pub fn is_due(&self, at: Instant) -> bool {
         match (self.interval, self.due) {

@@ -3,7 +3,7 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::HistogramSummary;
+use super::{HistogramSummary, Holding};
 
 /// Names and numbers that serialise as one object, in this order.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,7 @@ impl Serialize for Named {
 pub struct CameraSnapshot {
     pub name: String,
     pub up: bool,
+    pub shed_level: u64,
     pub generation: u64,
     pub last_frame_age_ms: Option<u64>,
     pub frames_in: u64,
@@ -79,6 +80,22 @@ pub struct OpenHandles {
     pub slot: u64,
 }
 
+fn name<S: Serializer>(kind: &Holding, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.as_str())
+}
+
+/// How fast the process holds more of one kind of thing.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct GrowthSnapshot {
+    /// What.
+    #[serde(serialize_with = "name")]
+    pub kind: Holding,
+    /// Bytes or pieces an hour over the sentinel's shortest window; may be negative.
+    pub per_hour: f64,
+    /// The sentinel calls it growth.
+    pub growing: bool,
+}
+
 /// A [`Registry`](super::Registry) at one moment. [`Snapshot::counters`] is the `"counters"` of `watchpost debug --json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Snapshot {
@@ -92,6 +109,8 @@ pub struct Snapshot {
     pub memory_bytes: MemoryBytes,
     /// By kind.
     pub handles: OpenHandles,
+    /// By kind: how fast they grow.
+    pub growth: Vec<GrowthSnapshot>,
 }
 
 impl Snapshot {
@@ -130,6 +149,12 @@ impl Serialize for Counters<'_> {
                 map.serialize_entry(&key, &value)?;
             }
         }
+        for GrowthSnapshot { kind, per_hour, growing } in &self.0.growth {
+            let unit = if kind.is_bytes() { "growth_bytes" } else { "growth_handles" };
+            let kind = kind.as_str();
+            map.serialize_entry(&format!("watchpost_{unit}_per_hour{{kind=\"{kind}\"}}"), per_hour)?;
+            map.serialize_entry(&format!("watchpost_growing{{kind=\"{kind}\"}}"), &u8::from(*growing))?;
+        }
         map.end()
     }
 }
@@ -145,6 +170,7 @@ fn camera_counters<M: SerializeMap>(map: &mut M, camera: &CameraSnapshot) -> Res
         map.serialize_entry(&key, value)?;
     }
     map.serialize_entry(&format!("watchpost_camera_up{{camera=\"{name}\"}}"), &u8::from(camera.up))?;
+    map.serialize_entry(&format!("watchpost_shed_level{{camera=\"{name}\"}}"), &camera.shed_level)?;
     histogram(map, "watchpost_frame_age_seconds", &format!("camera=\"{name}\""), &camera.frame_age)
 }
 

@@ -35,7 +35,7 @@ pub use error::PublishError;
 pub use objects::ObjectReader;
 pub use outbox::STAGING_BYTES;
 pub use record::{
-    CameraState, Detections, FrameSize, Lost, ModelPart, Object, Refused, SCHEMA, State, TsSource,
+    CameraState, Detections, FrameSize, Growth, Lost, ModelPart, Object, Refused, SCHEMA, State, TsSource,
 };
 pub use ring::{Cursor, ReadOutcome, Ring};
 
@@ -188,6 +188,11 @@ impl Publisher {
 
     /// Publishes that a camera has entered a state. Never waits for a reader.
     pub fn camera_state(&self, record: &CameraState<'_>) {
+        self.publish(|line| record.write_line(line));
+    }
+
+    /// Publishes that the process holds steadily more of something. Never waits for a reader.
+    pub fn growth(&self, record: &Growth<'_>) {
         self.publish(|line| record.write_line(line));
     }
 

@@ -120,7 +120,8 @@ pub struct CameraState<'a> {
     pub ts: SystemTime,
     /// The state entered.
     pub state: State,
-    /// Why: `stalled`, `unauthorized`, … (the names of [`crate::camera::Reason`]). Static on
+    /// Why: `stalled`, `unauthorized`, … (the names of [`crate::camera::Reason`]); `restored` where nothing is
+    /// shed any more. A record with `shed` or `restored` may repeat the state the camera is in. Static on
     /// purpose: text that came from outside cannot get into it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
@@ -130,6 +131,32 @@ pub struct CameraState<'a> {
     /// Until the next try.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_in_ms: Option<u64>,
+    /// What is given up of the camera because memory is short: `half`, `slow`, `keyframes`, `paused`. Left out
+    /// while nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shed: Option<&'static str>,
+}
+
+/// `type: "growth"`: the process holds steadily more of something, or no longer does.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Growth<'a> {
+    /// When; written as RFC 3339 UTC with milliseconds.
+    #[serde(serialize_with = "rfc3339")]
+    pub ts: SystemTime,
+    /// Of what: `rss`, `gpu`, `fd`, … (the names of [`crate::metrics::Holding`]).
+    pub kind: &'static str,
+    /// `true` at the beginning of an episode, `false` at its end.
+    pub growing: bool,
+    /// How much there is: bytes for `rss` and `gpu`, else pieces.
+    pub held: u64,
+    /// How fast it grows, in the same unit; left out at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_hour: Option<f64>,
+    /// The time over which that was seen, in seconds; left out at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over_s: Option<u64>,
+    /// One sentence for people, with the owner where it can be told.
+    pub detail: &'a str,
 }
 
 /// `type: "lost"`: this reader was too slow, and so many records passed it by.
@@ -183,6 +210,13 @@ impl CameraState<'_> {
     /// Appends this record as one JSON line, `'\n'` included. Allocates only what `buf` grows.
     pub fn write_line(&self, buf: &mut Vec<u8>) {
         write_wire(buf, "camera_state", self);
+    }
+}
+
+impl Growth<'_> {
+    /// Appends this record as one JSON line, `'\n'` included. Allocates only what `buf` grows.
+    pub fn write_line(&self, buf: &mut Vec<u8>) {
+        write_wire(buf, "growth", self);
     }
 }
 

@@ -94,6 +94,7 @@ fn camera_state_lost_and_refused_records_are_exactly_these_lines() {
         state: State::BackingOff,
         reason: Some("stalled"),
         detail: Some("no new frame for 5.0 s"),
+        shed: None,
         retry_in_ms: Some(1000),
     };
     let head = r#"{"schema":"watchpost/1","type":"camera_state","camera":"gate","generation":4,"ts":"2026-11-21T09:30:01.123Z","#;
@@ -205,4 +206,44 @@ proptest! {
             prop_assert!((x1 - f64::from(corner)).abs() <= 0.0501);
         }
     }
+}
+
+#[test]
+fn a_growth_record_says_what_grows_how_fast_and_when_it_is_over() {
+    let growth = Growth {
+        ts: golden_time(),
+        kind: "rss",
+        growing: true,
+        held: 96_468_992,
+        per_hour: Some(25_165_824.0),
+        over_s: Some(1500),
+        detail: "resident memory has grown",
+    };
+    assert_eq!(
+        line(|buf| growth.write_line(buf)),
+        concat!(
+            r#"{"schema":"watchpost/1","type":"growth","ts":"2026-11-21T09:30:01.123Z","kind":"rss","growing":true,"#,
+            r#""held":96468992,"per_hour":25165824.0,"over_s":1500,"detail":"resident memory has grown"}"#,
+            "\n"
+        )
+    );
+    let over = Growth { growing: false, per_hour: None, over_s: None, detail: "it is over", ..growth };
+    let text = line(|buf| over.write_line(buf));
+    assert!(text.ends_with("\"growing\":false,\"held\":96468992,\"detail\":\"it is over\"}\n"), "{text}");
+}
+
+#[test]
+fn a_camera_state_says_what_is_given_up() {
+    let state = CameraState {
+        camera: "gate",
+        generation: 3,
+        ts: golden_time(),
+        state: State::Streaming,
+        reason: Some("shed"),
+        detail: None,
+        retry_in_ms: None,
+        shed: Some("half"),
+    };
+    let text = line(|buf| state.write_line(buf));
+    assert!(text.ends_with("\"state\":\"streaming\",\"reason\":\"shed\",\"shed\":\"half\"}\n"), "{text}");
 }

@@ -1,14 +1,16 @@
 //! Cameras behind GStreamer: the adapter between the daemon's words and `watchpost-pipelines`.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use watchpost_pipelines as pipelines;
+use watchpost_pipelines::Gpu;
 
 use super::{Arrived, Decoded, Fault, Opening, Receiver, Source, TsSource};
 use crate::camera::Reason;
 use crate::clock;
-use crate::config::{CameraOptions, Locator, Transport};
+use crate::config::{CameraOptions, DecoderChoice, Locator, Transport};
 
 /// A pipeline that says a frame is older than this has confused its clocks; the frame counts as new.
 const PLAUSIBLE_AGE: Duration = Duration::from_secs(30);
@@ -21,6 +23,35 @@ pub struct GstSource {
     ts_source: TsSource,
     /// A live source never ends in order: its EOS is a fault. A file's is not.
     live: bool,
+    /// Whose memory the frames of the next opening may be in.
+    gpu: Mutex<Option<Gpu>>,
+    fallback: Arc<Fallback>,
+}
+
+/// What a camera remembers of hardware decoders from opening to opening.
+#[derive(Debug, Default)]
+struct Fallback {
+    /// One was there and did not work: the CPU decodes from now on.
+    on_cpu: AtomicBool,
+    /// That the CPU decodes although a GPU was to has been said.
+    warned: AtomicBool,
+}
+
+impl Fallback {
+    /// Remembers a decoder that did not work, and says so once.
+    fn remember(&self, camera: &str, failure: &pipelines::Failure) {
+        if failure.class == pipelines::FailureClass::HardwareDecoder
+            && !self.on_cpu.swap(true, Ordering::AcqRel)
+        {
+            self.warn(camera, &failure.message);
+        }
+    }
+
+    fn warn(&self, camera: &str, why: &str) {
+        if !self.warned.swap(true, Ordering::AcqRel) {
+            tracing::warn!(camera, "the CPU decodes this camera: {why}");
+        }
+    }
 }
 
 impl GstSource {
@@ -38,6 +69,11 @@ impl GstSource {
         spec.tls_verify = camera.tls_verify;
         spec.tls_ca_file = camera.tls_ca_file.clone();
         spec.latency = camera.latency;
+        spec.decoder = match camera.decoder {
+            DecoderChoice::Auto => pipelines::DecoderChoice::Auto,
+            DecoderChoice::Software => pipelines::DecoderChoice::Software,
+            DecoderChoice::Hardware => pipelines::DecoderChoice::Hardware,
+        };
         spec.decode_threads = camera.decode_threads;
         spec.template = camera.template.clone();
         let ts_source = match camera.locator {
@@ -46,7 +82,31 @@ impl GstSource {
             _ => TsSource::Arrival,
         };
         let live = !matches!(camera.locator, Locator::File { .. });
-        Some(Self { name: camera.name.clone(), spec, ts_source, live })
+        let (gpu, fallback) = (Mutex::default(), Arc::default());
+        Some(Self { name: camera.name.clone(), spec, ts_source, live, gpu, fallback })
+    }
+
+    /// What the next opening opens.
+    pub fn next_spec(&self) -> pipelines::Spec {
+        let mut spec = self.spec.clone();
+        spec.gpu = self.gpu.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if self.fallback.on_cpu.load(Ordering::Acquire) {
+            spec.decoder = pipelines::DecoderChoice::Software;
+        }
+        spec
+    }
+
+    /// Who listens to an opening of `spec`.
+    fn inlet(&self, spec: &pipelines::Spec, receiver: Arc<dyn Receiver>) -> Inlet {
+        // Who asked for hardware by name gets a fault, not something else.
+        let falls_back = spec.decoder == pipelines::DecoderChoice::Auto;
+        Inlet {
+            receiver,
+            camera: self.name.clone(),
+            ts_source: self.ts_source,
+            live: self.live,
+            fallback: falls_back.then(|| Arc::clone(&self.fallback)),
+        }
     }
 
     /// What is opened, for `probe` and `detect`.
@@ -68,11 +128,23 @@ fn kind(locator: &Locator) -> Option<pipelines::SourceKind> {
 impl Source for GstSource {
     fn open(&self, generation: u64, receiver: Arc<dyn Receiver>) -> Result<Box<dyn Opening>, Fault> {
         let name = format!("{}-{generation}", self.name);
-        let inlet = Inlet { receiver, camera: self.name.clone(), ts_source: self.ts_source, live: self.live };
-        match pipelines::Pipeline::start(&self.spec, &name, Arc::new(inlet)) {
+        let spec = self.next_spec();
+        let inlet = self.inlet(&spec, receiver);
+        let fallback = inlet.fallback.clone();
+        match pipelines::Pipeline::start(&spec, &name, Arc::new(inlet)) {
             Ok(pipeline) => Ok(Box::new(Running { _pipeline: pipeline })),
-            Err(error) => Err(fault(error.into_failure())),
+            Err(error) => {
+                let failure = error.into_failure();
+                if let Some(fallback) = fallback {
+                    fallback.remember(&self.name, &failure);
+                }
+                Err(fault(failure))
+            }
         }
+    }
+
+    fn use_gpu(&self, gpu: Option<&Gpu>) {
+        *self.gpu.lock().unwrap_or_else(PoisonError::into_inner) = gpu.cloned();
     }
 }
 
@@ -89,6 +161,8 @@ struct Inlet {
     camera: String,
     ts_source: TsSource,
     live: bool,
+    /// Present where the CPU may take over from a GPU.
+    fallback: Option<Arc<Fallback>>,
 }
 
 impl pipelines::Receiver for Inlet {
@@ -104,6 +178,14 @@ impl pipelines::Receiver for Inlet {
         self.receiver.frame(Arrived { frame: Decoded::Gst(frame), at, wall, ts_source });
     }
 
+    fn keyframes_only(&self) -> bool {
+        self.receiver.keyframes_only()
+    }
+
+    fn skipped(&self, mark: Option<u64>) {
+        self.receiver.skipped(clock::now(), mark);
+    }
+
     fn event(&self, event: pipelines::Event) {
         match event {
             pipelines::Event::Eos if self.live => {
@@ -114,16 +196,27 @@ impl pipelines::Receiver for Inlet {
                 let detail = "the file was read to its end".to_owned();
                 self.receiver.fault(Fault { reason: Reason::Ended, detail });
             }
-            pipelines::Event::Error(failure) => self.receiver.fault(fault(failure)),
+            pipelines::Event::Error(failure) => {
+                if let Some(fallback) = &self.fallback {
+                    fallback.remember(&self.camera, &failure);
+                }
+                self.receiver.fault(fault(failure));
+            }
             pipelines::Event::Warning(failure) => {
                 tracing::debug!(camera = self.camera, "{failure}");
             }
-            pipelines::Event::SourceInfo(info) => tracing::info!(
-                camera = self.camera,
-                codec = info.codec.as_deref().unwrap_or("raw"),
-                decoder = info.decoder.as_deref().unwrap_or("none"),
-                "stream found"
-            ),
+            pipelines::Event::SourceInfo(info) => {
+                if let (Some(fallback), Some(why)) = (&self.fallback, &info.why_not_hardware) {
+                    fallback.warn(&self.camera, why);
+                }
+                tracing::info!(
+                    camera = self.camera,
+                    codec = info.codec.as_deref().unwrap_or("raw"),
+                    decoder = info.decoder.as_deref().unwrap_or("none"),
+                    memory = %info.memory,
+                    "stream found"
+                );
+            }
         }
     }
 }
@@ -136,9 +229,79 @@ pub(crate) fn fault(failure: pipelines::Failure) -> Fault {
         Class::Unauthorized | Class::Permission => Reason::Unauthorized,
         // A source without pictures is no fault of this box.
         Class::NotFound | Class::NoVideo => Reason::NotFound,
-        Class::UnsupportedCodec | Class::MissingElement { .. } => Reason::Unsupported,
+        Class::UnsupportedCodec | Class::MissingElement { .. } | Class::HardwareDecoder => {
+            Reason::Unsupported
+        }
         Class::Closed => Reason::Eos,
         Class::Busy | Class::Protocol | Class::Decode | Class::Other => Reason::SourceError,
     };
     Fault { reason, detail: failure.message }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use watchpost_pipelines::Receiver as _;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Faults(Mutex<Vec<Fault>>);
+
+    impl Receiver for Faults {
+        fn frame(&self, _arrived: Arrived) {}
+
+        fn fault(&self, fault: Fault) {
+            self.0.lock().unwrap().push(fault);
+        }
+    }
+
+    /// Counts warnings.
+    struct Warnings(Arc<AtomicUsize>);
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Warnings {
+        fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+            if *event.metadata().level() == tracing::Level::WARN {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn source(decoder: DecoderChoice) -> GstSource {
+        let locator = Locator::Rtsp { url: "rtsp://10.0.0.12/".to_owned() };
+        GstSource::new(&CameraOptions { decoder, ..CameraOptions::new("gate", locator) }).unwrap()
+    }
+
+    /// Lets an opening of `source` fail.
+    fn fail(source: &GstSource, class: pipelines::FailureClass) -> Reason {
+        let faults = Arc::new(Faults::default());
+        let inlet = source.inlet(&source.next_spec(), faults.clone());
+        inlet.event(pipelines::Event::Error(pipelines::Failure { class, message: "no session".to_owned() }));
+        faults.0.lock().unwrap()[0].reason
+    }
+
+    #[test]
+    fn after_a_gpu_that_fails_the_cpu_decodes_and_one_warning_says_so() {
+        use tracing_subscriber::layer::SubscriberExt;
+        let warnings = Arc::new(AtomicUsize::new(0));
+        let subscriber = tracing_subscriber::registry().with(Warnings(Arc::clone(&warnings)));
+        tracing::subscriber::with_default(subscriber, || {
+            let source = source(DecoderChoice::Auto);
+            assert_eq!(fail(&source, pipelines::FailureClass::Timeout), Reason::ConnectFailed);
+            assert_eq!(source.next_spec().decoder, pipelines::DecoderChoice::Auto);
+            assert_eq!(warnings.load(Ordering::Relaxed), 0);
+            assert_eq!(fail(&source, pipelines::FailureClass::HardwareDecoder), Reason::Unsupported);
+            assert_eq!(source.next_spec().decoder, pipelines::DecoderChoice::Software);
+            fail(&source, pipelines::FailureClass::HardwareDecoder);
+            assert_eq!(warnings.load(Ordering::Relaxed), 1);
+        });
+    }
+
+    #[test]
+    fn who_asks_for_hardware_gets_hardware_or_a_fault() {
+        let source = source(DecoderChoice::Hardware);
+        assert_eq!(fail(&source, pipelines::FailureClass::HardwareDecoder), Reason::Unsupported);
+        assert_eq!(source.next_spec().decoder, pipelines::DecoderChoice::Hardware);
+    }
 }

@@ -17,6 +17,7 @@ pub(crate) use gst::fault;
 pub use memory::{MemoryFrame, MemoryPicture};
 pub use scene::SceneSource;
 pub use watchpost_picture::{Layout, Matrix, Picture, PictureError, Plane, Range};
+pub use watchpost_pipelines::{Gpu, Pixels};
 
 /// Which clock a frame's wall time comes from. The names are those of the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -44,11 +45,27 @@ pub enum Decoded {
 }
 
 impl Decoded {
-    /// The picture, borrowed.
-    pub fn picture(&self) -> Picture<'_> {
+    /// The pixels, where they are.
+    pub fn pixels(&self) -> Pixels<'_> {
+        match self {
+            Self::Gst(frame) => frame.pixels(),
+            Self::Memory(frame) => Pixels::Host(frame.picture()),
+        }
+    }
+
+    /// The picture, borrowed; `None` if it is on the GPU.
+    pub fn picture(&self) -> Option<Picture<'_>> {
         match self {
             Self::Gst(frame) => frame.picture(),
-            Self::Memory(frame) => frame.picture(),
+            Self::Memory(frame) => Some(frame.picture()),
+        }
+    }
+
+    /// Width and height in pixels.
+    pub fn size(&self) -> (u32, u32) {
+        match self {
+            Self::Gst(frame) => (frame.width(), frame.height()),
+            Self::Memory(frame) => (frame.picture().width, frame.picture().height),
         }
     }
 
@@ -97,6 +114,13 @@ pub trait Receiver: Send + Sync {
     fn frame(&self, arrived: Arrived);
     /// The stream is over or broken; nothing more will come. [`Reason::Ended`] is an end in order.
     fn fault(&self, fault: Fault);
+    /// Whether pictures that need others to be decoded are to be skipped undecoded. Sources that cannot tell
+    /// them apart need not ask.
+    fn keyframes_only(&self) -> bool {
+        false
+    }
+    /// A picture was skipped undecoded. `mark` is what [`Decoded::progress_mark`] would have been.
+    fn skipped(&self, _at: Instant, _mark: Option<u64>) {}
 }
 
 /// A running opening. Dropping it tears it down, on the dropping thread, and may take a while.
@@ -109,4 +133,8 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// What can be said at once: a missing element, a broken template, a device that is not there.
     fn open(&self, generation: u64, receiver: Arc<dyn Receiver>) -> Result<Box<dyn Opening>, Fault>;
+
+    /// From the next opening on frames may be in this GPU's memory; `None`: in system memory only. A source
+    /// whose frames never are on a GPU does nothing.
+    fn use_gpu(&self, _gpu: Option<&Gpu>) {}
 }

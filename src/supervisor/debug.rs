@@ -38,6 +38,9 @@ pub struct CameraDebug {
     pub outcomes: serde_json::Value,
     /// Openings given up for a fault.
     pub restarts: u64,
+    /// What is given up of it while memory is short: `half`, `slow`, `keyframes`, `paused`.
+    #[serde(default)]
+    pub shed: Option<String>,
 }
 
 /// Everything.
@@ -51,6 +54,9 @@ pub struct DebugState {
     pub handles: serde_json::Value,
     /// The engine that runs now: inference times and batch sizes.
     pub engine: serde_json::Value,
+    /// By kind: how fast they grow an hour, and whether that is a steady growth.
+    #[serde(default)]
+    pub growth: serde_json::Value,
     /// All counters under their Prometheus names.
     pub counters: serde_json::Value,
 }
@@ -69,11 +75,13 @@ impl DebugState {
             frames_in: counted.frames_in,
             outcomes: json(serde_json::to_value(&counted.outcomes)),
             restarts: camera.machine.restarts_count(),
+            shed: camera.shed.as_str().map(str::to_owned),
         });
         Self {
             cameras: cameras.collect(),
             memory_bytes: json(serde_json::to_value(snapshot.memory_bytes)),
             handles: json(serde_json::to_value(snapshot.handles)),
+            growth: json(serde_json::to_value(&snapshot.growth)),
             engine: json(serde_json::to_value(snapshot.engines.first())),
             counters: json(serde_json::to_value(snapshot.counters())),
         }

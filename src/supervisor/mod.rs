@@ -13,11 +13,14 @@
 
 mod debug;
 mod debug_socket;
+mod memory;
 mod notify;
 mod opening;
 mod reload;
 mod renew;
 mod results;
+mod sentinel;
+mod shedding;
 mod start;
 mod station;
 mod takeover;
@@ -37,7 +40,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::engine::{EngineError, Order, Pulse};
 use crate::frame::SlotForm;
-use crate::metrics::{Registry, process_usage};
+use crate::metrics::Registry;
 use crate::source::Fault;
 use notify::Notify;
 use opening::Running;
@@ -45,17 +48,18 @@ use station::Outputs;
 use watchdog::{Tolerances, Vitals};
 use watched::{House, Watched};
 
-pub use debug::DebugState;
+pub use debug::{CameraDebug, DebugState};
+pub use memory::MemoryWatch;
 pub use notify::still_starting;
 pub use reload::{Reloader, Renewed};
 pub use results::ModelTag;
+pub use sentinel::Pace as GrowthPace;
+pub use shedding::Pace as SheddingPace;
 pub use start::{Parts, StartError};
 pub use station::{CANDIDATES_MAX, Detector, Upgrade};
 
 /// The watchdog looks this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// An inference that takes longer than this hangs.
-const INFERENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Cameras get this long to come to rest when the process ends.
 const REST_WITHIN: Duration = Duration::from_millis(1200);
 /// Then the engine and the outputs get this long.
@@ -169,7 +173,7 @@ pub struct Supervisor {
     left_behind: Vec<Running>,
     debug_socket: Option<debug_socket::DebugSocket>,
     config: Config,
-    soft_limit_exceeded: bool,
+    memory: memory::Memory,
     notify: Notify,
     verdict: Option<Verdict>,
     next_look: Instant,
@@ -212,7 +216,7 @@ impl Supervisor {
         }
         self.settle_cameras(now);
         if now >= self.next_look {
-            self.next_look = now + LOOK_EVERY;
+            self.next_look = now + self.memory.look_every();
             self.look_after(now);
         }
         if !self.cameras.is_empty() && self.cameras.iter().all(Watched::has_ended) {
@@ -301,22 +305,24 @@ impl Supervisor {
         self.registry.handles.slots_in_flight.store(slots_out as u64, Ordering::Relaxed);
         let pipelines = watchpost_pipelines::open_pipelines() as u64;
         self.registry.handles.pipelines.store(pipelines, Ordering::Relaxed);
-        let gpu = self.form.place.gpu();
+        let usage = self.memory.usage();
+        let gpu = self.house.gpu.clone();
         let vitals = Vitals {
             inference_running_for: self.pulse.busy_for(now),
             wedged_count: self.cameras.iter().map(Watched::wedged_count).sum::<usize>()
                 + self.left_behind.len(),
-            rss_bytes: process_usage().rss_bytes,
+            rss_bytes: usage.rss_bytes,
             gpu_lost: gpu.as_ref().and_then(Gpu::lost).map(|error| error.to_string()),
         };
         let gpu_bytes = gpu.as_ref().map_or(0, |gpu| gpu.ledger().device_bytes());
         self.registry.handles.gpu_bytes.store(gpu_bytes, Ordering::Relaxed);
         let tolerances = Tolerances {
-            inference_timeout: INFERENCE_TIMEOUT,
+            inference_timeout: self.config.supervisor.inference_timeout,
             max_wedged: self.config.supervisor.max_wedged,
             hard_limit_bytes: self.config.memory.hard_limit_bytes,
         };
-        self.watch_soft_limit(vitals.rss_bytes);
+        self.watch_growth(&usage, now);
+        self.watch_soft_limit(usage.rss_bytes, now);
         match watchdog::examine(&vitals, tolerances) {
             Some(finding) => {
                 self.notify.broken(&finding.to_string());
@@ -326,21 +332,6 @@ impl Supervisor {
                 let up = self.cameras.iter().filter(|camera| camera.is_streaming()).count();
                 let fps = self.cameras.iter().map(|camera| camera.rate.fps).sum();
                 self.notify.healthy(up, self.cameras.len(), fps);
-            }
-        }
-    }
-
-    /// Says once when memory rises above the soft limit, and once when it has fallen below again.
-    fn watch_soft_limit(&mut self, rss_bytes: u64) {
-        let Some(limit) = self.config.memory.soft_limit_bytes else { return };
-        let exceeded = rss_bytes > limit;
-        if exceeded != self.soft_limit_exceeded {
-            self.soft_limit_exceeded = exceeded;
-            let (rss_mib, limit_mib) = (rss_bytes >> 20, limit >> 20);
-            if exceeded {
-                tracing::warn!(rss_mib, limit_mib, "resident memory is above memory.soft_limit");
-            } else {
-                tracing::info!(rss_mib, limit_mib, "resident memory is below memory.soft_limit again");
             }
         }
     }
@@ -368,7 +359,12 @@ impl Supervisor {
             tracing::warn!("the engine did not come to rest in time; left behind");
         }
         publisher.shutdown(deadline);
-        self.verdict.unwrap_or(Verdict::Stopped)
+        let verdict = self.verdict.take().unwrap_or(Verdict::Stopped);
+        if !engine_done || !self.cameras.iter().all(Watched::is_at_rest) {
+            // What is left behind may hold a GPU that hangs, and giving memory back to it would wait for ever.
+            Box::leak(Box::new((self.cameras, self.left_behind, self.form)));
+        }
+        verdict
     }
 
     fn debug_state(&self, now: Instant) -> DebugState {

@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
+use watchpost_cuda::Gpu;
 
 use super::Message;
 use super::opening::{Opening, Running};
+use super::shedding::Level;
 use crate::camera::{Action, Announcement, BackoffOptions, Input, Limits, Machine, Reason, State};
 use crate::clock;
 use crate::config::{CameraOptions, SupervisorOptions};
@@ -14,12 +16,17 @@ use crate::frame::{Bench, Feed, FreezeWatch, Preprocessor, SlotForm, Turnstile, 
 use crate::publish::{CameraState, Publisher};
 use crate::source::{Fault, Source};
 
+/// Why load is shed.
+const SHED_WORDS: &str = "memory is above memory.soft_limit";
+
 /// What every camera needs of the house.
 pub(super) struct House {
     pub turnstile: Arc<Turnstile>,
     pub work: Sender<Work>,
     pub supervisor: Sender<Message>,
     pub publisher: Arc<Publisher>,
+    /// Whose decoders may be used: the engine is on it, or will be.
+    pub gpu: Option<Gpu>,
 }
 
 /// One camera.
@@ -39,6 +46,10 @@ pub(super) struct Watched {
     /// Why the camera is where it is, for `debug`.
     pub reason: Option<Reason>,
     pub rate: Rate,
+    /// What is given up of it.
+    pub shed: Level,
+    /// It was closed for that, and will be opened again.
+    paused: bool,
 }
 
 impl Watched {
@@ -64,6 +75,8 @@ impl Watched {
             detail: None,
             reason: None,
             rate: Rate::default(),
+            shed: Level::Full,
+            paused: false,
         }
     }
 
@@ -116,6 +129,63 @@ impl Watched {
             self.handle(Input::Progress { generation, at }, now, house);
         }
         self.handle(Input::Tick, now, house);
+    }
+
+    /// Gives up so much of the camera, and tells.
+    pub fn shed(&mut self, level: Level, now: Instant, house: &House) {
+        self.shed = level;
+        self.feed.metrics.set_shed_level(level as u64);
+        // Half of what it is to detect, or of what it sends.
+        let half = self.options.detect_fps.unwrap_or(self.rate.fps.max(1.0)) / 2.0;
+        let fps = match level {
+            Level::Full => None,
+            Level::Half => Some(half),
+            Level::Slow | Level::Keyframes | Level::Paused => Some(half.min(1.0)),
+        };
+        self.feed.shed(fps.map(|fps| Duration::from_secs_f64(1.0 / fps)), level >= Level::Keyframes);
+        if level == Level::Paused {
+            // A finite input that has ended rests already, and must not begin again with the others.
+            self.paused = self.machine.state() != State::Stopped;
+            if self.paused {
+                self.detail = Some(SHED_WORDS.to_owned());
+                self.handle(Input::Pause, now, house);
+            }
+        } else if std::mem::take(&mut self.paused) {
+            // A reload that has something else in mind for it begins by itself.
+            if matches!(self.next, Next::Nothing) {
+                self.handle(Input::Start, now, house);
+            }
+        } else {
+            self.announce_shed(fps, house);
+        }
+    }
+
+    fn announce_shed(&self, fps: Option<f64>, house: &House) {
+        let camera = self.feed.name();
+        let (reason, detail) = match (self.shed, fps) {
+            (Level::Keyframes, Some(fps)) => (
+                "shed",
+                format!("{SHED_WORDS}: only keyframes are decoded, and {fps:.1} of them a second detected"),
+            ),
+            (_, Some(fps)) => {
+                ("shed", format!("{SHED_WORDS}: at most {fps:.1} frames a second are detected"))
+            }
+            (_, None) => ("restored", "detection is as configured again".to_owned()),
+        };
+        match self.shed {
+            Level::Full => tracing::info!(camera, "{detail}"),
+            _ => tracing::warn!(camera, reason, "{detail}"),
+        }
+        house.publisher.camera_state(&CameraState {
+            camera,
+            generation: self.machine.generation(),
+            ts: clock::wall(),
+            state: wire_state(&self.machine.state()),
+            reason: Some(reason),
+            detail: Some(&detail),
+            retry_in_ms: None,
+            shed: self.shed.as_str(),
+        });
     }
 
     /// Openings whose teardown has not returned.
@@ -202,7 +272,9 @@ impl Watched {
             }
         }
         (self.options, self.source) = (Arc::new(options), source);
-        self.handle(Input::Start, now, house);
+        if !self.paused {
+            self.handle(Input::Start, now, house);
+        }
     }
 
     fn open(&mut self, generation: u64, house: &House) -> std::io::Result<()> {
@@ -218,7 +290,9 @@ impl Watched {
             work: house.work.clone(),
             supervisor: house.supervisor.clone(),
             generation,
+            gpu: house.gpu.clone(),
         };
+        self.source.use_gpu(house.gpu.as_ref());
         self.running = Some(opening.spawn()?);
         Ok(())
     }
@@ -235,7 +309,7 @@ impl Watched {
         self.reason = reason;
         self.feed.metrics.set_up(matches!(state, State::Streaming { .. }));
         if let State::Closing { reason, .. } = state {
-            if !matches!(reason, Reason::Shutdown | Reason::Ended) {
+            if reason.is_fault() {
                 self.feed.metrics.restart(reason);
             }
             if self.detail.is_none() {
@@ -258,6 +332,7 @@ impl Watched {
             reason: reason.map(Reason::as_str),
             detail,
             retry_in_ms: retry_in.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            shed: self.shed.as_str(),
         });
         if matches!(state, State::Streaming { .. }) {
             self.feed.announced(generation);

@@ -7,8 +7,11 @@ use std::sync::OnceLock;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::value::{TensorElementType, ValueType};
+use watchpost_cuda::CudaError;
 
+use crate::find::LIBRARY_VARIABLE;
 use crate::inputs::{self, Constant, Picture};
 use crate::outputs;
 
@@ -61,14 +64,28 @@ pub enum LoadError {
         /// Its loader's words.
         reason: String,
     },
+    /// The library is there, and its provider for the GPU cannot be used.
+    #[error(
+        "ONNX Runtime's {provider} provider cannot be used: {reason}; install onnxruntime-gpu with the CUDA and cuDNN \
+         that its release names, or name a library that has the provider with {LIBRARY_VARIABLE}"
+    )]
+    Provider {
+        /// `"CUDA"` or `"TensorRT"`.
+        provider: &'static str,
+        /// The library's words.
+        reason: String,
+    },
+    /// The GPU refuses.
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
     /// The library refuses the model.
     #[error("ONNX Runtime refuses the model: {0}")]
     Refused(String),
     /// The model is not one that takes a picture.
     #[error("the model's input {0}; one of f32 [1, 3, height, width] is needed")]
     Input(String),
-    /// An output that is no tensor of numbers.
-    #[error("the model's output {0} is not a tensor of numbers; export the model with f32 outputs")]
+    /// An output that is not of 32-bit floats.
+    #[error("the model's output {0} is not of f32; export the model with f32 outputs")]
     Output(String),
 }
 
@@ -99,7 +116,7 @@ impl fmt::Debug for Model {
 /// The library and its environment, once in the process: a second path would not be looked at.
 static LIBRARY: OnceLock<Result<Environment, LoadError>> = OnceLock::new();
 
-fn library(path: &Path) -> Result<&'static Environment, LoadError> {
+pub(crate) fn library(path: &Path) -> Result<&'static Environment, LoadError> {
     let load = || {
         let refuse = |reason: String| LoadError::Library { path: path.to_owned(), reason };
         let builder = ort::init_from(path).map_err(|error| refuse(error.to_string()))?;
@@ -120,7 +137,8 @@ impl Model {
     /// [`LoadError`].
     pub fn load(library: &Path, model: ModelBytes<'_>, options: LoadOptions) -> Result<Self, LoadError> {
         let environment = self::library(library)?;
-        let session = session(environment, model, options.threads).map_err(LoadError::Refused)?;
+        let builder = builder(environment, options.threads).map_err(LoadError::Refused)?;
+        let session = commit(builder, model).map_err(LoadError::Refused)?;
         let (input, picture, constants) = inputs::settle(&session, options.input_size)?;
         let mut loaded = Self { session, input, picture, constants, outputs: Vec::new() };
         let empty = vec![0.0; loaded.input.shape.iter().product()];
@@ -170,18 +188,48 @@ impl Model {
     }
 }
 
-fn session(environment: &Environment, model: ModelBytes<'_>, threads: usize) -> Result<Session, String> {
+pub(crate) fn builder(environment: &Environment, threads: usize) -> Result<SessionBuilder, String> {
     let words = |error: &dyn fmt::Display| error.to_string();
     let builder = Session::builder(environment).map_err(|error| words(&error))?;
     let builder = builder.with_intra_threads(threads).map_err(|error| words(&error))?;
     let builder = builder.with_inter_threads(1).map_err(|error| words(&error))?;
     // A thread that spins between frames takes a core from the decoders.
     let builder = builder.with_intra_op_spinning(false).map_err(|error| words(&error))?;
-    let mut builder =
-        builder.with_optimization_level(GraphOptimizationLevel::All).map_err(|error| words(&error))?;
+    builder.with_optimization_level(GraphOptimizationLevel::All).map_err(|error| words(&error))
+}
+
+pub(crate) fn commit(mut builder: SessionBuilder, model: ModelBytes<'_>) -> Result<Session, String> {
     let session = match model {
         ModelBytes::File(path) => builder.commit_from_file(path),
         ModelBytes::Memory(bytes) => builder.commit_from_memory(bytes),
     };
-    session.map_err(|error| words(&error))
+    session.map_err(|error| error.to_string())
+}
+
+/// The one input of a model that computes on a GPU.
+pub(crate) struct Input {
+    /// With batch 1 and, where the model leaves it open, the size asked for.
+    pub(crate) one_frame: TensorInfo,
+    /// Whether the model takes any number of frames.
+    pub(crate) is_batch_open: bool,
+}
+
+pub(crate) fn input(session: &Session, (width, height): (usize, usize)) -> Result<Input, LoadError> {
+    let [outlet] = session.inputs() else {
+        return Err(LoadError::Input(format!("is one of {}", session.inputs().len())));
+    };
+    let ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } = outlet.dtype() else {
+        return Err(LoadError::Input(format!("{} is {}", outlet.name(), outlet.dtype())));
+    };
+    let &[batch, channels, model_height, model_width] = &shape[..] else {
+        return Err(LoadError::Input(format!("{} has {} dimensions", outlet.name(), shape.len())));
+    };
+    if batch > 1 || channels > 0 && channels != 3 {
+        return Err(LoadError::Input(format!("{} has the shape {shape:?}", outlet.name())));
+    }
+    let size =
+        |fixed: i64, asked: usize| usize::try_from(fixed).ok().filter(|&fixed| fixed > 0).unwrap_or(asked);
+    let shape = vec![1, 3, size(model_height, height), size(model_width, width)];
+    let one_frame = TensorInfo { name: outlet.name().to_owned(), shape };
+    Ok(Input { one_frame, is_batch_open: batch < 0 })
 }

@@ -6,6 +6,7 @@
 //! `engines/standins/README.md` has examples, every setting and every counter.
 
 mod cuda;
+mod tensorrt;
 mod without;
 
 use std::env;
@@ -15,8 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub use cuda::Cuda;
+pub use tensorrt::tensorrt;
 pub use watchpost_standin_contract::{Ledger, names, picture};
-pub use without::without;
+pub use without::{without, without_of};
 
 /// The folder that holds `libcuda.so.1`, `libnvcuvid.so.1` and their like.
 ///
@@ -48,7 +50,7 @@ pub fn environment<'a>(command: &'a mut Command, private: &Path) -> &'a mut Comm
     environment_of(command, &folder(), private)
 }
 
-/// The same with another folder of libraries: one that [`without`] made.
+/// The same with another folder of libraries: one that [`without()`] made.
 pub fn environment_of<'a>(command: &'a mut Command, folder: &Path, private: &Path) -> &'a mut Command {
     command
         .env("LD_LIBRARY_PATH", path_with(folder))

@@ -13,16 +13,26 @@ use crate::folder;
 ///
 /// A file cannot be read or written, or the library does not have the symbol in the first place.
 pub fn without(library: &str, symbol: &str, to: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder())? {
+    without_of(&folder(), library, symbol, to)
+}
+
+/// The same with the libraries of another folder: one of [`crate::tensorrt()`].
+///
+/// # Errors
+///
+/// As [`without`].
+pub fn without_of(from: &Path, library: &str, symbol: &str, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
         let entry = entry?;
         let mut bytes = fs::read(entry.path())?;
         let name = entry.file_name();
         // `libcuda.so` is the same library as `libcuda.so.1`.
-        let is_it = name == library || library.strip_suffix(".1").is_some_and(|short| name == short);
+        let is_it = name == library || library.rsplit_once('.').is_some_and(|(short, _)| name == short);
         if is_it && !rename(&mut bytes, symbol) {
             return Err(io::Error::other(format!("{library} has no symbol {symbol}")));
         }
-        fs::write(to.join(name), bytes)?;
+        fs::write(to.join(&name), bytes)?;
+        fs::set_permissions(to.join(&name), fs::metadata(entry.path())?.permissions())?;
     }
     Ok(())
 }

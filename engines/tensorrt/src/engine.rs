@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString, c_char};
 
-use watchpost_cuda::{Buffer, RawStream};
+use watchpost_cuda::{Buffer, Gpu, RawStream};
 
 use crate::abi::{Dims, Kind, Object, call, constants};
 use crate::error::TensorRtError;
@@ -24,13 +24,14 @@ fn sizes(dims: &Dims) -> Result<Vec<i64>, String> {
 }
 
 impl Engine {
-    /// From a plan. The GPU's context is current.
+    /// From a plan. The context of `gpu` is current.
     pub(crate) fn deserialize(
         library: &Library,
+        gpu: &Gpu,
         plan: &[u8],
         dla_core: Option<u32>,
     ) -> Result<Self, TensorRtError> {
-        let runtime = library.runtime()?;
+        let runtime = library.runtime()?.on(gpu);
         if let Some(core) = dla_core.and_then(|core| i32::try_from(core).ok()) {
             // SAFETY: a number.
             unsafe { call!(runtime, RUNTIME_SET_DLA_CORE, core) };
@@ -50,7 +51,7 @@ impl Engine {
             advice: "an engine works with the TensorRT version and the kind of GPU it was built with: build it again \
                      here (`watchpost engine build`)",
         };
-        Ok(Self { object: object.ok_or_else(refused)?, _runtime: runtime })
+        Ok(Self { object: object.ok_or_else(refused)?.on(gpu), _runtime: runtime })
     }
 
     pub(crate) fn version(&self) -> Version {
@@ -133,7 +134,7 @@ impl Engine {
     }
 
     /// A context that works in `activations`, which it does not own.
-    pub(crate) fn context(&self, activations: &Buffer) -> Result<Context, TensorRtError> {
+    pub(crate) fn context(&self, gpu: &Gpu, activations: &Buffer) -> Result<Context, TensorRtError> {
         let since = Since::now();
         let version = self.version();
         // SAFETY: a number; the context is dropped before the engine: see `Runner`.
@@ -147,7 +148,7 @@ impl Engine {
             words: since.words(),
             advice: "free memory on the GPU, or use a smaller model or max_batch_size",
         };
-        let context = Context { object: object.ok_or_else(refused)? };
+        let context = Context { object: object.ok_or_else(refused)?.on(gpu) };
         let size = i64::try_from(activations.len_bytes()).unwrap_or(i64::MAX);
         // SAFETY: device memory of that size, which the caller keeps for longer than the context.
         unsafe {

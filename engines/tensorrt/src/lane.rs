@@ -217,7 +217,7 @@ impl Lane {
         run: usize,
     ) -> Result<(), TensorRtError> {
         let address = self.gather_to_fixed_place(&[slot; BATCH_MAX][..run])?;
-        let mut context = engine.context(&self.activations)?;
+        let mut context = engine.context(self.stream.gpu(), &self.activations)?;
         context.set_input_shape(&input.name, &input.dims(run))?;
         // SAFETY: all of these are the lane's, and it waits for its stream before they go. The first inference in a
         // new shape does work that must not be recorded.

@@ -62,13 +62,6 @@ pub struct Runner {
     _library: Library,
 }
 
-impl Drop for Runner {
-    fn drop(&mut self) {
-        // Their destructors free in whichever context is current. In a lost one there is nothing left to free.
-        let _ = self.gpu.make_current();
-    }
-}
-
 impl Runner {
     /// Makes a plan into an engine, sees that it takes one picture and gives tensors we can read, allocates everything, and
     /// runs it once with the largest and once with the smallest batch: what cannot run fails here.
@@ -96,7 +89,7 @@ impl Runner {
     ) -> Result<Self, TensorRtError> {
         gpu.make_current()?;
         let free_before = gpu.free_bytes()?;
-        let engine = Engine::deserialize(library, plan, options.dla_core)?;
+        let engine = Engine::deserialize(library, gpu, plan, options.dla_core)?;
         // The library allocates by itself. Other programs may have had a hand in it, so this is an estimate.
         let weights_bytes = free_before.saturating_sub(gpu.free_bytes()?);
         let weights = Claim::new(gpu, Owner::Weights, usize::try_from(weights_bytes).unwrap_or(0));
@@ -283,6 +276,6 @@ impl Runner {
 fn context(engine: &Engine, gpu: &Gpu) -> Result<(Context, Buffer), TensorRtError> {
     let bytes = engine.activations_bytes()?;
     let activations = Buffer::new(gpu, Owner::Activations, bytes)?;
-    let context = engine.context(&activations)?;
+    let context = engine.context(gpu, &activations)?;
     Ok((context, activations))
 }

@@ -71,9 +71,11 @@ fn arguments(
             return Err(TensorRtError::Build(reason));
         }
         let [_, height, width] = recipe.picture;
+        // Quoted where it has a colon, which would end it.
+        let quote = if recipe.input.contains(':') { "'" } else { "" };
         for (name, batch) in ["minShapes", "optShapes", "maxShapes"].into_iter().zip(recipe.batch) {
-            // Quoted, because a name may have a colon.
-            arguments.push(format!("--{name}='{}':{batch}x3x{height}x{width}", recipe.input).into());
+            let input = &recipe.input;
+            arguments.push(format!("--{name}={quote}{input}{quote}:{batch}x3x{height}x{width}").into());
         }
     }
     if major == Major::Ten && recipe.allow_half {
@@ -188,9 +190,13 @@ impl Lines {
     }
 }
 
-/// Without `[01/02/2026-10:11:12] [I] `.
+/// Without `[01/02/2026-10:11:12] [I] [TRT] `.
 fn plain(line: &str) -> &str {
-    line.split_once("] [").and_then(|(_, rest)| rest.split_once("] ")).map_or(line, |(_, text)| text).trim()
+    let mut text = line.trim();
+    while let Some((_, rest)) = text.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+        text = rest;
+    }
+    text
 }
 
 /// Shows its lines until it ends; whether it ended well.
@@ -290,9 +296,10 @@ mod tests {
 
     #[test]
     fn its_errors_are_our_words() {
-        let (built, _) = run("echo '[01/02/2026-10:11:12] [E] UNSUPPORTED_NODE: no plugin Foo'; exit 1");
+        let (built, _) =
+            run("echo '[01/02/2026-10:11:12] [E] [TRT] UNSUPPORTED_NODE: no plugin Foo'; exit 1");
         let words = built.unwrap_err().to_string();
-        assert!(words.contains("UNSUPPORTED_NODE: no plugin Foo") && !words.contains("[E]"), "{words}");
+        assert!(words.contains("UNSUPPORTED_NODE: no plugin Foo") && !words.contains("["), "{words}");
         let (built, _) = run("exit 1");
         assert!(built.unwrap_err().to_string().contains("without a word"));
         let (built, _) = run("exit 0");
@@ -328,10 +335,12 @@ mod tests {
         };
         assert_eq!(
             say(Major::Ten, &recipe()),
-            "--onnx=/a.onnx --saveEngine=/a.plan --skipInference --minShapes='images':1x3x320x640 \
-             --optShapes='images':4x3x320x640 --maxShapes='images':8x3x320x640 --fp16 --memPoolSize=workspace:1024 \
+            "--onnx=/a.onnx --saveEngine=/a.plan --skipInference --minShapes=images:1x3x320x640 \
+             --optShapes=images:4x3x320x640 --maxShapes=images:8x3x320x640 --fp16 --memPoolSize=workspace:1024 \
              --timingCacheFile=/var/cache/timing --sparsity=enable --useDLACore=1 --allowGPUFallback --noTF32"
         );
+        let colon = say(Major::Ten, &Recipe { input: "images:0".to_owned(), ..recipe() });
+        assert!(colon.contains("--maxShapes='images:0':8x3x320x640"), "{colon}");
         let fixed = Recipe { dynamic: false, ..recipe() };
         let words = say(Major::Eleven, &fixed);
         assert!(!words.contains("fp16") && !words.contains("Shapes"), "{words}");

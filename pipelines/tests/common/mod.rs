@@ -14,7 +14,7 @@ use gstreamer as gst;
 use gstreamer::glib;
 use gstreamer_rtsp_server as gst_rtsp_server;
 use gstreamer_rtsp_server::prelude::*;
-use watchpost_pipelines::{Event, Failure, Frame, Receiver, SourceKind, Spec};
+use watchpost_pipelines::{Event, Failure, Frame, Layout, Picture, Receiver, SourceKind, Spec};
 
 /// Time for a test's deadline; it decides nothing that is measured.
 #[allow(clippy::disallowed_methods, reason = "tests wait for real pipelines")]
@@ -155,7 +155,8 @@ pub struct Seen {
     pub pts_ns: Option<u64>,
     pub age: Option<Duration>,
     pub capture_unix_ns: Option<i64>,
-    /// Mean of the luma plane's visible part.
+    pub range: watchpost_pipelines::Range,
+    /// Mean of the luma plane's visible part; 0 for a frame on the GPU.
     pub luma: f64,
 }
 
@@ -231,21 +232,22 @@ impl Receiver for Recorder {
 }
 
 pub fn seen(frame: &Frame) -> Seen {
-    use watchpost_pipelines::Layout;
-    let (Layout::Planar { y, .. } | Layout::Nv12 { y, .. } | Layout::Gray { y }) = frame.picture().layout;
-    let (width, height) = (frame.width() as usize, frame.height() as usize);
-    let sum: u64 = (0..height)
-        .flat_map(|row| &y.data[row * y.stride_bytes..row * y.stride_bytes + width])
-        .map(|&sample| u64::from(sample))
-        .sum();
     Seen {
         size: (frame.width(), frame.height()),
         format: frame.format(),
         pts_ns: frame.pts_ns(),
         age: frame.age(),
         capture_unix_ns: frame.capture_unix_ns(),
-        luma: sum as f64 / (width * height) as f64,
+        range: frame.range(),
+        luma: frame.picture().map_or(0.0, |picture| luma(&picture)),
     }
+}
+
+fn luma(picture: &Picture<'_>) -> f64 {
+    let (Layout::Planar { y, .. } | Layout::Nv12 { y, .. } | Layout::Gray { y }) = picture.layout;
+    let (width, height) = (picture.width as usize, picture.height as usize);
+    let sum: u64 = (0..height).flat_map(|row| y.row(row, width)).map(|&sample| u64::from(sample)).sum();
+    sum as f64 / (width * height) as f64
 }
 
 /// The folder with clips and photos, or a loud word that it is not there.

@@ -86,6 +86,8 @@ impl Settings {
             "delay_us" => self.delay_us = number(value)?,
             "queue" => self.queue = number::<usize>(value)?.max(1),
             "verbose" => self.verbose = number::<u8>(value)? != 0,
+            // libnvinfer's stand-in reads its own: not all of them are numbers.
+            _ if key.starts_with("nvinfer") => {}
             _ if key.contains('.') => {
                 self.others.insert(key.to_owned(), number(value)?);
             }

@@ -197,7 +197,7 @@ bridge! {
         let Some(network) = borrow::<NetworkHandle>(definition).definition.network() else { return false };
         let values: u64 = network.input.sizes[1..].iter().map(|size| size.unsigned_abs()).product();
         let bytes = batch.max(1).unsigned_abs() as u64 * values * 4;
-        let there = network.input.sizes[1..].contains(&-1) || builder.cuda.holds(pictures as u64, bytes);
+        let there = network.input.sizes[1..].contains(&-1) || builder.cuda.holds(pictures as u64, bytes) == Ok(true);
         if there {
             counters::add(names::CALIBRATION_BATCHES, 1);
         } else {

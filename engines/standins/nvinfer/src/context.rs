@@ -174,54 +174,58 @@ impl Context {
             self.logger.error("IExecutionContext::enqueueV3: Error Code 1: Cuda Runtime (refused on demand)");
             return false;
         }
-        let Some(batch) = self.batch else {
-            return self.refuse("enqueueV3", "the shape of an input has not been set");
-        };
+        match self.job().and_then(|job| {
+            job.enqueue(self.cuda, stream).map_err(|error| format!("Cuda Runtime (error {error})"))
+        }) {
+            Ok(()) => {
+                counters::add(names::ENQUEUED, 1);
+                true
+            }
+            Err(why) => self.refuse("enqueueV3", &why),
+        }
+    }
+
+    /// Everything that a batch needs is there.
+    fn job(&self) -> Result<Job, String> {
+        let batch = self.batch.ok_or("the shape of an input has not been set")?;
         let needed = self.engine.activation_bytes(batch);
         let activations = match &self.activations {
             Activations::Own(memory) => memory.address(),
             Activations::User(Some((address, size))) if *size >= needed => *address,
             Activations::User(Some((_, size))) => {
-                return self
-                    .refuse("enqueueV3", &format!("{size} bytes of device memory, {needed} are needed"));
+                return Err(format!("{size} bytes of device memory, {needed} are needed"));
             }
-            Activations::User(None) => return self.refuse("enqueueV3", "device memory has not been set"),
+            Activations::User(None) => return Err("device memory has not been set".to_owned()),
         };
-        let mut ranges = vec![("activations".to_owned(), activations, needed)];
+        self.check("activations", activations, needed)?;
         for (tensor, &address) in self.engine.tensors.iter().zip(&self.addresses) {
-            let name = tensor.name.to_string_lossy().into_owned();
+            let name = tensor.name.to_string_lossy();
             if address == 0 {
-                return self.refuse("enqueueV3", &format!("the address of {name} has not been set"));
+                return Err(format!("the address of {name} has not been set"));
             }
-            ranges.push((name, address, tensor.bytes(batch)));
+            self.check(&name, address, tensor.bytes(batch))?;
         }
-        for (name, address, bytes) in &ranges {
-            if !self.cuda.holds(*address, *bytes) {
+        Ok(Job::new(&self.engine, batch, &self.addresses, (activations, needed), &self.in_flight))
+    }
+
+    fn check(&self, name: &str, address: u64, bytes: u64) -> Result<(), String> {
+        match self.cuda.holds(address, bytes) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
                 // A real library would let the kernels fault; a test is better served by words.
-                counters::violation(&format!(
-                    "enqueueV3: {name}: {bytes} bytes at {address:#x} are not in one device allocation"
-                ));
-                return self.refuse("enqueueV3", &format!("{name} is no device memory of {bytes} bytes"));
+                let why = format!("{name}: {bytes} bytes at {address:#x} are not in one device allocation");
+                counters::violation(&format!("enqueueV3: {why}"));
+                Err(why)
             }
+            Err(error) => Err(format!("Cuda Runtime (error {error})")),
         }
-        let job = Job::new(&self.engine, batch, &self.addresses, (activations, needed), &self.in_flight);
-        job.enqueue(self.cuda, stream).map_or_else(
-            |error| {
-                self.refuse("enqueueV3", &format!("Cuda Runtime (error {error})"));
-                false
-            },
-            |()| {
-                counters::add(names::ENQUEUED, 1);
-                true
-            },
-        )
     }
 }
 
 impl Drop for Context {
     fn drop(&mut self) {
         let in_flight = self.in_flight.load(Ordering::SeqCst);
-        if in_flight > 0 {
+        if in_flight > 0 && !self.cuda.is_lost() {
             counters::violation(&format!(
                 "an IExecutionContext is deleted with {in_flight} inferences in a stream"
             ));

@@ -16,7 +16,9 @@ pub type Stream = *mut c_void;
 
 const COMPUTE_CAPABILITY_MAJOR: c_int = 75;
 const COMPUTE_CAPABILITY_MINOR: c_int = 76;
+const INVALID_VALUE: c_int = 1;
 const OUT_OF_MEMORY: c_int = 2;
+const NOT_FOUND: c_int = 500;
 
 macro_rules! functions {
     ($($field:ident = $name:literal: fn($($argument:ty),*);)*) => {
@@ -104,12 +106,23 @@ impl Cuda {
     }
 
     /// Whether all of the range is one device allocation, as far as one can know.
-    pub fn holds(self, address: u64, bytes: u64) -> bool {
-        let Some(functions) = self.0 else { return address != 0 };
+    ///
+    /// # Errors
+    /// The device is lost.
+    pub fn holds(self, address: u64, bytes: u64) -> Result<bool, i32> {
+        let Some(functions) = self.0 else { return Ok(address != 0) };
         let (mut base, mut size) = (0, 0);
         // SAFETY: as declared.
-        let outcome = unsafe { (functions.memory_range)(&raw mut base, &raw mut size, address) };
-        outcome == 0 && address >= base && address - base + bytes <= size as u64
+        match unsafe { (functions.memory_range)(&raw mut base, &raw mut size, address) } {
+            0 => Ok(address >= base && address - base + bytes <= size as u64),
+            INVALID_VALUE | NOT_FOUND => Ok(false),
+            error => Err(error),
+        }
+    }
+
+    /// Whether the device is lost: what was enqueued will never be done.
+    pub fn is_lost(self) -> bool {
+        self.holds(0, 1).is_err()
     }
 
     /// How many bytes of its allocation begin at `address`.

@@ -265,6 +265,20 @@ macro_rules! exports {
                 unsafe { library::order(name, value) }
             }
 
+            /// What `trtexec` does: the program beside the library calls it with its arguments.
+            ///
+            /// # Safety
+            /// As `main` of C.
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn standin_trtexec_main(
+                count: i32,
+                arguments: *const *const c_char,
+            ) -> i32 {
+                library::set_major($major);
+                // SAFETY: as the caller promises.
+                unsafe { library::trtexec(count, arguments) }
+            }
+
             /// Which declarations the library was compiled with.
             #[unsafe(no_mangle)]
             pub extern "C" fn standin_nvinfer_headers() -> *const c_char {

@@ -65,7 +65,7 @@ impl Job {
         })
     }
 
-    fn done(self: Box<Self>) {
+    fn done(&self) {
         if !self.captured {
             self.in_flight.fetch_sub(1, Ordering::SeqCst);
             counters::add(names::IN_FLIGHT, -1);
@@ -82,9 +82,17 @@ impl Job {
             return;
         };
         let (address, bytes) = self.activations;
+        let batch = i64::try_from(self.batch).unwrap_or(0);
+        let tensors = engine.tensors.iter().zip(&self.addresses);
+        let mut ranges =
+            tensors.map(|(tensor, &address)| (tensor.name.to_string_lossy(), address, tensor.bytes(batch)));
+        if !counters::may_touch("activation memory", address, bytes)
+            || !ranges.all(|(name, address, bytes)| counters::may_touch(&name, address, bytes))
+        {
+            return;
+        }
         let length = usize::try_from(bytes).unwrap_or(0);
-        // SAFETY: `enqueueV3` has seen that this is one device allocation, which is host memory here. If it has been
-        // freed since, the stand-in driver has taken its pages away and this faults, as it should.
+        // SAFETY: one live device allocation, which is host memory here.
         let activations = unsafe { std::slice::from_raw_parts_mut(address as *mut u8, length) };
         activations.fill(POISON);
         // SAFETY: as above, for each tensor.
@@ -94,7 +102,7 @@ impl Job {
         if activations.iter().any(|&byte| byte != POISON) {
             counters::violation("activation memory was written by somebody else during an inference");
         }
-        counters::add(names::FRAMES, i64::try_from(self.batch).unwrap_or(0));
+        counters::add(names::FRAMES, batch);
     }
 }
 

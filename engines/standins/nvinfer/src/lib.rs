@@ -23,9 +23,11 @@ mod onnx_writer;
 mod pause;
 mod plan;
 mod settings;
+mod trtexec;
 
 /// What the crates of the libraries need; see [`exports!`].
 pub mod library {
     pub use crate::exports::{Shim, configure, count, create_builder, create_runtime, order};
     pub use crate::settings::{set_major, version};
+    pub use crate::trtexec::main as trtexec;
 }

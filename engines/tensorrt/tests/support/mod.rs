@@ -5,8 +5,9 @@
 pub mod onnx_writer;
 
 use std::ffi::{CString, c_char};
+use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use onnx_writer::{Dim, F16, F32, Onnx, node, tensor};
@@ -59,20 +60,13 @@ pub fn on_both(test: impl Fn(&Bench)) {
     }
 }
 
-/// The library's file as Cargo has built it.
-pub fn built(crate_name: &str) -> PathBuf {
-    let program = std::env::current_exe().expect("this program");
-    let path = program.parent().expect("its folder").join(format!("libwatchpost_standin_{crate_name}.so"));
-    assert!(path.is_file(), "{} is not there: build the test with cargo", path.display());
-    path
-}
-
-/// A folder with the library and its parser under their real names.
+/// A folder of its own with the library, its parser and `trtexec` under their real names: what is opened by another path
+/// is asked for its version anew.
 pub fn folder(major: u32) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
-    for (name, real) in [("nvinfer", "libnvinfer.so"), ("nvonnxparser", "libnvonnxparser.so")] {
-        let to = folder.path().join(format!("{real}.{major}"));
-        symlink(built(&format!("{name}{major}")), to).expect("a link");
+    for entry in fs::read_dir(watchpost_standins::tensorrt(major)).expect("the stand-ins") {
+        let path = entry.expect("an entry").path();
+        symlink(&path, folder.path().join(path.file_name().expect("a name"))).expect("a link");
     }
     folder
 }
