@@ -35,7 +35,7 @@ impl Machine {
     }
 
     fn files(&self) -> Vec<String> {
-        let entries =
+        let entries: Vec<_> =
             fs::read_dir(self.engines()).map(|entries| entries.flatten().collect()).unwrap_or_default();
         entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
