@@ -35,8 +35,9 @@ impl Machine {
     }
 
     fn files(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.engines()).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        let entries: Vec<_> =
+            fs::read_dir(self.engines()).map(|entries| entries.flatten().collect()).unwrap_or_default();
+        entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 
     fn engine(&self, settings: &str, args: &[&str]) -> Command {

@@ -347,3 +347,32 @@ fn a_library_that_lacks_a_function_is_told_by_name() {
     ended.expect("libcuda lacks a function", 69, &["cuStreamWaitEvent"]);
     machine.assert_clean();
 }
+
+#[test]
+fn a_machine_without_a_gpu_says_why_once_and_works() {
+    if watchpost_cuda::devices().is_ok_and(|devices| !devices.is_empty()) {
+        eprintln!("NOT TESTED: what a machine without a GPU says: this one has one");
+        return;
+    }
+    let machine = Machine::new(10, "");
+    let plain = || watchpost(machine.path());
+    let devices = program::run(plain().arg("devices"));
+    assert_eq!(devices.code, Some(0), "{}", devices.stderr);
+    for line in ["  tensorrt ", "  CUDA memory: "] {
+        let found: Vec<_> = devices.stdout.lines().filter(|l| l.starts_with(line)).collect();
+        assert_eq!(found.len(), 1, "{line}: {}", devices.stdout);
+        assert!(found[0].contains("not here") && found[0].contains("NVIDIA driver"), "{}", found[0]);
+    }
+    machine.configure("backend = \"tensorrt\"", 1);
+    let ended = program::run(plain().args(["run", "-c", "config.toml"]));
+    ended.expect("tensorrt without a GPU", 69, &["backend tensorrt is unavailable", "NVIDIA driver"]);
+    let ended = program::run(plain().args(["engine", "build", "demo"]));
+    ended.expect("a build without a GPU", 69, &["engines cannot be built here", "NVIDIA driver"]);
+    machine.configure("backend = \"auto\"", 1);
+    let mut running = Running::start(plain().args(["run", "-c", "config.toml"]));
+    let lines = running.lines();
+    until(&lines, "a record", |record| !is_on(record, "tensorrt"));
+    let ended = running.stop();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("backend auto runs on the CPU").count(), 1, "{}", ended.stderr);
+}

@@ -24,6 +24,12 @@ pub enum PreprocessError {
     /// The frame or the slot is on a GPU that nobody named.
     #[error("the frame lies in the memory of a GPU that this engine does not know")]
     Place,
+    /// The kernel does not crop.
+    #[error(
+        "the model wants pictures cropped (fit = \"center-crop\"), which is not done on the GPU: decode on the CPU, or write \
+         another fit into its manifest"
+    )]
+    Crop,
 }
 
 /// What a camera needs to fill the slots of one engine.
@@ -72,7 +78,7 @@ impl Preprocessor {
             }
             (Pixels::Device(picture), memory) => {
                 let (width, height) = (picture.width(), picture.height());
-                let placement = device_placement(&self.input, &picture);
+                let placement = device_placement(&self.input, &picture)?;
                 let device = self.device()?;
                 match memory {
                     SlotMemory::Device(tensor) => device.letterbox(&picture, placement, tensor)?,
@@ -154,9 +160,16 @@ fn device_recipe(input: &InputRecipe) -> Recipe {
     }
 }
 
-fn device_placement(input: &InputRecipe, picture: &DevicePicture<'_>) -> DevicePlacement {
-    let Placement { left, top, width, height } = Placement::new(input, picture.width(), picture.height());
-    DevicePlacement { left: narrow(left), top: narrow(top), width: narrow(width), height: narrow(height) }
+fn device_placement(
+    input: &InputRecipe,
+    picture: &DevicePicture<'_>,
+) -> Result<DevicePlacement, PreprocessError> {
+    let placement = Placement::new(input, picture.width(), picture.height());
+    let Placement { left, top, width, height, fitted_width, fitted_height, .. } = placement;
+    if (fitted_width, fitted_height) != (width, height) {
+        return Err(PreprocessError::Crop);
+    }
+    Ok(DevicePlacement { left: narrow(left), top: narrow(top), width: narrow(width), height: narrow(height) })
 }
 
 /// Sides of a model's input; the letterboxer refuses what is too large.

@@ -7,7 +7,9 @@
 mod device;
 mod find;
 mod in_place;
+mod inputs;
 mod model;
+mod outputs;
 mod provider;
 
 pub use device::{DeviceModel, DeviceOptions, DeviceRunError};

@@ -8,10 +8,12 @@ use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::value::{TensorElementType, TensorRef, ValueType};
+use ort::value::{TensorElementType, ValueType};
 use watchpost_cuda::CudaError;
 
 use crate::find::LIBRARY_VARIABLE;
+use crate::inputs::{self, Constant, Picture};
+use crate::outputs;
 
 /// Where the weights are.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +98,9 @@ pub struct RunError(pub(crate) String);
 pub struct Model {
     session: Session,
     input: TensorInfo,
+    picture: Picture,
+    /// What the inputs besides the picture are fed with.
+    constants: Vec<Constant>,
     outputs: Vec<TensorInfo>,
 }
 
@@ -134,8 +139,8 @@ impl Model {
         let environment = self::library(library)?;
         let builder = builder(environment, options.threads).map_err(LoadError::Refused)?;
         let session = commit(builder, model).map_err(LoadError::Refused)?;
-        let input = input(&session, options.input_size)?.one_frame;
-        let mut loaded = Self { session, input, outputs: Vec::new() };
+        let (input, picture, constants) = inputs::settle(&session, options.input_size)?;
+        let mut loaded = Self { session, input, picture, constants, outputs: Vec::new() };
         let empty = vec![0.0; loaded.input.shape.iter().product()];
         let mut outputs = Vec::new();
         let mut note = |views: &[OutputView<'_>]| {
@@ -148,7 +153,7 @@ impl Model {
         Ok(loaded)
     }
 
-    /// The input.
+    /// The picture. Inputs that say how large it is are fed with constants and not listed.
     pub fn input(&self) -> &TensorInfo {
         &self.input
     }
@@ -164,13 +169,16 @@ impl Model {
     /// [`RunError`]; the model stays usable.
     pub fn run(&mut self, input: &[f32], each: &mut dyn FnMut(&[OutputView<'_>])) -> Result<(), RunError> {
         let fail = |error: ort::Error| RunError(error.to_string());
-        let tensor = TensorRef::from_array_view((self.input.shape.as_slice(), input)).map_err(fail)?;
-        let outputs = self.session.run(ort::inputs![tensor]).map_err(fail)?;
+        let mut fed = Vec::with_capacity(1 + self.constants.len());
+        fed.push((self.input.name.as_str(), self.picture.value(&self.input.shape, input).map_err(fail)?));
+        for constant in &self.constants {
+            fed.push((constant.name.as_str(), constant.value().map_err(fail)?));
+        }
+        let outputs = self.session.run(fed).map_err(fail)?;
         let values: Vec<_> = outputs.iter().collect();
         let mut tensors = Vec::with_capacity(values.len());
         for (name, value) in &values {
-            let (shape, data) = value.try_extract_tensor::<f32>().map_err(fail)?;
-            let shape: Vec<usize> = shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
+            let (shape, data) = outputs::floats(name, value)?;
             tensors.push((*name, shape, data));
         }
         let views: Vec<OutputView<'_>> =
@@ -198,7 +206,7 @@ pub(crate) fn commit(mut builder: SessionBuilder, model: ModelBytes<'_>) -> Resu
     session.map_err(|error| error.to_string())
 }
 
-/// The one input.
+/// The one input of a model that computes on a GPU.
 pub(crate) struct Input {
     /// With batch 1 and, where the model leaves it open, the size asked for.
     pub(crate) one_frame: TensorInfo,
