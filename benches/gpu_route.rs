@@ -1,11 +1,12 @@
 //! What the GPU route costs the host, without the device's work: microseconds a frame, for 1, 8 and 64 cameras, on the
-//! stand-in libraries. The tensors are tiny, so that what the stand-in emulates on its threads is next to nothing; and it is
-//! waited for outside of the measurement wherever ours would not wait for it either.
+//! stand-in libraries. The tensors are tiny, so that what the stand-in emulates is next to nothing, and its device stands
+//! still while is measured what only queues work.
 //!
 //! - `letterbox`: a picture in device memory to its slot: the calls that queue it.
 //! - `upload`: the same for a tensor that the CPU has letterboxed, without the letterbox.
 //! - `driver alone`: the driver's calls of `letterbox` and nothing else; the difference is ours.
-//! - `submit`: one batch of all cameras: gather, enqueue, outputs back. `collect`: waiting for it, and lending the outputs.
+//! - `submit`: one batch of all cameras: gather, enqueue, outputs back. `collect`: once the device has done it, what is
+//!   left of waiting for it, and lending the outputs.
 
 #[path = "../engines/builtin/tests/onnx_writer/mod.rs"]
 mod onnx_writer;
@@ -24,6 +25,7 @@ use watchpost_cuda::{
     Buffer, DeviceLayout, DevicePicture, DevicePlane, Element, Gpu, LetterboxArgs, Letterboxer, Matrix,
     Owner, Placement, Range, RawStream, Recipe, SlotTensor, Stream,
 };
+use watchpost_standins::names;
 use watchpost_tensorrt::{BuildOptions, Library, LoadOptions, Runner, build};
 
 const CAMERAS: [usize; 3] = [1, 8, 64];
@@ -86,7 +88,6 @@ impl Camera {
     }
 
     fn upload(&mut self) {
-        black_box(self.letterboxer.staging().expect("the last upload is over"));
         self.letterboxer.upload(&mut self.slot).expect("it is queued");
     }
 
@@ -100,14 +101,27 @@ fn cameras(gpu: &Gpu, count: usize, element: Element) -> Vec<Camera> {
     (0..count).map(|_| Camera::new(gpu, element)).collect()
 }
 
-/// The time of `work`, as often as asked, divided by how many frames each round has; `between` is not measured.
-fn per_frame(rounds: u64, frames: usize, mut work: impl FnMut(), mut between: impl FnMut()) -> Duration {
+/// Rounds that are queued on a device that stands still. Its queues hold some hundred frames each.
+const HELD: u64 = 50;
+
+/// The time that `queue` takes for one frame of a round of `frames`. The device stands still, and every stream has work
+/// waiting before the measurement begins: else the threads that emulate it would be woken, which costs more than everything
+/// else, and take turns with ours on the processor.
+fn queueing(rounds: u64, frames: usize, mut queue: impl FnMut(), mut finish: impl FnMut()) -> Duration {
+    let cuda = watchpost_standins::Cuda::here();
     let mut total = Duration::ZERO;
-    for _ in 0..rounds {
+    let mut left = rounds;
+    while left > 0 {
+        let held = left.min(HELD);
+        cuda.set(names::ORDER_HANG, 1);
+        queue();
+        let _all_have_seen_it = crossbeam_channel::never::<()>().recv_timeout(Duration::from_millis(5));
         let began = clock::now();
-        work();
+        (0..held).for_each(|_| queue());
         total += since(began);
-        between();
+        cuda.set(names::ORDER_HANG, 0);
+        finish();
+        left -= held;
     }
     total / u32::try_from(frames).expect("a few frames")
 }
@@ -127,7 +141,7 @@ fn frames(criterion: &mut Criterion) {
                 bencher.iter_custom(|rounds| {
                     let work = || cameras.borrow_mut().iter_mut().for_each(step);
                     let between = || cameras.borrow_mut().iter_mut().for_each(Camera::finish);
-                    per_frame(rounds, count, work, between)
+                    queueing(rounds, count, work, between)
                 });
             });
         }
@@ -241,7 +255,7 @@ fn driver_alone(criterion: &mut Criterion) {
                     streams.iter().zip(&mut args).for_each(|(stream, args)| bare.frame(stream.raw(), args));
                 };
                 let between = || streams.iter().for_each(|stream| stream.wait().expect("it has run"));
-                per_frame(rounds, count, work, between)
+                queueing(rounds, count, work, between)
             });
         });
     }
@@ -264,7 +278,8 @@ fn batches(criterion: &mut Criterion) {
     let gpu = Gpu::open(0).expect("the stand-in");
     let mut runner = runner(&gpu);
     let element = runner.slot_element();
-    let mut group = criterion.benchmark_group("gpu route/batch of all cameras");
+    let cuda = watchpost_standins::Cuda::here();
+    let mut group = criterion.benchmark_group("gpu route/batch of all cameras, per frame");
     for count in CAMERAS {
         let mut cameras = cameras(&gpu, count, element);
         cameras.iter_mut().for_each(|camera| {
@@ -280,25 +295,35 @@ fn batches(criterion: &mut Criterion) {
             });
             assert_eq!(frames.expect("it has run"), count);
         };
-        group.bench_function(
-            BenchmarkId::new("submit, whole batch", format!("{count} cameras")),
-            |bencher| {
-                bencher.iter_custom(|rounds| per_frame(rounds, 1, submit, collect));
-            },
-        );
-        group.bench_function(BenchmarkId::new("submit per frame", format!("{count} cameras")), |bencher| {
-            bencher.iter_custom(|rounds| per_frame(rounds, count, submit, collect));
-        });
-        group.bench_function(
-            BenchmarkId::new("submit and collect per frame", format!("{count} cameras")),
-            |bencher| {
-                let both = || {
+        group.bench_function(BenchmarkId::new("submit", format!("{count} cameras")), |bencher| {
+            bencher.iter_custom(|rounds| {
+                let mut total = Duration::ZERO;
+                for _ in 0..rounds {
+                    let began = clock::now();
                     submit();
+                    total += since(began);
                     collect();
-                };
-                bencher.iter_custom(|rounds| per_frame(rounds, count, both, || {}));
-            },
-        );
+                }
+                total / u32::try_from(count).expect("a few frames")
+            });
+        });
+        group.bench_function(BenchmarkId::new("collect", format!("{count} cameras")), |bencher| {
+            bencher.iter_custom(|rounds| {
+                let mut total = Duration::ZERO;
+                for _ in 0..rounds {
+                    let copied = cuda.counter(names::D2H_COPIES);
+                    submit();
+                    // The outputs' copy is the last that a batch waits for.
+                    while cuda.counter(names::D2H_COPIES) == copied {
+                        std::thread::yield_now();
+                    }
+                    let began = clock::now();
+                    collect();
+                    total += since(began);
+                }
+                total / u32::try_from(count).expect("a few frames")
+            });
+        });
     }
 }
 

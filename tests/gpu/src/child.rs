@@ -124,3 +124,27 @@ fn collect(mut stream: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
         bytes
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Ended;
+
+    #[test]
+    fn what_a_machine_lacks_is_told_in_words() {
+        let said = |line: &str| {
+            let stderr = format!("{line}\n");
+            Ended { status: None, stdout: String::new(), stderr }.missing_library()
+        };
+        let missing = |name| {
+            format!(
+                "./watchpost: error while loading shared libraries: {name}: cannot open shared object file: \
+                 No such file or directory"
+            )
+        };
+        for name in ["libgstvideo-1.0.so.0", "libglib-2.0.so.0"] {
+            assert_eq!(said(&missing(name)).as_deref(), Some("GStreamer is not installed"));
+        }
+        assert!(said(&missing("libz.so.1")).is_some_and(|words| words.contains("libz.so.1")));
+        assert_eq!(said("watchpost: libgst cannot"), None);
+    }
+}

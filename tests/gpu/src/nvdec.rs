@@ -138,6 +138,10 @@ fn compare(
         let placement = device_placement(&recipe, shown.width(), shown.height());
         letterboxer.letterbox(&picture, placement, &mut slot)?;
         letterboxer.finish()?;
+        if settings.control {
+            letterboxer.staging()?.fill(0.0);
+            letterboxer.upload(&mut slot)?;
+        }
         demand(gpu.copied() == before && gpu.ledger().pinned(Owner::Staging).bytes == 0, || {
             format!(
                 "a frame went over the host: {:?} were copied before it, {:?} after",
@@ -149,9 +153,6 @@ fn compare(
             return Err(Stop::failed("the CPU decoded into no memory"));
         };
         letterbox.run(&picture, &mut expected).map_err(|error| Stop::failed(error.to_string()))?;
-        if settings.control {
-            expected.iter_mut().for_each(|value| *value += 1.0);
-        }
         seen.frame(&slot.to_host(&stream)?, &expected, &recipe);
     }
     demand(seen.frames > 9, || format!("the clip has {} frames: too few to prove anything", seen.frames))?;
@@ -160,7 +161,7 @@ fn compare(
     if is_standin {
         let why = "no: the stand-in's decoder draws pictures of its own";
         figures.insert("compared_with_the_cpu".to_owned(), why.into());
-        return demand(!settings.control, || "broken on purpose".to_owned());
+        return Ok(());
     }
     let psnr = 10.0 * (255.0 * 255.0 / (seen.squares / seen.values)).log10();
     figures.insert(

@@ -47,7 +47,10 @@ pub fn write(settings: &Settings, outcomes: &[Outcome]) -> io::Result<()> {
     let machine = machine.map(|outcome| Value::from(outcome.figures.clone())).unwrap_or_default();
     let gpu = machine["gpu"].as_str().unwrap_or_default().to_owned();
     let doubt = doubt(settings, outcomes, &gpu);
-    let commit = option_env!("WATCHPOST_COMMIT").or(settings.commit.as_deref()).unwrap_or("unknown");
+    let commit = option_env!("WATCHPOST_COMMIT")
+        .filter(|id| !id.is_empty())
+        .or(settings.commit.as_deref())
+        .unwrap_or("unknown");
     let date = jiff::Timestamp::try_from(watchpost::clock::wall()).unwrap_or_default();
     let report = json!({
         "schema": "watchpost/prove/1",

@@ -83,13 +83,24 @@ fn every_check_that_can_run_passes_and_the_report_proves_nothing() {
 fn a_check_fails_when_something_is_broken() {
     let folder = tempfile::tempdir().expect("a folder");
     Ledger::create(&folder.path().join("ledger")).expect("a ledger");
-    let only = ["--only", "machine", "--only", "kernel", "--only", "memory", "--only", "engine"];
-    let (output, report) = prove(folder.path(), &[&["--control"], &only[..]].concat());
+    let (output, report) = prove(folder.path(), &["--control"]);
     assert_eq!(output.status.code(), Some(1));
+    let words = [
+        ("kernel", "sample values"),
+        ("memory", "an order was not kept"),
+        ("nvdec", "went over the host"),
+        ("engine", "outputs are off"),
+        ("end_to_end", "free memory of the GPU went"),
+    ];
     for (name, result, reason) in checks(&report) {
         println!("{name}: {result} {reason}");
-        let expected = if name == "machine" { "passed" } else { "failed" };
-        assert_eq!(result, expected, "{name}: {reason}");
+        let Some((_, words)) = words.iter().find(|(check, _)| *check == name) else {
+            assert_eq!((name, result), ("machine", "passed"));
+            continue;
+        };
+        let may_lack = name == "nvdec" || (name == "end_to_end" && daemon().is_none());
+        let seen = result == "failed" && reason.contains(words);
+        assert!(seen || (may_lack && result == "skipped"), "{name}: {result}: {reason}");
     }
 }
 

@@ -112,7 +112,10 @@ impl Daemon {
         let folder = settings.out.join("daemon");
         fs::create_dir_all(&folder)?;
         let model = settings.model.first().cloned().unwrap_or_default();
-        let model = fs::canonicalize(&model).map_or(model, |path| path.to_string_lossy().into_owned());
+        let model = match fs::canonicalize(&model) {
+            Ok(path) if model.ends_with(".onnx") => path.to_string_lossy().into_owned(),
+            _ => model,
+        };
         configure(&folder, &model, cameras, 0)?;
         let mut command = Command::new(settings.program("watchpost"));
         command.args(["--log-level", "warn", "run", "-c"]).arg(folder.join("config.toml"));
@@ -210,6 +213,8 @@ fn configure(folder: &Path, model: &str, cameras: &Cameras, turn: u32) -> Result
 /// Frames a second and their age; the engine's own rate for comparison.
 fn rates(daemon: &Daemon, settings: &Settings, figures: &mut Figures) -> Result<(), Stop> {
     let time = if settings.quick { Duration::from_secs(1) } else { Duration::from_secs(20) };
+    // What has been waiting to be read is older than the measurement.
+    daemon.records.try_iter().for_each(drop);
     let began = clock::now();
     let (mut latencies, mut dropped) = (Vec::new(), 0);
     while let Ok((_, record)) = daemon.records.recv_deadline(began + time) {
