@@ -116,13 +116,13 @@ fn yolov8_output(said: &[Said], box_count: usize) -> Vec<f32> {
 fn decode(criterion: &mut Criterion) {
     let yolox = HeadRecipe::Yolox { strides: vec![8, 16, 32] };
     for (name, head, size, box_count) in
-        [("yolox_416", yolox, 416, 3549), ("yolov8_640", HeadRecipe::Yolov8, 640, 8400)]
+        [("yolox_416", yolox, 416, 3549), ("yolov8_640", HeadRecipe::YOLOV8, 640, 8400)]
     {
         let mut group = criterion.benchmark_group(format!("decode/{name}"));
         for (case, said) in cases(box_count, size) {
             let (shape, data) = match head {
                 HeadRecipe::Yolox { .. } => ([1, box_count, 5 + LABELS], yolox_output(&said, size)),
-                HeadRecipe::Yolov8 => ([1, 4 + LABELS, box_count], yolov8_output(&said, box_count)),
+                _ => ([1, 4 + LABELS, box_count], yolov8_output(&said, box_count)),
             };
             let outputs = [TensorView { name: "output", shape: &shape, data: &data }];
             let limits = Limits::default();

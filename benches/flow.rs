@@ -22,7 +22,7 @@ fn pool(c: &mut Criterion) {
         scale: [1.0; 3],
         offset: [0.0; 3],
     };
-    let form = Arc::new(SlotForm { epoch: 1, input, place: Place::Host });
+    let form = Arc::new(SlotForm { epoch: 1, input, place: Place::Host, gpu: None });
     let pool = Pool::new(2, &form, wake).expect("host memory");
     c.bench_function("pool/round trip", |b| b.iter(|| drop(black_box(pool.take()))));
 

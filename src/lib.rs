@@ -29,6 +29,7 @@ pub mod publish;
 
 // Who runs it.
 pub mod budget;
+pub mod evaluate;
 pub mod offline;
 pub mod supervisor;
 

@@ -111,7 +111,8 @@ pub fn run(
     let stop = AtomicBool::new(false);
     let (steps_tx, steps_rx) = bounded(SLOTS);
     std::thread::scope(|scope| {
-        let form = Arc::new(SlotForm { epoch: 1, input: *recipe, place: engine.place() });
+        let form =
+            Arc::new(SlotForm { epoch: 1, input: *recipe, gpu: engine.place().gpu(), place: engine.place() });
         let (wake, bell) = doorbell();
         let pool = Pool::new(SLOTS, &form, wake)?;
         let mut preprocessor = Preprocessor::new(&form)?;

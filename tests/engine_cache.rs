@@ -94,6 +94,31 @@ fn what_was_built_is_found_by_its_key_and_by_no_other() {
     assert_eq!(names(&folder.path().join("made/here")).len(), 1);
 }
 
+#[test]
+fn a_configuration_finds_what_was_built_for_it_with_flags_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cache = Cache::at(folder.path(), LIMIT);
+    let int8 = EngineKey { precision: PlanPrecision::Int8, ..key(1) };
+    let with = |pictures: &str| EngineKey { calibration_sha256: Some(pictures.repeat(64)), ..int8.clone() };
+    for (seconds, pictures) in [(1000, "a"), (3000, "b"), (2000, "c")] {
+        let build = || Ok::<_, Infallible>((pictures.repeat(9).into_bytes(), facts()));
+        let built =
+            cache.get_or_build(&with(pictures), &mut |_| {}, build).unwrap_or_else(|never| match never {});
+        used_at(&path_of(&built), seconds);
+    }
+    assert!(cache.get(&int8).is_err());
+    let (found, cached) = cache.get_fitting(&int8).expect("the one used last");
+    assert_eq!((found, cached.plan), (with("b"), b"bbbbbbbbb".to_vec()));
+    // One that is damaged is passed over; one that is exact comes first.
+    fs::write(cached.kept.expect("kept"), "cut off").expect("written");
+    assert_eq!(cache.get_fitting(&int8).expect("the next").0, with("c"));
+    let exact = cache.get_or_build(&int8, &mut |_| {}, || Ok::<_, Infallible>((vec![1], facts())));
+    exact.unwrap_or_else(|never| match never {});
+    assert_eq!(cache.get_fitting(&int8).expect("the exact one").0, int8);
+    let fp16 = cache.get_fitting(&key(1)).expect_err("none in fp16");
+    assert!(fp16.to_string().contains("precision"), "{fp16}");
+}
+
 /// An engine under the name of another, as a copied or renamed file would be.
 #[test]
 fn a_file_under_a_wrong_name_is_not_loaded_but_replaced() {

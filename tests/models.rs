@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use watchpost::engine::Engine;
 use watchpost::engine::builtin::BuiltinEngine;
 use watchpost::frame::SlotMemory;
-use watchpost::model::{self, ChannelOrder, Fit, HeadRecipe, ModelError};
+use watchpost::model::{self, ChannelOrder, Extra, Fit, HeadRecipe, ModelError};
 
 /// The shared models, or `None` with a loud word on stderr.
 fn shared_models() -> Option<PathBuf> {
@@ -98,7 +98,7 @@ fn ultralytics_models_say_everything_themselves() {
         let conclusion = model::conclude(&facts, name, &model::Overrides::default()).unwrap();
         assert_eq!(conclusion.unknown, Vec::<String>::new(), "{name}");
         let manifest = conclusion.manifest;
-        assert_eq!((manifest.head, manifest.input.fit), (HeadRecipe::Yolov8, Fit::LetterboxCentre), "{name}");
+        assert_eq!((manifest.head, manifest.input.fit), (HeadRecipe::YOLOV8, Fit::LetterboxCentre), "{name}");
         assert_eq!((manifest.input.width, manifest.input.height), (640, 640), "{name}");
         assert_eq!((manifest.labels.len(), manifest.labels[79].as_str()), (80, "toothbrush"), "{name}");
         assert!((manifest.input.scale[0] * 255.0 - 1.0).abs() < 1e-6, "{name}");
@@ -107,18 +107,47 @@ fn ultralytics_models_say_everything_themselves() {
 }
 
 #[test]
-fn families_that_are_not_supported_are_called_by_their_name() {
+fn each_family_is_recognised_with_its_task_and_its_own_tool_s_customs() {
     let Some(models) = shared_models() else { return };
-    for (file, family) in [
-        ("nanodet.onnx", "NanoDet"),
-        ("deimv2-atto.onnx", "DETR"),
-        ("yolov8n-nms.onnx", "NMS inside"),
-        ("yolov8n-pose.onnx", "pose"),
-        ("yolov8n-seg.onnx", "segmentation"),
-    ] {
-        let error = find(&models.join(file)).unwrap_err();
-        assert!(matches!(error, ModelError::Conclude { .. }), "{error:?}");
-        assert!(error.to_string().contains(family), "{file}: {error}");
+    let pose = Extra::Keypoints { count: 17, dims: 3 };
+    let cases = [
+        ("nanodet", "nanodet", "detect", Extra::None, Fit::Stretch, ChannelOrder::Bgr, 80),
+        ("deimv2-atto", "listed", "detect", Extra::None, Fit::Stretch, ChannelOrder::Rgb, 80),
+        ("yolov8n-nms", "end-to-end", "detect", Extra::None, Fit::LetterboxCentre, ChannelOrder::Rgb, 80),
+        ("yolov8n-pose", "yolov8", "pose", pose, Fit::LetterboxCentre, ChannelOrder::Rgb, 1),
+        (
+            "yolov8n-seg",
+            "yolov8",
+            "segment",
+            Extra::Mask { coefficients: 32 },
+            Fit::LetterboxCentre,
+            ChannelOrder::Rgb,
+            80,
+        ),
+    ];
+    for (file, family, task, extra, fit, channels, labels) in cases {
+        let manifest = find(&models.join(format!("{file}.onnx"))).unwrap();
+        assert_eq!(
+            (manifest.head.family(), manifest.head.task(), manifest.head.extra()),
+            (family, task, extra),
+            "{file}"
+        );
+        assert_eq!(
+            (manifest.input.fit, manifest.input.channels, manifest.labels.len()),
+            (fit, channels, labels),
+            "{file}"
+        );
+        // What is written down is what is read back.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.toml");
+        let onnx = models.join(format!("{file}.onnx"));
+        std::fs::write(&path, manifest.to_toml(onnx.to_str().unwrap())).unwrap();
+        let read = model::Manifest::load(&path).unwrap();
+        assert_eq!(
+            (read.head, read.input, read.labels),
+            (manifest.head, manifest.input, manifest.labels),
+            "{file}"
+        );
     }
 }
 

@@ -101,16 +101,16 @@ fn detections<'a>(records: &'a [Value], camera: &str) -> Vec<&'a Value> {
     records.iter().filter(|r| r["type"] == "detections" && r["camera"] == camera).collect()
 }
 
-/// No frame is missing between the records, and all are of one opening.
+/// All of one opening, and none missing, but that on a busy machine a newer frame may take an older one's place.
 #[track_caller]
 fn assert_undisturbed(records: &[Value], camera: &str) {
     let of_camera = detections(records, camera);
     assert!(of_camera.len() > 10, "{camera}: {} records", of_camera.len());
     for pair in of_camera.windows(2) {
-        let seq = |record: &Value| record["seq"].as_u64().unwrap_or(0);
-        assert_eq!(seq(pair[1]), seq(pair[0]) + 1, "{camera} lost a frame");
         assert_eq!(pair[1]["generation"], pair[0]["generation"]);
     }
+    let dropped: u64 = of_camera[1..].iter().map(|r| r["dropped_since_last"].as_u64().unwrap_or(0)).sum();
+    assert!(10 * dropped <= of_camera.len() as u64, "{camera} lost {dropped} of {}", of_camera.len());
 }
 
 #[test]
@@ -138,7 +138,14 @@ fn cameras_come_go_and_change_and_the_others_do_not_notice() {
     let numbers: Vec<_> =
         detections(&records, "changes").iter().map(|r| r["seq"].as_u64().unwrap_or(0)).collect();
     assert!(numbers.is_sorted(), "its frame numbers go on: {numbers:?}");
-    let counters = edited.debug()["counters"].to_string();
+    let state = edited.debug();
+    let keeps =
+        state["cameras"].as_array().and_then(|all| all.iter().find(|c| c["name"] == "keeps").cloned());
+    let outcomes = keeps.expect("it is there")["outcomes"].clone();
+    for lost in ["stale_generation", "engine_error", "decode_error", "shutdown"] {
+        assert_eq!(outcomes[lost], 0, "the reload cost it frames: {outcomes}");
+    }
+    let counters = state["counters"].to_string();
     assert!(!counters.contains("\"goes\"") && !counters.contains("goes"), "its counters are gone");
 
     // What is only read from the results needs no other opening.

@@ -57,7 +57,7 @@ struct CameraPlan<'a> {
 }
 
 fn decoder_plans<'a>(config: &'a Config, model: &LoadedModel) -> Result<Vec<CameraPlan<'a>>, Failure> {
-    let gpu = model.engine.place().gpu();
+    let gpu = model.engine.place().gpu().or_else(|| model.gpu.clone());
     let plan_of = |camera: &'a CameraOptions| {
         let decoders = GstSource::new(camera).map(|source| {
             source.use_gpu(gpu.as_ref());

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use watchpost_cuda::Gpu;
 use watchpost_pipelines::{CodecPlan, DecoderPlan};
 
 use super::{Failure, exit};
@@ -57,6 +58,8 @@ pub struct LoadedModel {
     pub tag: ModelTag,
     /// Makes the engine that `auto` would rather have.
     pub later: Option<Later>,
+    /// What that engine will run on.
+    pub gpu: Option<Gpu>,
 }
 
 /// Finds the model's manifest. In a configuration a wrong model is a wrong configuration: `code` says which.
@@ -94,7 +97,7 @@ pub fn load_model_saying(
     say: &mut dyn FnMut(&str),
 ) -> Result<LoadedModel, Failure> {
     let manifest = find_model(&options.model, code)?;
-    let Choice { engine, later } = engine::load(options, &manifest, say).map_err(|error| {
+    let Choice { engine, later, gpu } = engine::load(options, &manifest, say).map_err(|error| {
         let unavailable = matches!(error, EngineError::Unavailable { .. } | EngineError::Precision { .. });
         let code = if unavailable { exit::UNAVAILABLE } else { code };
         Failure::new(code, error.to_string())
@@ -105,7 +108,7 @@ pub fn load_model_saying(
         backend: engine.backend(),
         precision: engine.precision(),
     };
-    Ok(LoadedModel { manifest, engine, tag, later })
+    Ok(LoadedModel { manifest, engine, tag, later, gpu })
 }
 
 /// An input that cannot be opened, in words.

@@ -8,6 +8,7 @@ mod demo;
 mod detect;
 mod devices;
 pub mod engine;
+mod eval;
 mod logging;
 pub mod model;
 mod probe;
@@ -103,6 +104,8 @@ enum Command {
     Model(model::ModelArgs),
     /// Build engines for the GPU, list and explain those that are kept
     Engine(engine::EngineArgs),
+    /// COCO's average precision of a model on a folder of images with truth; the gate for engines of lower precision
+    Eval(eval::EvalArgs),
     /// A test camera with a scene of known truth, watched by the real daemon: detections and a report
     Demo(demo::DemoArgs),
     /// State of the running daemon: cameras, slots, generations, counters
@@ -154,6 +157,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Devices(args) => devices::run(args, stdout),
         Command::Model(args) => model::run(args, stdout),
         Command::Engine(args) => engine::run(args, stdout),
+        Command::Eval(args) => eval::run(args, stdout),
         Command::Demo(args) => demo::run(args),
         Command::Debug(args) => debug::run(args, stdout),
         Command::Completions(args) => completions::run(args, stdout),

@@ -12,6 +12,7 @@ use super::common::{input_failure, output_failure, print};
 use super::{Failure, exit};
 use crate::model::{
     self, ChannelOrder, Conclusion, Fit, Listed, Manifest, ModelError, ModelSource, OnnxFacts, Overrides,
+    Values,
 };
 
 /// Describe detectors, list them, look at one.
@@ -78,9 +79,12 @@ struct AddArgs {
     /// Order of the colour channels the model was trained on: rgb or bgr.
     #[arg(long, value_parser = ChannelOrder::parse)]
     channels: Option<ChannelOrder>,
-    /// How pictures are fitted in: letterbox-center, letterbox-topleft or stretch.
+    /// How pictures are fitted in: letterbox-center, letterbox-topleft, stretch or center-crop.
     #[arg(long, value_parser = Fit::parse)]
     fit: Option<Fit>,
+    /// What the samples 0..255 of a picture are made: 0..255, 0..1, -1..1, imagenet or imagenet-255.
+    #[arg(long, value_parser = Values::parse, allow_hyphen_values = true)]
+    values: Option<Values>,
     /// Width and height for a model that leaves them open, for example 640x384.
     #[arg(long, value_name = "WxH", value_parser = parse_size)]
     size: Option<(usize, usize)>,
@@ -178,7 +182,14 @@ fn overrides(add: &AddArgs) -> Result<Overrides, Failure> {
         None => None,
         Some(path) => Some(model::load_labels(path)?),
     };
-    Ok(Overrides { name: add.name.clone(), labels, channels: add.channels, fit: add.fit, size: add.size })
+    Ok(Overrides {
+        name: add.name.clone(),
+        labels,
+        channels: add.channels,
+        fit: add.fit,
+        values: add.values,
+        size: add.size,
+    })
 }
 
 /// The manifest's path, and the ONNX file as the manifest should name it.
@@ -369,8 +380,10 @@ fn list_json(listed: &[Listed]) -> String {
 fn manifest_json(manifest: &Manifest) -> serde_json::Value {
     let input = &manifest.input;
     let strides = match &manifest.head {
-        model::HeadRecipe::Yolox { strides } => json!(strides),
-        model::HeadRecipe::Yolov8 => serde_json::Value::Null,
+        model::HeadRecipe::Yolox { strides }
+        | model::HeadRecipe::Yolov5Grids { strides, .. }
+        | model::HeadRecipe::Nanodet { strides, .. } => json!(strides),
+        _ => serde_json::Value::Null,
     };
     json!({
         "name": manifest.name,
@@ -383,7 +396,7 @@ fn manifest_json(manifest: &Manifest) -> serde_json::Value {
             "width": input.width, "height": input.height, "channels": input.channels.as_str(),
             "fit": input.fit.as_str(), "pad": input.pad, "scale": input.scale, "offset": input.offset,
         },
-        "head": {"family": manifest.head.family(), "strides": strides},
+        "head": {"family": manifest.head.family(), "task": manifest.head.task(), "strides": strides},
         "labels": manifest.labels,
         "evaluation": manifest.evaluation,
         "notes": manifest.notes,

@@ -84,7 +84,7 @@ fn another_engine(old: &DetectorOptions, new: &DetectorOptions) -> bool {
 
 /// A model as the supervisor takes it, and the engine that is to take over.
 fn detector(model: LoadedModel) -> (Detector, Option<Upgrade>) {
-    let LoadedModel { manifest, engine, tag, later } = model;
+    let LoadedModel { manifest, engine, tag, later, .. } = model;
     let Manifest { input, head, labels, .. } = manifest;
     let upgrade = later.map(|later| {
         let (tag, head, labels) = (tag.clone(), head.clone(), labels.clone());
@@ -101,8 +101,9 @@ fn detector(model: LoadedModel) -> (Detector, Option<Upgrade>) {
 /// What a daemon is made of, from a configuration and a loaded model.
 pub(super) fn parts(config: Config, model: LoadedModel) -> Parts {
     let sources = config.cameras.iter().map(source).collect();
+    let gpu = model.gpu.clone();
     let (detector, upgrade) = detector(model);
-    Parts { config, sources, detector, upgrade, reloader: None }
+    Parts { config, sources, detector, gpu, upgrade, reloader: None }
 }
 
 fn source(camera: &CameraOptions) -> Arc<dyn Source> {

@@ -54,6 +54,7 @@ pub const KEYS: [(&str, &[&str]); 6] = [
         &[
             "model",
             "backend",
+            "provider",
             "precision",
             "max_batch_size",
             "max_batch_delay",
@@ -94,7 +95,17 @@ pub const KEYS: [(&str, &[&str]); 6] = [
     ),
     ("output", &["type", "path", "mode", "listen", "buffer", "max_readers"]),
     ("memory", &["soft_limit", "hard_limit"]),
-    ("supervisor", &["teardown_timeout", "max_wedged", "backoff_min", "backoff_max", "healthy_after"]),
+    (
+        "supervisor",
+        &[
+            "teardown_timeout",
+            "inference_timeout",
+            "max_wedged",
+            "backoff_min",
+            "backoff_max",
+            "healthy_after",
+        ],
+    ),
     ("debug", &["socket"]),
 ];
 

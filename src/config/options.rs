@@ -57,6 +57,19 @@ pub enum Backend {
     Builtin,
 }
 
+/// `provider = …`: where ONNX Runtime computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnnxProvider {
+    /// On the GPU where its CUDA provider loads, else on the CPU.
+    Auto,
+    /// On the CPU.
+    Cpu,
+    /// On the GPU, with cuDNN.
+    Cuda,
+    /// On the GPU, with TensorRT.
+    Tensorrt,
+}
+
 /// `precision = …`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
@@ -92,6 +105,8 @@ pub struct DetectorOptions {
     pub model: String,
     /// Which engine.
     pub backend: Backend,
+    /// Where ONNX Runtime computes.
+    pub provider: OnnxProvider,
     /// Which arithmetic.
     pub precision: Precision,
     /// Frames in one inference, 1..=64.
@@ -119,6 +134,7 @@ impl DetectorOptions {
         Self {
             model: model.into(),
             backend: Backend::Auto,
+            provider: OnnxProvider::Auto,
             precision: Precision::Auto,
             max_batch_size: Auto::Auto,
             max_batch_delay: Duration::from_millis(10),
@@ -349,6 +365,8 @@ pub struct SupervisorOptions {
     pub teardown_timeout: Duration,
     /// More wedged cameras than this end the process with 75; 2 by default.
     pub max_wedged: usize,
+    /// An inference that takes longer hangs, and the process leaves with 75; 60 s by default.
+    pub inference_timeout: Duration,
     /// First wait after a failure; 0.5 s by default.
     pub backoff_min: Duration,
     /// Longest wait after failures; 30 s by default.
@@ -362,6 +380,7 @@ impl Default for SupervisorOptions {
         Self {
             teardown_timeout: Duration::from_secs(3),
             max_wedged: 2,
+            inference_timeout: Duration::from_secs(60),
             backoff_min: Duration::from_millis(500),
             backoff_max: Duration::from_secs(30),
             healthy_after: Duration::from_secs(30),

@@ -2,19 +2,45 @@
 //!
 //! Score threshold first, then at most `max_candidates` of the best, then their boxes, then NMS, then at most
 //! `max_objects`. Every buffer has its size from [`Limits`], so that a picture full of nonsense costs no
-//! more memory than an empty one. Values that are not finite never become detections.
+//! more memory than an empty one. Values that are not finite never become detections. Heads that have chosen their
+//! boxes themselves are not suppressed again.
 
+mod boxes;
 mod candidates;
+mod classify;
+mod details;
+mod detr;
+mod end_to_end;
+mod error;
+mod head;
+mod listed;
+mod nanodet;
 mod nms;
+mod outline;
+mod rotated;
+mod scores;
+mod selected;
+mod ssd;
+mod tail;
+mod yolov5;
+mod yolov5_grids;
 mod yolov8;
 mod yolox;
 
 #[cfg(test)]
+mod family_tests;
+#[cfg(test)]
 mod tests;
+
+pub use details::{Detail, OUTLINE_MAX, Rotated};
+pub use error::DecodeError;
 
 use crate::engine::TensorView;
 use crate::model::{HeadRecipe, InputRecipe};
 use candidates::Candidates;
+use details::Details;
+use error::{Shape, shape_text};
+use head::{Binding, Head, OUTPUTS_MAX};
 use nms::Suppressor;
 
 /// One object. The box is `[x1, y1, x2, y2]`; its unit is said where it is made.
@@ -61,102 +87,69 @@ impl Default for Limits {
     }
 }
 
-/// Why outputs are not those of the head that the manifest names.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// The manifest contradicts itself.
-    #[error("the manifest's {head} head cannot be: {reason}")]
-    Recipe {
-        /// Head family.
-        head: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Too few or too many outputs.
-    #[error(
-        "the model has {got} outputs ({names}) where a {head} head has 1; export it with the raw detection output only"
-    )]
-    OutputCount {
-        /// Head family.
-        head: &'static str,
-        /// How many there are.
-        got: usize,
-        /// Their names.
-        names: String,
-    },
-    /// The output has another shape.
-    #[error("output {name} has shape {got} where a {head} head has {expected}; {hint}")]
-    Shape {
-        /// Head family.
-        head: &'static str,
-        /// The output's name in the model.
-        name: String,
-        /// In words: `[1, 3549, 85] (boxes, 5 + 80 labels)`.
-        expected: String,
-        /// As found: `[1, 3549, 86]`.
-        got: String,
-        /// What the user can do.
-        hint: String,
-    },
-    /// The number of boxes does not follow from the input size.
-    #[error(
-        "output {name} has {got} boxes where a {width}x{height} input with strides {strides:?} has {expected}: \
-             set the input size or the strides in the manifest to those the model was exported with"
-    )]
-    BoxCount {
-        /// The output's name in the model.
-        name: String,
-        /// Boxes in the output.
-        got: usize,
-        /// Sum of the grids.
-        expected: usize,
-        /// Input width in pixels.
-        width: usize,
-        /// Input height in pixels.
-        height: usize,
-        /// The manifest's strides.
-        strides: Vec<usize>,
-    },
-    /// Fewer values than the shape says.
-    #[error(
-        "output {name} holds {got} values where its shape {shape} has {expected}: the backend is at fault, please report it"
-    )]
-    Values {
-        /// The output's name in the model.
-        name: String,
-        /// Its shape.
-        shape: String,
-        /// Product of the shape.
-        expected: usize,
-        /// Length of the slice.
-        got: usize,
-    },
-}
-
-/// The head families, with what each keeps.
-#[derive(Debug)]
-enum Head {
-    Yolox(yolox::Yolox),
-    Yolov8(yolov8::Yolov8),
+/// The family's decoder.
+fn head(head: &HeadRecipe, input: &InputRecipe, label_count: usize) -> Box<dyn Head> {
+    match head {
+        HeadRecipe::Yolox { strides } => Box::new(yolox::Yolox::new(strides, input, label_count)),
+        HeadRecipe::Yolov5 => Box::new(yolov5::Yolov5::new(label_count)),
+        HeadRecipe::Yolov5Grids { strides, anchors } => {
+            Box::new(yolov5_grids::Yolov5Grids::new(strides, anchors, input, label_count))
+        }
+        HeadRecipe::Yolov8 { extra } => Box::new(yolov8::Yolov8::new(*extra, input, label_count)),
+        HeadRecipe::EndToEnd { layout, extra } => {
+            Box::new(end_to_end::EndToEnd::new(*layout, *extra, input, label_count))
+        }
+        HeadRecipe::Listed { outputs, format, first_class } => {
+            Box::new(listed::Listed::new(outputs, *format, *first_class, input, label_count))
+        }
+        HeadRecipe::Selected { boxes, scores, indices, format } => {
+            Box::new(selected::Selected::new([boxes, scores, indices], *format, input, label_count))
+        }
+        HeadRecipe::Nanodet { strides, bins, cell_offset, activation } => {
+            let distances =
+                nanodet::Distances { bins: *bins, cell_offset: *cell_offset, activation: *activation };
+            Box::new(nanodet::Nanodet::new(strides, distances, input, label_count))
+        }
+        HeadRecipe::Detr { boxes, scores, format, activation, background } => {
+            let meaning = (*activation, *background);
+            Box::new(detr::Detr::new([boxes, scores], *format, meaning, input, label_count))
+        }
+        HeadRecipe::Ssd { boxes, scores, format, activation, background } => {
+            let meaning = (*activation, *background);
+            Box::new(ssd::Ssd::new([boxes, scores], *format, meaning, input, label_count))
+        }
+        HeadRecipe::Classify { activation } => {
+            Box::new(classify::Classify::new(*activation, input, label_count))
+        }
+    }
 }
 
 /// Turns one frame's output tensors into detections. One per engine worker; buffers are made in `new`.
 #[derive(Debug)]
 pub struct Decoder {
-    head: Head,
+    head: Box<dyn Head>,
     candidates: Candidates,
     suppressor: Suppressor,
+    details: Details,
+    /// Boxes that overlap are duplicates.
+    suppresses: bool,
 }
 
 impl Decoder {
     /// For one model. `label_count` is the number of the manifest's labels. A recipe that cannot be is told by
     /// [`Decoder::check_outputs`], so that `new` never fails.
-    pub fn new(head: &HeadRecipe, recipe: &InputRecipe, label_count: usize, limits: Limits) -> Self {
-        let head = match head {
-            HeadRecipe::Yolox { strides } => Head::Yolox(yolox::Yolox::new(strides, recipe, label_count)),
-            HeadRecipe::Yolov8 => Head::Yolov8(yolov8::Yolov8::new(label_count)),
-        };
-        Self { head, candidates: Candidates::new(&limits), suppressor: Suppressor::new(&limits) }
+    pub fn new(recipe: &HeadRecipe, input: &InputRecipe, label_count: usize, limits: Limits) -> Self {
+        let head = head(recipe, input, label_count);
+        let limits = Limits { max_objects: limits.max_objects.min(head.objects_max()), ..limits };
+        let details = Details::new(recipe.extra(), &limits);
+        let suppresses = head.suppresses();
+        Self {
+            head,
+            candidates: Candidates::new(&limits),
+            suppressor: Suppressor::new(&limits),
+            details,
+            suppresses,
+        }
     }
 
     /// Sees at load time that outputs of these names and shapes (batch dimension 1) are this head's.
@@ -164,18 +157,19 @@ impl Decoder {
     /// # Errors
     /// [`DecodeError`], saying what was expected, what came and what to do.
     pub fn check_outputs(&self, outputs: &[(&str, &[usize])]) -> Result<(), DecodeError> {
-        let family = match &self.head {
-            Head::Yolox(_) => yolox::FAMILY,
-            Head::Yolov8(_) => yolov8::FAMILY,
-        };
-        let &[(name, shape)] = outputs else {
-            let names = outputs.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-            return Err(DecodeError::OutputCount { head: family, got: outputs.len(), names });
-        };
-        match &self.head {
-            Head::Yolox(head) => head.check(name, shape),
-            Head::Yolov8(head) => head.check(name, shape),
+        self.bind(outputs.iter().map(|&(name, dims)| Shape { name, dims })).map(|_| ())
+    }
+
+    fn bind<'a>(&self, outputs: impl ExactSizeIterator<Item = Shape<'a>>) -> Result<Binding, DecodeError> {
+        let count = outputs.len();
+        if count > OUTPUTS_MAX {
+            return Err(DecodeError::TooManyOutputs { got: count, limit: OUTPUTS_MAX });
         }
+        let mut shapes = [Shape::NONE; OUTPUTS_MAX];
+        for (shape, output) in shapes.iter_mut().zip(outputs) {
+            *shape = output;
+        }
+        self.head.bind(&shapes[..count])
     }
 
     /// Replaces the contents of `out` by the detections of one frame: boxes in tensor pixels (not clipped),
@@ -189,49 +183,53 @@ impl Decoder {
         out: &mut Vec<Detection>,
     ) -> Result<(), DecodeError> {
         out.clear();
-        let output = match outputs {
-            [output] => output,
-            _ => {
-                let shapes: Vec<_> = outputs.iter().map(|output| (output.name, output.shape)).collect();
-                return self.check_outputs(&shapes);
-            }
-        };
-        self.check_outputs(&[(output.name, output.shape)])?;
-        let expected = output.shape.iter().product();
-        if output.data.len() != expected {
-            let (name, shape) = (output.name.to_owned(), shape_text(output.shape));
-            return Err(DecodeError::Values { name, shape, expected, got: output.data.len() });
-        }
         self.candidates.clear();
         self.suppressor.clear();
-        match &mut self.head {
-            Head::Yolox(head) => head.collect(output.data, &mut self.candidates),
-            Head::Yolov8(head) => head.collect(output.data, &mut self.candidates),
+        self.details.clear();
+        // Outputs may change their shapes from frame to frame: some lists are as long as what was found.
+        let binding = self.bind(outputs.iter().map(Shape::new))?;
+        let tensors = binding.of(outputs);
+        let tensors = &tensors[..binding.len()];
+        for tensor in tensors {
+            let expected = tensor.shape.iter().product();
+            if tensor.data.len() != expected {
+                let (name, shape) = (tensor.name.to_owned(), shape_text(tensor.shape));
+                return Err(DecodeError::Values { name, shape, expected, got: tensor.data.len() });
+            }
         }
+        self.head.collect(tensors, &mut self.candidates);
         for candidate in self.candidates.best_first() {
-            let bbox = match &self.head {
-                Head::Yolox(head) => head.bbox(output.data, candidate.anchor as usize),
-                Head::Yolov8(head) => head.bbox(output.data, candidate.anchor as usize),
-            };
+            let bbox = self.head.bbox(tensors, candidate);
             let detection = Detection { class_id: candidate.class_id, score: candidate.score, bbox };
-            if self.suppressor.offer(detection, out).is_full() {
+            let before = out.len();
+            let room = match self.head.rotated(tensors, candidate) {
+                Some(rotated) if self.suppresses => {
+                    self.suppressor.offer_rotated(detection, rotated, &self.details.rotated, out)
+                }
+                _ if self.suppresses => self.suppressor.offer(detection, out),
+                _ => self.suppressor.take(detection, out),
+            };
+            if out.len() > before {
+                self.details.rotated.extend(self.head.rotated(tensors, candidate));
+                self.head.detail(tensors, candidate, &detection, &mut self.details);
+            }
+            if room.is_full() {
                 break;
             }
         }
         Ok(())
     }
 
+    /// What there is about the detection at `index` of the last [`Decoder::decode`], besides its box.
+    pub fn detail(&self, index: usize) -> Detail<'_> {
+        self.details.of(index)
+    }
+
     /// Bytes of the decoder's own buffers: the line for the memory budget. It never changes.
     pub fn buffer_bytes(&self) -> usize {
-        let head = match &self.head {
-            Head::Yolox(head) => head.buffer_bytes(),
-            Head::Yolov8(head) => head.buffer_bytes(),
-        };
-        head + self.candidates.buffer_bytes() + self.suppressor.buffer_bytes()
+        self.head.buffer_bytes()
+            + self.candidates.buffer_bytes()
+            + self.suppressor.buffer_bytes()
+            + self.details.buffer_bytes()
     }
-}
-
-fn shape_text(shape: &[usize]) -> String {
-    let sizes: Vec<_> = shape.iter().map(usize::to_string).collect();
-    format!("[{}]", sizes.join(", "))
 }

@@ -8,6 +8,8 @@
 //! Only boxes that stayed are kept, so memory is linear in `max_objects` and work is at most
 //! `max_candidates * max_objects` comparisons, done in blocks without branches.
 
+use super::details::Rotated;
+use super::rotated::probabilistic_iou;
 use super::{Detection, Limits};
 
 /// Boxes that are compared before it is asked whether one of them overlapped.
@@ -81,6 +83,34 @@ impl Suppressor {
     pub fn offer(&mut self, detection: Detection, out: &mut Vec<Detection>) -> Room {
         if self.count < self.max_objects && self.stays(&detection) {
             self.keep(&detection);
+            out.push(detection);
+        }
+        if self.count < self.max_objects { Room::Free } else { Room::Full }
+    }
+
+    /// As [`Suppressor::offer`] for oriented boxes. `kept` are those of `out`.
+    pub fn offer_rotated(
+        &mut self,
+        detection: Detection,
+        rotated: Rotated,
+        kept: &[Rotated],
+        out: &mut Vec<Detection>,
+    ) -> Room {
+        let covers = |(other, kept): (&Rotated, &Detection)| {
+            (self.class_agnostic || kept.class_id == detection.class_id)
+                && probabilistic_iou(other, &rotated) > self.iou_threshold
+        };
+        if kept.iter().zip(out.iter()).any(covers) {
+            return if self.count < self.max_objects { Room::Free } else { Room::Full };
+        }
+        self.take(detection, out)
+    }
+
+    /// Appends `detection` to `out` unless its box is no box: what was chosen already is not chosen again.
+    pub fn take(&mut self, detection: Detection, out: &mut Vec<Detection>) -> Room {
+        let area = area(detection.bbox);
+        if self.count < self.max_objects && area > 0.0 && area.is_finite() {
+            self.count += 1;
             out.push(detection);
         }
         if self.count < self.max_objects { Room::Free } else { Room::Full }

@@ -1,17 +1,24 @@
 //! The YOLOv8 head (also YOLOv9, 11 and 12): decoded in the model, no objectness.
 //!
-//! One output `[1, 4 + labels, N]`, channel by channel: rows cx, cy, w, h in tensor pixels, then one row of
-//! scores (already through a sigmoid) per label. The score of a box is its best label's. Source: Ultralytics
-//! `nn/modules/head.py` (`Detect`) and `utils/ops.py` (`non_max_suppression`, `xywh2xyxy`).
+//! One output `[1, 4 + labels + extra, N]`, channel by channel: rows cx, cy, w, h in tensor pixels, then one row of
+//! scores (already through a sigmoid) per label, then the numbers of a pose, a mask or an angle. The score of a box is
+//! its best label's. Source: Ultralytics `nn/modules/head.py` (`Detect`, `Pose`, `Segment`, `OBB`) and `utils/ops.py`
+//! (`non_max_suppression`, `xywh2xyxy`).
 //!
 //! N is the model's own affair (heads with three or four grids exist), so the best label is found block by
 //! block: the rows are walked in stretches that fit the first cache, into buffers whose size does not depend
 //! on N.
 
-use super::candidates::Candidates;
-use super::{DecodeError, shape_text};
+use super::candidates::{Candidate, Candidates};
+use super::details::{Details, Rotated};
+use super::error::Shape;
+use super::head::{Binding, Head, bind_one};
+use super::tail::Tail;
+use super::{DecodeError, Detection};
+use crate::engine::TensorView;
+use crate::model::{Extra, InputRecipe};
 
-pub(super) const FAMILY: &str = "YOLOv8";
+const FAMILY: &str = "YOLOv8";
 
 /// Rows before the class scores: cx, cy, w, h.
 const BOX_LEN: usize = 4;
@@ -22,44 +29,45 @@ const BLOCK: usize = 2048;
 #[derive(Debug)]
 pub(super) struct Yolov8 {
     label_count: usize,
+    tail: Tail,
     best_score: Vec<f32>,
 }
 
 impl Yolov8 {
-    pub fn new(label_count: usize) -> Self {
-        Self { label_count, best_score: vec![0.0; BLOCK] }
+    pub fn new(extra: Extra, recipe: &InputRecipe, label_count: usize) -> Self {
+        Self { label_count, tail: Tail::new(extra, recipe), best_score: vec![0.0; BLOCK] }
     }
 
-    pub fn check(&self, name: &str, shape: &[usize]) -> Result<(), DecodeError> {
-        if self.label_count == 0 {
-            let reason = "it has no labels; name the model's labels in the manifest".to_owned();
-            return Err(DecodeError::Recipe { head: FAMILY, reason });
-        }
-        let row_count = BOX_LEN + self.label_count;
-        match *shape {
-            [1, rows, boxes] if rows == row_count && boxes > 0 && boxes <= u32::MAX as usize => Ok(()),
-            _ => Err(DecodeError::Shape {
-                head: FAMILY,
-                name: name.to_owned(),
-                expected: format!(
-                    "[1, {row_count}, N] ({BOX_LEN} + {} labels, then boxes)",
-                    self.label_count
-                ),
-                got: shape_text(shape),
-                hint: self.hint(shape),
-            }),
+    fn row_count(&self) -> usize {
+        BOX_LEN + self.label_count + self.tail.len()
+    }
+
+    fn box_count(&self, tensors: &[TensorView<'_>]) -> usize {
+        tensors[0].data.len() / self.row_count()
+    }
+
+    fn expected(&self) -> String {
+        let (row_count, labels) = (self.row_count(), self.label_count);
+        match self.tail.len() {
+            0 => format!("[1, {row_count}, N] ({BOX_LEN} + {labels} labels, then boxes)"),
+            extra => format!("[1, {row_count}, N] ({BOX_LEN} + {labels} labels + {extra}, then boxes)"),
         }
     }
 
     fn hint(&self, shape: &[usize]) -> String {
-        let row_count = BOX_LEN + self.label_count;
+        let row_count = self.row_count();
         match *shape {
             [1, _, len] if len == row_count => {
                 "it is transposed: export the model without a transposing output".to_owned()
             }
-            [1, _, 6] => "its NMS is inside the model: export it without NMS (nms=False)".to_owned(),
+            [1, _, 6] => {
+                "its NMS is inside the model: write its manifest anew with `watchpost model add`, or export it with \
+                 nms=False"
+                    .to_owned()
+            }
             [1, rows, boxes] if rows > BOX_LEN && rows < boxes => format!(
-                "this one would have {} labels, the manifest names {}; pose and segmentation models are not supported",
+                "this one would have {} labels, the manifest names {}; for pose and segmentation models write it anew \
+                 with `watchpost model add`",
                 rows - BOX_LEN,
                 self.label_count
             ),
@@ -67,10 +75,31 @@ impl Yolov8 {
         }
     }
 
-    /// Offers every box whose score may be good enough. `data` has passed `check`.
-    pub fn collect(&mut self, data: &[f32], candidates: &mut Candidates) {
-        let box_count = data.len() / (BOX_LEN + self.label_count);
-        let Some(scores) = data.get(BOX_LEN * box_count..) else { return };
+    fn number(&self, tensors: &[TensorView<'_>], candidate: &Candidate, row: usize) -> f32 {
+        tensors[0].data[row * self.box_count(tensors) + candidate.anchor as usize]
+    }
+}
+
+impl Head for Yolov8 {
+    fn bind(&self, outputs: &[Shape<'_>]) -> Result<Binding, DecodeError> {
+        if self.label_count == 0 {
+            let reason = "it has no labels; name the model's labels in the manifest".to_owned();
+            return Err(DecodeError::Recipe { head: FAMILY, reason });
+        }
+        let row_count = self.row_count();
+        let binding = bind_one(
+            FAMILY,
+            outputs,
+            || self.expected(),
+            |dims| self.hint(dims),
+            |dims| matches!(*dims, [1, rows, boxes] if rows == row_count && boxes > 0 && boxes <= u32::MAX as usize),
+        )?;
+        self.tail.bind(FAMILY, outputs, binding)
+    }
+
+    fn collect(&mut self, tensors: &[TensorView<'_>], candidates: &mut Candidates) {
+        let box_count = self.box_count(tensors);
+        let scores = &tensors[0].data[BOX_LEN * box_count..(BOX_LEN + self.label_count) * box_count];
         for start in (0..box_count).step_by(BLOCK) {
             let len = BLOCK.min(box_count - start);
             let best = &mut self.best_score[..len];
@@ -98,15 +127,35 @@ impl Yolov8 {
         }
     }
 
-    /// The box of one anchor, `[x1, y1, x2, y2]` in tensor pixels.
-    pub fn bbox(&self, data: &[f32], anchor: usize) -> [f32; 4] {
-        let box_count = data.len() / (BOX_LEN + self.label_count);
-        let [x, y, width, height] = std::array::from_fn(|row| data[row * box_count + anchor]);
+    fn bbox(&self, tensors: &[TensorView<'_>], candidate: &Candidate) -> [f32; 4] {
+        if let Some(rotated) = self.rotated(tensors, candidate) {
+            return rotated.enclosing();
+        }
+        let [x, y, width, height] = std::array::from_fn(|row| self.number(tensors, candidate, row));
         [x - width / 2.0, y - height / 2.0, x + width / 2.0, y + height / 2.0]
     }
 
-    pub fn buffer_bytes(&self) -> usize {
-        self.best_score.capacity() * size_of::<f32>()
+    fn rotated(&self, tensors: &[TensorView<'_>], candidate: &Candidate) -> Option<Rotated> {
+        let upright = std::array::from_fn(|row| self.number(tensors, candidate, row));
+        let first = BOX_LEN + self.label_count;
+        self.tail.rotated(upright, |k| self.number(tensors, candidate, first + k))
+    }
+
+    fn detail(
+        &mut self,
+        tensors: &[TensorView<'_>],
+        candidate: &Candidate,
+        detection: &Detection,
+        details: &mut Details,
+    ) {
+        let (first, box_count) = (BOX_LEN + self.label_count, self.box_count(tensors));
+        let data = tensors[0].data;
+        let number = |k: usize| data[(first + k) * box_count + candidate.anchor as usize];
+        self.tail.detail(tensors, number, detection.bbox, details);
+    }
+
+    fn buffer_bytes(&self) -> usize {
+        self.best_score.capacity() * size_of::<f32>() + self.tail.buffer_bytes()
     }
 }
 

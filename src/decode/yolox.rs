@@ -6,11 +6,15 @@
 //! strides, each row by row. Source: YOLOX `yolox/models/yolo_head.py` (`decode_outputs`) and
 //! `yolox/utils/demo_utils.py` (`demo_postprocess`).
 
-use super::candidates::Candidates;
-use super::{DecodeError, shape_text};
+use super::DecodeError;
+use super::candidates::{Candidate, Candidates};
+use super::error::Shape;
+use super::head::{Binding, Head, bind_one};
+use super::scores::best_class;
+use crate::engine::TensorView;
 use crate::model::InputRecipe;
 
-pub(super) const FAMILY: &str = "YOLOX";
+const FAMILY: &str = "YOLOX";
 
 /// Values before the class scores: x, y, w, h, objectness.
 const BOX_LEN: usize = 5;
@@ -48,31 +52,6 @@ impl Yolox {
         Self { strides: strides.to_vec(), width, height, grids, box_count, label_count }
     }
 
-    pub fn check(&self, name: &str, shape: &[usize]) -> Result<(), DecodeError> {
-        self.check_recipe()?;
-        let row_len = BOX_LEN + self.label_count;
-        match *shape {
-            [1, got, len] if len == row_len => {
-                if got == self.box_count {
-                    return Ok(());
-                }
-                let (name, expected) = (name.to_owned(), self.box_count);
-                let (width, height, strides) = (self.width, self.height, self.strides.clone());
-                Err(DecodeError::BoxCount { name, got, expected, width, height, strides })
-            }
-            _ => Err(DecodeError::Shape {
-                head: FAMILY,
-                name: name.to_owned(),
-                expected: format!(
-                    "[1, {}, {row_len}] (boxes, then {BOX_LEN} + {} labels)",
-                    self.box_count, self.label_count
-                ),
-                got: shape_text(shape),
-                hint: self.hint(shape),
-            }),
-        }
-    }
-
     fn check_recipe(&self) -> Result<(), DecodeError> {
         let bad = |reason: String| Err(DecodeError::Recipe { head: FAMILY, reason });
         if self.label_count == 0 {
@@ -99,10 +78,32 @@ impl Yolox {
             _ => "choose another head in the manifest, or export the model with batch size 1".to_owned(),
         }
     }
+}
 
-    /// Offers every box whose score may be good enough. `data` has passed `check`.
-    pub fn collect(&mut self, data: &[f32], candidates: &mut Candidates) {
-        for (anchor, row) in data.chunks_exact(BOX_LEN + self.label_count).enumerate() {
+impl Head for Yolox {
+    fn bind(&self, outputs: &[Shape<'_>]) -> Result<Binding, DecodeError> {
+        self.check_recipe()?;
+        let row_len = BOX_LEN + self.label_count;
+        let rows = |dims: &[usize]| matches!(*dims, [1, _, len] if len == row_len).then(|| dims[1]);
+        let fits = |dims: &[usize]| rows(dims) == Some(self.box_count);
+        if let [output] = outputs
+            && let Some(got) = rows(output.dims).filter(|&got| got != self.box_count)
+        {
+            let (name, expected) = (output.name.to_owned(), self.box_count);
+            let (width, height, strides) = (self.width, self.height, self.strides.clone());
+            return Err(DecodeError::BoxCount { name, got, expected, width, height, strides });
+        }
+        let expected = || {
+            format!(
+                "[1, {}, {row_len}] (boxes, then {BOX_LEN} + {} labels)",
+                self.box_count, self.label_count
+            )
+        };
+        bind_one(FAMILY, outputs, expected, |dims| self.hint(dims), fits)
+    }
+
+    fn collect(&mut self, tensors: &[TensorView<'_>], candidates: &mut Candidates) {
+        for (anchor, row) in tensors[0].data.chunks_exact(BOX_LEN + self.label_count).enumerate() {
             let (head, classes) = row.split_at(BOX_LEN);
             // A class score is at most 1, so the objectness alone rules most boxes out.
             let objectness = head[BOX_LEN - 1];
@@ -113,11 +114,11 @@ impl Yolox {
         }
     }
 
-    /// The box of one anchor, `[x1, y1, x2, y2]` in tensor pixels.
-    pub fn bbox(&self, data: &[f32], anchor: usize) -> [f32; 4] {
+    fn bbox(&self, tensors: &[TensorView<'_>], candidate: &Candidate) -> [f32; 4] {
+        let anchor = candidate.anchor as usize;
         let start = anchor * (BOX_LEN + self.label_count);
         let grid = self.grids.iter().rev().find(|grid| grid.start <= anchor && grid.columns > 0);
-        let (Some(row), Some(grid)) = (data.get(start..start + 4), grid) else {
+        let (Some(row), Some(grid)) = (tensors[0].data.get(start..start + 4), grid) else {
             return [f32::NAN; 4];
         };
         let (column, line) = ((anchor - grid.start) % grid.columns, (anchor - grid.start) / grid.columns);
@@ -127,28 +128,7 @@ impl Yolox {
         [x - half_width, y - half_height, x + half_width, y + half_height]
     }
 
-    pub fn buffer_bytes(&self) -> usize {
+    fn buffer_bytes(&self) -> usize {
         self.strides.capacity() * size_of::<usize>() + self.grids.capacity() * size_of::<Grid>()
     }
-}
-
-/// Index and value of the greatest score; the first of equals. NaN is never the greatest.
-fn best_class(scores: &[f32]) -> (u32, f32) {
-    let mut best = f32::NEG_INFINITY;
-    // Lanes without a dependency between them, so that this vectorises.
-    let mut lanes = [f32::NEG_INFINITY; 8];
-    let chunks = scores.chunks_exact(8);
-    for &score in chunks.remainder() {
-        best = if score > best { score } else { best };
-    }
-    for chunk in chunks {
-        for (lane, &score) in lanes.iter_mut().zip(chunk) {
-            *lane = if score > *lane { score } else { *lane };
-        }
-    }
-    for lane in lanes {
-        best = if lane > best { lane } else { best };
-    }
-    let class_id = scores.iter().position(|&score| score == best).unwrap_or(0);
-    (class_id as u32, best)
 }

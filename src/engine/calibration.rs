@@ -17,23 +17,32 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Pictures {
     paths: Vec<PathBuf>,
     letterbox: Mutex<Letterbox>,
+    failure: Mutex<Option<String>>,
 }
 
 impl Pictures {
     /// `paths` for a model with this input.
     pub fn new(paths: &[PathBuf], input: &InputRecipe) -> Self {
-        Self { paths: paths.to_vec(), letterbox: Mutex::new(Letterbox::new(input)) }
-    }
-}
-
-impl CalibrationFrames for Pictures {
-    fn count(&self) -> usize {
-        self.paths.len()
+        Self {
+            paths: paths.to_vec(),
+            letterbox: Mutex::new(Letterbox::new(input)),
+            failure: Mutex::new(None),
+        }
     }
 
-    fn frame(&self, index: usize, to: &mut [f32]) -> Result<(), String> {
+    /// What was wrong with a picture: the builder ends with these words, and only here they are known to be about one.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn read(&self, index: usize, to: &mut [f32]) -> Result<(), String> {
         let path = self.paths.get(index).ok_or("there is no such picture")?;
-        let refuse = |reason: String| format!("{}: {reason}; take it out of the folder", path.display());
+        let name = path.display().to_string();
+        // The decoder's words begin with the name, ours do not.
+        let refuse = |reason: String| match reason.contains(&name) {
+            true => format!("{reason}; take it out of the folder"),
+            false => format!("{name}: {reason}; take it out of the folder"),
+        };
         watchpost_pipelines::init().map_err(|error| error.to_string())?;
         let spec = Spec::new(SourceKind::Image { path: path.clone() });
         let pipeline = Pipeline::start_pull(&spec, "calibration")
@@ -44,10 +53,21 @@ impl CalibrationFrames for Pictures {
             Pull::Eos | Pull::TimedOut => return Err(refuse("holds no picture".to_owned())),
         };
         let mut letterbox = self.letterbox.lock().unwrap_or_else(PoisonError::into_inner);
-        // The spec names no GPU that it could be on.
-        let picture = frame.picture().ok_or_else(|| refuse("is not in system memory".to_owned()))?;
+        let picture = frame.picture().ok_or_else(|| refuse("was decoded into a GPU's memory".to_owned()))?;
         letterbox.run(&picture, to).map_err(|error| refuse(error.to_string()))?;
         Ok(())
+    }
+}
+
+impl CalibrationFrames for Pictures {
+    fn count(&self) -> usize {
+        self.paths.len()
+    }
+
+    fn frame(&self, index: usize, to: &mut [f32]) -> Result<(), String> {
+        self.read(index, to).inspect_err(|words| {
+            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(words.clone());
+        })
     }
 }
 
@@ -86,6 +106,7 @@ mod tests {
             "{tensor:?}"
         );
         let error = pictures.frame(1, &mut tensor).unwrap_err();
-        assert!(error.contains("none.png") && error.contains("take it out"), "{error}");
+        assert!(error.matches("none.png").count() == 1 && error.contains("take it out"), "{error}");
+        assert_eq!(pictures.failure(), Some(error));
     }
 }

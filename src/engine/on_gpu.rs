@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use watchpost_cuda::Gpu;
 
 use super::cache::{BatchRequest, Cache, EngineKey, PlanPrecision};
 use super::tensorrt::{BACKEND, TensorRt, TensorRtEngine};
@@ -25,7 +26,7 @@ const LAST_LINES: usize = 20;
 /// What there is now.
 pub(super) enum OnGpu {
     /// It was in the cache.
-    Ready(TensorRtEngine),
+    Ready(Box<TensorRtEngine>),
     /// It has to be built.
     ToBuild(Box<ToBuild>),
 }
@@ -47,10 +48,10 @@ pub(super) fn load(options: &DetectorOptions, manifest: &Manifest) -> Result<OnG
     let tensorrt = TensorRt::open()?;
     let key = key(&tensorrt, options, manifest)?;
     let cache = Cache::open(options.engine_cache_limit_bytes);
-    match cache.get(&key) {
-        Ok(cached) => {
+    match cache.get_fitting(&key) {
+        Ok((key, cached)) => {
             tracing::info!(engine = key.stem(), "the engine is in the cache");
-            Ok(OnGpu::Ready(tensorrt.load(manifest, cached, key.precision)?))
+            Ok(OnGpu::Ready(Box::new(tensorrt.load(manifest, cached, &key)?)))
         }
         Err(miss) => {
             tracing::info!(engine = key.stem(), "no engine in the cache: {miss}");
@@ -65,8 +66,8 @@ pub fn expectation(options: &DetectorOptions, manifest: &Manifest) -> Option<Str
     let tensorrt = TensorRt::open().ok()?;
     let line = match key(&tensorrt, options, manifest) {
         Err(error) => error.to_string(),
-        Ok(key) => match Cache::open(options.engine_cache_limit_bytes).get(&key) {
-            Ok(cached) => {
+        Ok(key) => match Cache::open(options.engine_cache_limit_bytes).get_fitting(&key) {
+            Ok((key, cached)) => {
                 format!(
                     "engine {} is in the cache, batches of at most {}",
                     key.stem(),
@@ -124,6 +125,11 @@ fn key(
 }
 
 impl ToBuild {
+    /// What it will run on.
+    pub(super) fn gpu(&self) -> &Gpu {
+        self.tensorrt.gpu()
+    }
+
     /// Has it built, and loads it.
     ///
     /// # Errors
@@ -131,7 +137,7 @@ impl ToBuild {
     pub(super) fn run(self: Box<Self>, say: &mut dyn FnMut(&str)) -> Result<TensorRtEngine, EngineError> {
         let Self { tensorrt, cache, key, options, manifest } = *self;
         tracing::info!(engine = key.stem(), "building the engine; this takes minutes");
-        let refuse = |reason: String| EngineError::Model { path: manifest.source.to_string(), reason };
+        let refuse = |reason: String| EngineError::Unavailable { backend: BACKEND, reason };
         let child = command(&options, key.batch).spawn();
         let child =
             child.map_err(|error| refuse(format!("no engine could be built: {}", os_words(&error))))?;
@@ -139,7 +145,7 @@ impl ToBuild {
         let cached = cache
             .get(&key)
             .map_err(|miss| refuse(format!("the engine was built and is not in the cache: {miss}")))?;
-        let engine = tensorrt.load(&manifest, cached, key.precision)?;
+        let engine = tensorrt.load(&manifest, cached, &key)?;
         tracing::info!(engine = key.stem(), max_batch = engine.max_batch(), "the engine is built");
         Ok(engine)
     }

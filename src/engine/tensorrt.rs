@@ -9,9 +9,9 @@ use watchpost_tensorrt::{
 };
 
 use super::batch_probe::Measurement;
-use super::cache::{Cached, InUse, PlanPrecision};
+use super::cache::{Cached, EngineKey, InUse, PlanPrecision};
 use super::calibration::Pictures;
-use super::tensorrt_build::{BuildDevice, BuildError, PlanBuilder, PlanOrder};
+use super::tensorrt_build::{BuildDevice, BuildError, Measure, PlanBuilder, PlanOrder};
 use super::{BATCH_MAX, Engine, EngineError, TensorView, check_shapes};
 use crate::clock;
 use crate::frame::{Place, SlotMemory};
@@ -66,6 +66,11 @@ impl TensorRt {
         Ok(Self { library, gpu })
     }
 
+    /// The GPU.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
     /// Makes a built engine ready to run.
     ///
     /// # Errors
@@ -74,16 +79,17 @@ impl TensorRt {
         &self,
         manifest: &Manifest,
         cached: Cached,
-        precision: PlanPrecision,
+        key: &EngineKey,
     ) -> Result<TensorRtEngine, EngineError> {
-        let runner = Runner::load(&self.library, &self.gpu, &cached.plan, LoadOptions::default())
+        let options = LoadOptions { dla_core: key.dla_core, ..LoadOptions::default() };
+        let runner = Runner::load(&self.library, &self.gpu, &cached.plan, options)
             .map_err(|error| failure(manifest, &error))?;
         let outputs: Vec<&[usize]> = runner.outputs().iter().map(|output| output.shape.as_slice()).collect();
         check_shapes(manifest, &runner.input().shape, &outputs)?;
         Ok(TensorRtEngine {
             runner,
             gpu: self.gpu.clone(),
-            precision: precision.as_str(),
+            precision: key.precision.as_str(),
             _in_use: cached.in_use,
         })
     }
@@ -92,10 +98,11 @@ impl TensorRt {
 fn failure(manifest: &Manifest, error: &TensorRtError) -> EngineError {
     match error {
         _ if error.is_lost() => EngineError::Lost { backend: BACKEND, reason: error.to_string() },
-        TensorRtError::Unavailable(_) | TensorRtError::Cuda(_) | TensorRtError::Start { .. } => {
-            EngineError::Unavailable { backend: BACKEND, reason: error.to_string() }
+        // What the engine takes and gives is what the model is; all else is this box as it is now.
+        TensorRtError::Tensor { .. } | TensorRtError::Batch(_) => {
+            EngineError::Model { path: manifest.source.to_string(), reason: error.to_string() }
         }
-        _ => EngineError::Model { path: manifest.source.to_string(), reason: error.to_string() },
+        _ => EngineError::Unavailable { backend: BACKEND, reason: error.to_string() },
     }
 }
 
@@ -131,38 +138,22 @@ impl Engine for TensorRtEngine {
         inputs: &[&SlotMemory],
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), EngineError> {
-        let wrong = || EngineError::Inference {
+        let slots = super::device_slots(inputs).ok_or_else(|| EngineError::Inference {
             backend: BACKEND,
             reason: "a slot lies in host memory: it was made for another engine".to_owned(),
-        };
-        let first = inputs.first().copied().and_then(device_tensor).ok_or_else(wrong)?;
-        let mut slots: [&SlotTensor; BATCH_MAX] = [first; BATCH_MAX];
-        for (slot, input) in slots.iter_mut().zip(inputs) {
-            *slot = device_tensor(input).ok_or_else(wrong)?;
-        }
+        })?;
         let mut lend = |index: usize, outputs: &[OutputView<'_>]| {
-            let none = TensorView { name: "", shape: &[], data: &[] };
-            let mut views = [none; OUTPUTS_MAX];
-            for (view, output) in views.iter_mut().zip(outputs) {
-                *view = TensorView { name: output.name, shape: output.shape, data: output.data };
-            }
-            each(index, &views[..outputs.len().min(OUTPUTS_MAX)]);
+            super::lend(
+                index,
+                outputs.iter().map(|o| TensorView { name: o.name, shape: o.shape, data: o.data }),
+                each,
+            );
         };
         let count = inputs.len().min(BATCH_MAX);
         self.runner.infer(&slots[..count], &mut lend).map_err(|error| match error.is_lost() {
             true => EngineError::Lost { backend: BACKEND, reason: error.to_string() },
             false => EngineError::Inference { backend: BACKEND, reason: error.to_string() },
         })
-    }
-}
-
-/// A detector has a handful of outputs; the binding refuses engines with more than this.
-const OUTPUTS_MAX: usize = 32;
-
-fn device_tensor(memory: &SlotMemory) -> Option<&SlotTensor> {
-    match memory {
-        SlotMemory::Device(tensor) => Some(tensor),
-        SlotMemory::Host(_) => None,
     }
 }
 
@@ -176,15 +167,11 @@ impl PlanBuilder for TensorRt {
         BuildDevice { name: info.name.clone(), compute_capability: info.compute_capability }
     }
 
-    fn precision(&self, asked: Option<PlanPrecision>, onnx: &[u8]) -> Result<PlanPrecision, BuildError> {
-        let can_calibrate = Calibrates;
-        let options = BuildOptions {
-            precision: to_binding(asked)?,
-            // Whether there are pictures is looked at by whoever asks; here only what the library can is.
-            calibration: Some(&can_calibrate),
-            ..BuildOptions::default()
-        };
-        let (precision, _batch) = build_preview(&self.library, onnx, &options).map_err(build_failure)?;
+    fn precision(&self, order: &PlanOrder<'_>) -> Result<PlanPrecision, BuildError> {
+        // Whether there are pictures is looked at by whoever asks; here only what the library can is.
+        let (precision, _batch) =
+            build_preview(&self.library, order.onnx, &build_options(order, Some(&Calibrates))?)
+                .map_err(build_failure)?;
         from_binding(precision)
     }
 
@@ -193,47 +180,67 @@ impl PlanBuilder for TensorRt {
         order: &PlanOrder<'_>,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Vec<u8>, BuildError> {
-        let request = order.request;
-        let pictures = request
-            .calibration
-            .as_ref()
-            .map(|calibration| Pictures::new(&calibration.pictures, &order.manifest.input));
-        let options = BuildOptions {
-            precision: to_binding(Some(order.precision))?,
-            max_batch: Some(order.profile.max),
-            best_batch: Some(order.profile.opt),
-            size: Some((order.manifest.input.width, order.manifest.input.height)),
-            timing_cache: request.timing_cache.clone(),
-            sparse: request.sparse,
-            dla_core: request.dla_core,
-            calibration: pictures.as_ref().map(|pictures| pictures as &dyn CalibrationFrames),
-            ..BuildOptions::default()
-        };
-        let built: Built =
-            build(&self.library, &self.gpu, order.onnx, &options, progress).map_err(build_failure)?;
-        Ok(built.plan)
+        let calibration = order.request.calibration.as_ref();
+        let pictures =
+            calibration.map(|calibration| Pictures::new(&calibration.pictures, &order.manifest.input));
+        let options = build_options(order, pictures.as_ref().map(|pictures| pictures as _))?;
+        let built: Result<Built, _> = build(&self.library, &self.gpu, order.onnx, &options, progress);
+        match (built, pictures.as_ref().and_then(Pictures::failure)) {
+            (Ok(built), _) => Ok(built.plan),
+            (Err(_), Some(words)) => Err(BuildError::Input(words)),
+            (Err(error), None) => Err(build_failure(error)),
+        }
     }
 
-    fn measure(&mut self, plan: &[u8], batch: usize) -> Result<Measurement, BuildError> {
+    fn measuring<'a>(&'a mut self, plan: &[u8], order: &PlanOrder<'_>) -> Result<Measure<'a>, BuildError> {
         let before = self.gpu.ledger().device_bytes();
-        let mut runner =
-            Runner::load(&self.library, &self.gpu, plan, LoadOptions::default()).map_err(build_failure)?;
-        let (element, len) = (runner.slot_element(), runner.input().len());
-        let slots = (0..batch).map(|_| SlotTensor::new(&self.gpu, element, len));
-        let slots = slots.collect::<Result<Vec<_>, _>>().map_err(|error| build_failure(error.into()))?;
-        let slots: Vec<&SlotTensor> = slots.iter().collect();
-        let mut times_ms = Vec::with_capacity(MEASURED);
-        for turn in 0..2 * MEASURED {
-            let began = clock::now();
-            runner.infer(&slots, &mut |_, _| {}).map_err(build_failure)?;
-            if turn >= MEASURED {
-                times_ms.push(clock::now().saturating_duration_since(began).as_secs_f64() * 1e3);
-            }
-        }
-        times_ms.sort_by(f64::total_cmp);
-        let bytes = self.gpu.ledger().device_bytes().saturating_sub(before);
-        Ok(Measurement { median_ms: times_ms[MEASURED / 2], bytes })
+        let options = LoadOptions { dla_core: order.request.dla_core, ..LoadOptions::default() };
+        let mut runner = Runner::load(&self.library, &self.gpu, plan, options).map_err(build_failure)?;
+        let gpu = &self.gpu;
+        Ok(Box::new(move |batch| measured(gpu, &mut runner, batch, before).map_err(build_failure)))
     }
+}
+
+fn build_options<'a>(
+    order: &PlanOrder<'_>,
+    calibration: Option<&'a dyn CalibrationFrames>,
+) -> Result<BuildOptions<'a>, BuildError> {
+    let request = order.request;
+    Ok(BuildOptions {
+        precision: to_binding(request.precision)?,
+        max_batch: Some(order.profile.max),
+        best_batch: Some(order.profile.opt),
+        size: Some((order.manifest.input.width, order.manifest.input.height)),
+        timing_cache: request.timing_cache.clone(),
+        sparse: request.sparse,
+        dla_core: request.dla_core,
+        calibration,
+        ..BuildOptions::default()
+    })
+}
+
+/// The median time of batches of this size, and what the engine and their slots take on the device; the activations are
+/// those of the largest batch.
+fn measured(
+    gpu: &Gpu,
+    runner: &mut Runner,
+    batch: usize,
+    bytes_before: u64,
+) -> Result<Measurement, TensorRtError> {
+    let (element, len) = (runner.slot_element(), runner.input().len());
+    let slots = (0..batch).map(|_| SlotTensor::new(gpu, element, len)).collect::<Result<Vec<_>, _>>()?;
+    let slots: Vec<&SlotTensor> = slots.iter().collect();
+    let mut times_ms = Vec::with_capacity(MEASURED);
+    for turn in 0..2 * MEASURED {
+        let began = clock::now();
+        runner.infer(&slots, &mut |_, _| {})?;
+        if turn >= MEASURED {
+            times_ms.push(clock::now().saturating_duration_since(began).as_secs_f64() * 1e3);
+        }
+    }
+    times_ms.sort_by(f64::total_cmp);
+    let bytes = gpu.ledger().device_bytes().saturating_sub(bytes_before);
+    Ok(Measurement { median_ms: times_ms[MEASURED / 2], bytes })
 }
 
 /// Stands for pictures while only the possibility counts.
@@ -275,6 +282,8 @@ fn build_failure(error: TensorRtError) -> BuildError {
     let words = error.to_string();
     match error {
         TensorRtError::Cuda(watchpost_cuda::CudaError::OutOfMemory { .. }) => BuildError::OutOfMemory(words),
+        // The builder says it in words only.
+        TensorRtError::Refused { .. } if says_memory(&words) => BuildError::OutOfMemory(words),
         TensorRtError::Build(_) | TensorRtError::Unavailable(_) | TensorRtError::OldMinor { .. } => {
             BuildError::Unavailable(words)
         }
@@ -282,5 +291,22 @@ fn build_failure(error: TensorRtError) -> BuildError {
             BuildError::Input(words)
         }
         _ => BuildError::Failed(words),
+    }
+}
+
+fn says_memory(words: &str) -> bool {
+    let words = words.to_ascii_lowercase();
+    ["out of memory", "outofmemory", "insufficient memory"].iter().any(|sign| words.contains(sign))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_told_from_other_refusals() {
+        assert!(says_memory("[defaultAllocator] Cuda Runtime (out of memory)"));
+        assert!(says_memory("Error Code 2: OutOfMemory (Requested size was 4294967296 bytes.)"));
+        assert!(!says_memory("Could not find any implementation for node"));
     }
 }

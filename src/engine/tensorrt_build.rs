@@ -128,14 +128,12 @@ pub struct Profile {
 }
 
 /// One plan to build.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct PlanOrder<'a> {
     /// The model file's contents.
     pub onnx: &'a [u8],
     /// What its input takes.
     pub manifest: &'a Manifest,
-    /// Arithmetic.
-    pub precision: PlanPrecision,
     /// Batch sizes.
     pub profile: Profile,
     /// What else was asked for.
@@ -159,11 +157,11 @@ pub trait PlanBuilder {
     /// The GPU.
     fn device(&self) -> BuildDevice;
 
-    /// The arithmetic it would use for what was asked of this model.
+    /// The arithmetic that it would use; building nothing.
     ///
     /// # Errors
-    /// [`BuildError::Unavailable`] with what to do, where it cannot compute like this.
-    fn precision(&self, asked: Option<PlanPrecision>, onnx: &[u8]) -> Result<PlanPrecision, BuildError>;
+    /// [`BuildError::Unavailable`] with what to do, where it cannot compute like this, and others.
+    fn precision(&self, order: &PlanOrder<'_>) -> Result<PlanPrecision, BuildError>;
 
     /// Builds one plan. `progress` is told what goes on, a line at a time.
     ///
@@ -172,12 +170,15 @@ pub trait PlanBuilder {
     fn build(&mut self, order: &PlanOrder<'_>, progress: &mut dyn FnMut(&str))
     -> Result<Vec<u8>, BuildError>;
 
-    /// Runs a plan with batches of this size until their time is known.
+    /// Loads the plan that came of an order, to be measured.
     ///
     /// # Errors
     /// [`BuildError::OutOfMemory`] when it does not fit, and others.
-    fn measure(&mut self, plan: &[u8], batch: usize) -> Result<Measurement, BuildError>;
+    fn measuring<'a>(&'a mut self, plan: &[u8], order: &PlanOrder<'_>) -> Result<Measure<'a>, BuildError>;
 }
+
+/// Runs a loaded plan with batches of a size until their time is known; [`BuildError::OutOfMemory`] when they do not fit.
+pub type Measure<'a> = Box<dyn FnMut(usize) -> Result<Measurement, BuildError> + 'a>;
 
 /// The builder of this box.
 ///
@@ -221,13 +222,19 @@ pub fn key(
     manifest: &Manifest,
     request: &BuildRequest,
 ) -> Result<EngineKey, BuildError> {
+    let onnx = read_model(manifest)?;
+    key_of(builder, &PlanOrder { onnx: &onnx, manifest, profile: profile(request.batch.most()), request })
+}
+
+fn key_of(builder: &dyn PlanBuilder, order: &PlanOrder<'_>) -> Result<EngineKey, BuildError> {
     let (library, library_version) = builder.library();
+    let (manifest, request) = (order.manifest, order.request);
     Ok(EngineKey {
         model_sha256: manifest.sha256.clone(),
         library: library.to_owned(),
         library_version,
         compute_capability: builder.device().compute_capability,
-        precision: builder.precision(request.precision, &model_bytes(manifest)?)?,
+        precision: builder.precision(order)?,
         input_width: manifest.input.width,
         input_height: manifest.input.height,
         batch: request.batch,
@@ -237,7 +244,8 @@ pub fn key(
     })
 }
 
-/// The engine for a model: from the cache, else built. `is_fresh`: built in any case. `say` is told what goes on.
+/// The engine for a model, and its key: from the cache, else built. `is_fresh`: built in any case. `say` is told what
+/// goes on.
 ///
 /// # Errors
 /// [`BuildError`].
@@ -248,21 +256,19 @@ pub fn obtain(
     request: &BuildRequest,
     is_fresh: bool,
     say: &mut dyn FnMut(&str),
-) -> Result<Cached, BuildError> {
-    let key = key(builder, manifest, request)?;
+) -> Result<(EngineKey, Cached), BuildError> {
+    let onnx = read_model(manifest)?;
+    let order = PlanOrder { onnx: &onnx, manifest, profile: profile(request.batch.most()), request };
+    let key = key_of(builder, &order)?;
     // Waiting and building come one after the other, and both are told through `say`.
     let say = std::cell::RefCell::new(say);
     let mut waiting = |line: &str| (say.borrow_mut())(line);
-    let build = || {
-        let onnx = model_bytes(manifest)?;
-        let order =
-            PlanOrder { onnx: &onnx, manifest, precision: key.precision, profile: profile(1), request };
-        build(builder, order, &mut |line| (say.borrow_mut())(line))
-    };
-    match is_fresh {
+    let build = || build(builder, order, &mut |line| (say.borrow_mut())(line));
+    let cached = match is_fresh {
         true => cache.rebuild(&key, &mut waiting, build),
         false => cache.get_or_build(&key, &mut waiting, build),
-    }
+    };
+    Ok((key, cached?))
 }
 
 fn profile(most: usize) -> Profile {
@@ -270,7 +276,7 @@ fn profile(most: usize) -> Profile {
 }
 
 /// The model file, which must still be the one the manifest was made for.
-fn model_bytes(manifest: &Manifest) -> Result<Vec<u8>, BuildError> {
+fn read_model(manifest: &Manifest) -> Result<Vec<u8>, BuildError> {
     let refuse = |reason: String| BuildError::Input(format!("{}: {reason}", manifest.source));
     let bytes = match &manifest.source {
         ModelSource::Embedded(bytes) => bytes.to_vec(),
@@ -325,24 +331,14 @@ fn auto_batch(
     say: &mut dyn FnMut(&str),
 ) -> Result<(Vec<u8>, BatchTable), BuildError> {
     let mut limit = limit.max(1);
-    let probed = loop {
+    let (probed, table) = loop {
         order.profile = Profile { min: 1, opt: PROBE_OPT_BATCH.min(limit), max: limit };
         say(&format!("batch auto: building an engine for 1 to {limit} frames to measure with"));
-        match builder.build(order, say) {
+        match built_and_measured(builder, order, say) {
             Err(BuildError::OutOfMemory(_)) if limit > 1 => limit /= 2,
-            plan => break plan?,
+            measured => break measured?,
         }
     };
-    let table = probe(limit, |batch| {
-        let measured = match builder.measure(&probed, batch) {
-            Ok(measured) => measured,
-            Err(BuildError::OutOfMemory(_)) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let (ms, mebibytes) = (measured.median_ms, measured.bytes >> 20);
-        say(&format!("batch {batch}: {ms:.2} ms, {:.3} ms per frame, {mebibytes} MiB", ms / batch as f64));
-        Ok(Some(measured))
-    })?;
     say(&format!("batch auto: {} frames; {}", table.chosen, table.ended));
     let chosen = profile(table.chosen);
     if order.profile == chosen {
@@ -351,6 +347,28 @@ fn auto_batch(
     drop(probed);
     order.profile = chosen;
     let plan = builder.build(order, say)?;
+    Ok((plan, table))
+}
+
+/// An engine may fit while it is built and not when it is loaded: both are [`BuildError::OutOfMemory`].
+fn built_and_measured(
+    builder: &mut dyn PlanBuilder,
+    order: &PlanOrder<'_>,
+    say: &mut dyn FnMut(&str),
+) -> Result<(Vec<u8>, BatchTable), BuildError> {
+    let plan = builder.build(order, say)?;
+    let mut measure = builder.measuring(&plan, order)?;
+    let table = probe(order.profile.max, |batch| {
+        let measured = match measure(batch) {
+            Ok(measured) => measured,
+            Err(BuildError::OutOfMemory(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let (ms, mebibytes) = (measured.median_ms, measured.bytes >> 20);
+        say(&format!("batch {batch}: {ms:.2} ms, {:.3} ms per frame, {mebibytes} MiB", ms / batch as f64));
+        Ok(Some(measured))
+    })?;
+    drop(measure);
     Ok((plan, table))
 }
 

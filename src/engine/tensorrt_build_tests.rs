@@ -3,11 +3,13 @@
 use super::*;
 use crate::engine::cache::{Miss, Origin};
 
-/// Frames fit into its memory up to `fits`; an inference takes `fixed_ms` plus `frame_ms` a frame.
+/// Frames fit into its memory up to `fits` while it builds, up to `loads` while it runs; an inference takes `fixed_ms`
+/// plus `frame_ms` a frame.
 #[derive(Debug)]
 pub(crate) struct BuilderHere {
     pub(crate) version: &'static str,
     pub(crate) fits: usize,
+    pub(crate) loads: usize,
     pub(crate) fixed_ms: f64,
     pub(crate) frame_ms: f64,
     pub(crate) built: Vec<Profile>,
@@ -20,6 +22,7 @@ impl BuilderHere {
         Self {
             version: "10.3.0.30",
             fits: 64,
+            loads: 64,
             fixed_ms: 3.0,
             frame_ms: 1.0,
             built: Vec::new(),
@@ -38,8 +41,8 @@ impl PlanBuilder for BuilderHere {
         BuildDevice { name: "A GPU".to_owned(), compute_capability: (8, 7) }
     }
 
-    fn precision(&self, asked: Option<PlanPrecision>, _onnx: &[u8]) -> Result<PlanPrecision, BuildError> {
-        match asked {
+    fn precision(&self, order: &PlanOrder<'_>) -> Result<PlanPrecision, BuildError> {
+        match order.request.precision {
             Some(PlanPrecision::Bf16) => Err(BuildError::Unavailable("no bf16 here; use fp16".to_owned())),
             asked => Ok(asked.unwrap_or(PlanPrecision::Fp16)),
         }
@@ -59,13 +62,16 @@ impl PlanBuilder for BuilderHere {
         }
     }
 
-    fn measure(&mut self, plan: &[u8], batch: usize) -> Result<Measurement, BuildError> {
+    fn measuring<'a>(&'a mut self, plan: &[u8], _order: &PlanOrder<'_>) -> Result<Measure<'a>, BuildError> {
         assert!(!plan.is_empty());
-        self.measured.push(batch);
-        Ok(Measurement {
-            median_ms: self.fixed_ms + self.frame_ms * batch as f64,
-            bytes: (batch as u64) << 20,
-        })
+        if self.built.last().is_some_and(|profile| profile.max > self.loads) {
+            return Err(BuildError::OutOfMemory("too large to run".to_owned()));
+        }
+        Ok(Box::new(|batch| {
+            self.measured.push(batch);
+            let median_ms = self.fixed_ms + self.frame_ms * batch as f64;
+            Ok(Measurement { median_ms, bytes: (batch as u64) << 20 })
+        }))
     }
 }
 
@@ -97,6 +103,7 @@ fn a_given_batch_is_built_once_and_then_found() {
     let mut lines = Vec::new();
     let mut take = |builder: &mut BuilderHere, is_fresh| {
         obtain(&cache, builder, &manifest, &request, is_fresh, &mut |line| lines.push(line.to_owned()))
+            .map(|(_, cached)| cached)
             .unwrap()
     };
     let first = take(&mut builder, false);
@@ -119,14 +126,14 @@ fn auto_measures_one_engine_and_builds_for_what_it_found() {
     let (manifest, request) = (manifest(), request(BatchRequest::Auto { limit: 64 }));
     // 3 + n: 4, 2.5, 1.75, 1.375, 1.19, 1.09, 1.047 ms a frame; the last step gains 4.3 %.
     let mut builder = BuilderHere::new();
-    let built = obtain(&cache, &mut builder, &manifest, &request, false, &mut |_| {}).unwrap();
+    let (_, built) = obtain(&cache, &mut builder, &manifest, &request, false, &mut |_| {}).unwrap();
     assert_eq!(builder.built, [Profile { min: 1, opt: 8, max: 64 }, profile(32)]);
     assert_eq!(builder.measured, [1, 2, 4, 8, 16, 32, 64]);
     assert_eq!((built.facts.max_batch, built.facts.opt_batch, built.facts.probe.len()), (32, 32, 7));
     assert!(built.facts.probe_ended.contains("less than 5 %"), "{}", built.facts.probe_ended);
     // The daemon finds it without measuring.
     let mut again = BuilderHere::new();
-    let hit = obtain(&cache, &mut again, &manifest, &request, false, &mut |_| {}).unwrap();
+    let (_, hit) = obtain(&cache, &mut again, &manifest, &request, false, &mut |_| {}).unwrap();
     assert_eq!((hit.origin, hit.facts, again.measured.len()), (Origin::Hit, built.facts, 0));
 }
 
@@ -135,14 +142,22 @@ fn auto_takes_what_fits_and_needs_one_build_where_the_first_is_right() {
     let (_folder, cache) = cache();
     let (manifest, request) = (manifest(), request(BatchRequest::Auto { limit: 64 }));
     let mut small = BuilderHere { fits: 8, frame_ms: 0.1, ..BuilderHere::new() };
-    let built = obtain(&cache, &mut small, &manifest, &request, true, &mut |_| {}).unwrap();
+    let (_, built) = obtain(&cache, &mut small, &manifest, &request, true, &mut |_| {}).unwrap();
     let sizes: Vec<usize> = small.built.iter().map(|profile| profile.max).collect();
     assert_eq!((sizes, built.facts.max_batch), (vec![64, 32, 16, 8], 8));
+    // It could be built and not be run.
+    let mut narrow = BuilderHere { loads: 2, frame_ms: 0.1, ..BuilderHere::new() };
+    let (_, built_narrow) = obtain(&cache, &mut narrow, &manifest, &request, true, &mut |_| {}).unwrap();
+    assert_eq!((built_narrow.facts.max_batch, narrow.measured.as_slice()), (2, &[1, 2][..]));
+    let (_, built) = obtain(&cache, &mut small, &manifest, &request, true, &mut |_| {}).unwrap();
     let mut tiny = BuilderHere { fits: 0, ..BuilderHere::new() };
     let error = obtain(&cache, &mut tiny, &manifest, &request, true, &mut |_| {}).unwrap_err();
     assert!(matches!(error, BuildError::OutOfMemory(_)));
     // What was there before stays.
-    assert_eq!(obtain(&cache, &mut tiny, &manifest, &request, false, &mut |_| {}).unwrap().plan, built.plan);
+    assert_eq!(
+        obtain(&cache, &mut tiny, &manifest, &request, false, &mut |_| {}).unwrap().1.plan,
+        built.plan
+    );
 }
 
 #[test]

@@ -6,9 +6,12 @@
 
 use std::time::{Duration, Instant};
 
+use watchpost_cuda::{CudaError, DevicePicture, Gpu};
+
+use super::preprocess::{THUMBNAIL_SIDE, Thumbnail};
 use super::{Layout, Picture};
 
-const GRID: usize = 64;
+const GRID: usize = THUMBNAIL_SIDE;
 /// Largest difference of a sample that re-encoding explains, in code values.
 const STEP: u8 = 16;
 /// Samples that may differ by more.
@@ -20,23 +23,54 @@ pub struct FreezeWatch {
     timeout: Duration,
     reference: Box<[u8]>,
     changed_at: Option<Instant>,
+    /// Made with the first picture that is in device memory.
+    thumbnail: Option<Thumbnail>,
 }
 
 impl FreezeWatch {
     /// A picture that does not change for `timeout` is frozen.
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, reference: vec![0; GRID * GRID].into_boxed_slice(), changed_at: None }
+        Self {
+            timeout,
+            reference: vec![0; GRID * GRID].into_boxed_slice(),
+            changed_at: None,
+            thumbnail: None,
+        }
     }
 
     /// Looks at a picture that arrived at `at`; true if it has been the same for the timeout.
     pub fn is_frozen(&mut self, picture: &Picture<'_>, at: Instant) -> bool {
-        let differing = self.compare(picture);
+        self.look(samples(picture), at)
+    }
+
+    /// The same for a picture in this GPU's memory.
+    ///
+    /// # Errors
+    /// [`CudaError`]
+    pub fn is_frozen_on(
+        &mut self,
+        gpu: &Gpu,
+        picture: &DevicePicture<'_>,
+        at: Instant,
+    ) -> Result<bool, CudaError> {
+        let mut thumbnail = match self.thumbnail.take() {
+            Some(thumbnail) => thumbnail,
+            None => Thumbnail::new(gpu)?,
+        };
+        let frozen = thumbnail.samples(picture).map(|samples| self.look(samples, at));
+        self.thumbnail = Some(thumbnail);
+        frozen
+    }
+
+    fn look(&mut self, samples: impl Iterator<Item = u8> + Clone, at: Instant) -> bool {
+        let pairs = samples.clone().zip(self.reference.iter());
+        let differing = pairs.filter(|&(now, &then)| now.abs_diff(then) > STEP).count();
         match self.changed_at {
             Some(changed_at) if differing <= STRAYS => {
                 at.saturating_duration_since(changed_at) >= self.timeout
             }
             _ => {
-                self.adopt(picture);
+                self.reference.iter_mut().zip(samples).for_each(|(then, now)| *then = now);
                 self.changed_at = Some(at);
                 false
             }
@@ -47,20 +81,10 @@ impl FreezeWatch {
     pub fn reset(&mut self) {
         self.changed_at = None;
     }
-
-    fn compare(&self, picture: &Picture<'_>) -> usize {
-        samples(picture).zip(self.reference.iter()).filter(|&(now, &then)| now.abs_diff(then) > STEP).count()
-    }
-
-    fn adopt(&mut self, picture: &Picture<'_>) {
-        for (then, now) in self.reference.iter_mut().zip(samples(picture)) {
-            *then = now;
-        }
-    }
 }
 
 /// The luma at the centres of a 64 x 64 grid, row by row.
-fn samples<'a>(picture: &Picture<'a>) -> impl Iterator<Item = u8> + use<'a> {
+fn samples<'a>(picture: &Picture<'a>) -> impl Iterator<Item = u8> + Clone + use<'a> {
     let (Layout::Planar { y, .. } | Layout::Nv12 { y, .. } | Layout::Gray { y }) = picture.layout;
     let (width, height) = (picture.width as usize, picture.height as usize);
     let centre = |index: usize, size: usize| (2 * index + 1) * size / (2 * GRID);

@@ -98,7 +98,7 @@ impl Letterbox {
         Self {
             recipe: *recipe,
             source: None,
-            placement: Placement { left: 0, top: 0, width: 0, height: 0 },
+            placement: Placement::default(),
             luma: Taps::new(recipe),
             chroma: Taps::new(recipe),
             blended: [const { Vec::new() }; 3],
@@ -269,14 +269,16 @@ impl Taps {
         self.weights.clear();
         self.rows.clear();
         for index in 0..placement.width {
-            let (column, fraction) = tap(index, placement.width, source.width, sub_x);
+            let position = index + placement.hidden_left;
+            let (column, fraction) = tap(position, placement.fitted_width, source.width, sub_x);
             let weight = (fraction * f64::from(COLUMN_ONE)).round() as i16;
             self.columns.push(column);
             self.weights.push([COLUMN_ONE - weight, weight]);
         }
         let last = source.height.div_ceil(1 << sub_y) - 1;
         for index in 0..placement.height {
-            let (upper, fraction) = tap(index, placement.height, source.height, sub_y);
+            let position = index + placement.hidden_top;
+            let (upper, fraction) = tap(position, placement.fitted_height, source.height, sub_y);
             // 1 itself would not fit; 2^-15 short of it is within the bound above.
             let weight = (fraction * 32_768.0).round().min(f64::from(i16::MAX)) as i16;
             self.rows.push(RowTap { upper, lower: (upper + 1).min(last), weight });

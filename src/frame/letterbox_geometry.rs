@@ -6,15 +6,17 @@
 //!   `round(pad / 2 - 0.1)` goes left and above, that is half of it rounded down.
 //! - top left: YOLOX `data/data_augment.py`, `preproc`: the same `r`, the new size is cut, not rounded.
 //! - stretch: the whole tensor.
+//! - centre crop: torchvision `transforms/functional.py`, `resize` and `center_crop`: `r = max(H / h, W / w)`, the new
+//!   size is cut, and of what is too much `round(excess / 2)` goes left and above (halves to even).
 //!
-//! Both are followed to the last bit of their double precision. So 432 rows on 416 columns for 768 are 233 rows
+//! All are followed to the last bit of their double precision. So 432 rows on 416 columns for 768 are 233 rows
 //! with YOLOX and not 234, because `432 * (416 / 768)` is a hair below 234: the model sees here what it sees in
 //! Python.
 
 use crate::model::{Fit, InputRecipe};
 
 /// The part of the tensor that the picture covers, in tensor pixels. The rest is padding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Placement {
     /// First column.
     pub left: usize,
@@ -24,20 +26,44 @@ pub struct Placement {
     pub width: usize,
     /// Rows, at least 1 in a tensor that has any.
     pub height: usize,
+    /// Columns of the whole fitted picture: `width`, or more where a crop cuts some off.
+    pub fitted_width: usize,
+    /// Rows of the whole fitted picture.
+    pub fitted_height: usize,
+    /// Of those columns so many are cut off at the left.
+    pub hidden_left: usize,
+    /// Of those rows so many are cut off above.
+    pub hidden_top: usize,
 }
 
 impl Placement {
     /// Where `recipe` puts a picture of this size (pixels, each at least 1).
     pub fn new(recipe: &InputRecipe, source_width: u32, source_height: u32) -> Self {
+        if recipe.fit == Fit::CentreCrop {
+            return Self::cropped(recipe, source_width, source_height);
+        }
         let (width, height) = match recipe.fit {
             Fit::Stretch => (recipe.width, recipe.height),
             fit => fitted(fit, recipe, source_width, source_height),
         };
         let (left, top) = match recipe.fit {
             Fit::LetterboxCentre => ((recipe.width - width) / 2, (recipe.height - height) / 2),
-            Fit::LetterboxTopLeft | Fit::Stretch => (0, 0),
+            Fit::LetterboxTopLeft | Fit::Stretch | Fit::CentreCrop => (0, 0),
         };
-        Self { left, top, width, height }
+        let (fitted_width, fitted_height) = (width, height);
+        Self { left, top, width, height, fitted_width, fitted_height, hidden_left: 0, hidden_top: 0 }
+    }
+
+    fn cropped(recipe: &InputRecipe, source_width: u32, source_height: u32) -> Self {
+        let (source_width, source_height) = (f64::from(source_width), f64::from(source_height));
+        let (width, height) = (recipe.width, recipe.height);
+        let ratio = (width as f64 / source_width).max(height as f64 / source_height);
+        // The side that decides the ratio fits exactly, whatever the rounding of the product says.
+        let fitted_width = ((source_width * ratio + 1e-6) as usize).max(width);
+        let fitted_height = ((source_height * ratio + 1e-6) as usize).max(height);
+        let hidden = |excess: usize| (excess as f64 / 2.0).round_ties_even() as usize;
+        let (hidden_left, hidden_top) = (hidden(fitted_width - width), hidden(fitted_height - height));
+        Self { left: 0, top: 0, width, height, fitted_width, fitted_height, hidden_left, hidden_top }
     }
 }
 
@@ -79,13 +105,19 @@ impl Geometry {
     pub fn new(recipe: &InputRecipe, source_width: u32, source_height: u32) -> Self {
         let placement = Placement::new(recipe, source_width, source_height);
         Self {
-            scale_x: (placement.width as f64 / f64::from(source_width)) as f32,
-            scale_y: (placement.height as f64 / f64::from(source_height)) as f32,
-            offset_x: placement.left as f32,
-            offset_y: placement.top as f32,
+            scale_x: (placement.fitted_width as f64 / f64::from(source_width)) as f32,
+            scale_y: (placement.fitted_height as f64 / f64::from(source_height)) as f32,
+            offset_x: placement.left as f32 - placement.hidden_left as f32,
+            offset_y: placement.top as f32 - placement.hidden_top as f32,
             source_width,
             source_height,
         }
+    }
+
+    /// A point in tensor pixels to source pixels, clipped to the picture.
+    pub fn point_to_source(&self, [x, y]: [f32; 2]) -> [f32; 2] {
+        let [x, y, ..] = self.to_source([x, y, x, y]);
+        [x, y]
     }
 
     /// `[x1, y1, x2, y2]` in tensor pixels to source pixels, clipped to the picture.

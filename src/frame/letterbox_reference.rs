@@ -5,7 +5,7 @@
 //!
 //! 1. **Padding.** Outside the [`Placement`] all three samples are `recipe.pad`.
 //! 2. **Position.** Inside, with half-pixel centres (OpenCV `INTER_LINEAR`, no antialiasing):
-//!    `sx = (x - left + 0.5) * source_width / placement.width - 0.5`, and `sy` likewise.
+//!    `sx = (x - left + hidden_left + 0.5) * source_width / fitted_width - 0.5`, and `sy` likewise.
 //! 3. **Luma** is the bilinear sample of the Y plane at `(sx, sy)`; positions are clamped to
 //!    `0..=size - 1` first, which repeats the border.
 //! 4. **Chroma** is the bilinear sample of its own plane at the same place in the picture. A chroma
@@ -42,8 +42,10 @@ pub fn letterbox_reference(
             let inside = (placement.left..placement.left + placement.width).contains(&x)
                 && (placement.top..placement.top + placement.height).contains(&y);
             let rgb = if inside {
-                let sx = position(x - placement.left, picture.width as usize, placement.width);
-                let sy = position(y - placement.top, picture.height as usize, placement.height);
+                let (column, row) =
+                    (x - placement.left + placement.hidden_left, y - placement.top + placement.hidden_top);
+                let sx = position(column, picture.width as usize, placement.fitted_width);
+                let sy = position(row, picture.height as usize, placement.fitted_height);
                 to_rgb(picture, sample_at(picture, sx, sy))
             } else {
                 [f64::from(recipe.pad); 3]

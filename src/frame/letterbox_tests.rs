@@ -139,7 +139,12 @@ fn any_picture() -> impl Strategy<Value = OwnedPicture> {
 }
 
 fn any_recipe() -> impl Strategy<Value = InputRecipe> {
-    let fit = prop::sample::select(vec![Fit::LetterboxCentre, Fit::LetterboxTopLeft, Fit::Stretch]);
+    let fit = prop::sample::select(vec![
+        Fit::LetterboxCentre,
+        Fit::LetterboxTopLeft,
+        Fit::Stretch,
+        Fit::CentreCrop,
+    ]);
     let channels = prop::sample::select(vec![ChannelOrder::Rgb, ChannelOrder::Bgr]);
     let normalisation = prop::sample::select(vec![
         ([1.0; 3], [0.0; 3]),
@@ -347,7 +352,7 @@ fn channels_padding_and_normalisation_follow_the_recipe() {
 #[test]
 fn pictures_lie_where_the_models_were_trained_to_find_them() {
     let placed = |fit, tensor, width, height| {
-        let Placement { left, top, width, height } =
+        let Placement { left, top, width, height, .. } =
             Placement::new(&recipe(tensor, tensor, fit), width, height);
         [left, top, width, height]
     };

@@ -195,7 +195,7 @@ mod tests {
             scale: [1.0; 3],
             offset: [0.0; 3],
         };
-        let form = Arc::new(SlotForm { epoch: 1, input, place: Place::Host });
+        let form = Arc::new(SlotForm { epoch: 1, input, place: Place::Host, gpu: None });
         let feed = Feed::new(0, 1, &form, Arc::clone(&registry.cameras()[0]), crate::wake::doorbell(), now)
             .expect("a slot");
         feed.begin_generation(1);

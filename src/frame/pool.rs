@@ -55,6 +55,8 @@ pub struct SlotForm {
     pub input: InputRecipe,
     /// Where it lives.
     pub place: Place,
+    /// The GPU whose decoders may hand over frames in its memory, also where the engine is not on it.
+    pub gpu: Option<Gpu>,
 }
 
 /// A slot's memory, or what fills it, was refused.
@@ -263,7 +265,7 @@ mod tests {
             scale: [1.0; 3],
             offset: [0.0; 3],
         };
-        Arc::new(SlotForm { epoch, input, place: Place::Host })
+        Arc::new(SlotForm { epoch, input, place: Place::Host, gpu: None })
     }
 
     fn pool(capacity: usize) -> (Pool, crate::wake::Bell) {

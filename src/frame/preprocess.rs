@@ -6,11 +6,11 @@
 //!   device memory     the kernel, read back       the kernel: the picture never visits the host
 //! ```
 
-use watchpost_cuda::{CudaError, Letterboxer, Recipe};
+use watchpost_cuda::{CudaError, DevicePicture, Gpu, Letterboxer, Placement as DevicePlacement, Recipe};
 
-use super::{Geometry, Letterbox, LetterboxError, Place, Slot, SlotError, SlotForm, SlotMemory};
+use super::{Geometry, Letterbox, LetterboxError, Place, Placement, Slot, SlotError, SlotForm, SlotMemory};
 use crate::model::{ChannelOrder, InputRecipe};
-use crate::source::Decoded;
+use crate::source::{Decoded, Pixels};
 
 /// Why a frame did not reach its slot.
 #[derive(Debug, thiserror::Error)]
@@ -21,16 +21,25 @@ pub enum PreprocessError {
     /// The GPU refuses.
     #[error(transparent)]
     Device(#[from] CudaError),
-    /// Nothing here was made for such slots.
-    #[error("the slot lies in device memory and the engine's form says host memory")]
+    /// The frame or the slot is on a GPU that nobody named.
+    #[error("the frame lies in the memory of a GPU that this engine does not know")]
     Place,
+    /// The kernel does not crop.
+    #[error(
+        "the model wants pictures cropped (fit = \"center-crop\"), which is not done on the GPU: decode on the CPU, or write \
+         another fit into its manifest"
+    )]
+    Crop,
 }
 
 /// What a camera needs to fill the slots of one engine.
 #[derive(Debug)]
 pub struct Preprocessor {
     epoch: u64,
+    input: InputRecipe,
     letterbox: Letterbox,
+    gpu: Option<Gpu>,
+    /// Made at once for slots on the device, else with the first frame from there.
     device: Option<Letterboxer>,
 }
 
@@ -40,11 +49,13 @@ impl Preprocessor {
     /// # Errors
     /// [`SlotError`]; nothing stays allocated.
     pub fn new(form: &SlotForm) -> Result<Self, SlotError> {
+        let input = form.input;
         let device = match &form.place {
             Place::Host => None,
-            Place::Device { gpu, .. } => Some(Letterboxer::new(gpu, device_recipe(&form.input))?),
+            Place::Device { gpu, .. } => Some(Letterboxer::new(gpu, device_recipe(&input))?),
         };
-        Ok(Self { epoch: form.epoch, letterbox: Letterbox::new(&form.input), device })
+        let letterbox = Letterbox::new(&input);
+        Ok(Self { epoch: form.epoch, input, letterbox, gpu: form.gpu.clone(), device })
     }
 
     /// Whether it was made for this form.
@@ -57,36 +68,111 @@ impl Preprocessor {
     /// # Errors
     /// [`PreprocessError`]; the slot's content is undefined then.
     pub fn run(&mut self, frame: &Decoded, slot: &mut Slot) -> Result<Geometry, PreprocessError> {
-        let picture = frame.picture().ok_or(PreprocessError::Place)?;
-        match (slot.memory_mut(), &mut self.device) {
-            (SlotMemory::Host(tensor), _) => Ok(self.letterbox.run(&picture, tensor)?),
-            (SlotMemory::Device(tensor), Some(device)) => {
+        match (frame.pixels(), slot.memory_mut()) {
+            (Pixels::Host(picture), SlotMemory::Host(tensor)) => Ok(self.letterbox.run(&picture, tensor)?),
+            (Pixels::Host(picture), SlotMemory::Device(tensor)) => {
+                let device = self.device.as_mut().ok_or(PreprocessError::Place)?;
                 let geometry = self.letterbox.run(&picture, device.staging()?)?;
                 device.upload(tensor)?;
                 Ok(geometry)
             }
-            (SlotMemory::Device(_), None) => Err(PreprocessError::Place),
+            (Pixels::Device(picture), memory) => {
+                let (width, height) = (picture.width(), picture.height());
+                let placement = device_placement(&self.input, &picture)?;
+                let device = self.device()?;
+                match memory {
+                    SlotMemory::Device(tensor) => device.letterbox(&picture, placement, tensor)?,
+                    SlotMemory::Host(tensor) => device.letterbox_to_host(&picture, placement, tensor)?,
+                }
+                Ok(Geometry::new(&self.input, width, height))
+            }
         }
     }
 
-    /// Waits until the last frame has been read: it may be dropped. A frame in system memory has been read already.
+    /// Waits until the last frame has been read: its decoder may have it back. One in system memory has been read already.
     ///
     /// # Errors
     /// [`CudaError`]
     pub fn finish(&mut self, frame: &Decoded) -> Result<(), CudaError> {
-        let _in_system_memory = frame;
-        Ok(())
+        match (frame.pixels(), &mut self.device) {
+            (Pixels::Device(_), Some(device)) => device.finish(),
+            _ => Ok(()),
+        }
+    }
+
+    fn device(&mut self) -> Result<&mut Letterboxer, PreprocessError> {
+        match &mut self.device {
+            Some(device) => Ok(device),
+            none => {
+                let gpu = self.gpu.as_ref().ok_or(PreprocessError::Place)?;
+                Ok(none.insert(Letterboxer::new(gpu, device_recipe(&self.input))?))
+            }
+        }
+    }
+}
+
+/// Side of a [`Thumbnail`].
+pub(super) const THUMBNAIL_SIDE: usize = 64;
+
+/// A picture in device memory made so small that the host may look at it: for what compares pictures.
+#[derive(Debug)]
+pub(super) struct Thumbnail {
+    device: Letterboxer,
+    tensor: Vec<f32>,
+}
+
+impl Thumbnail {
+    /// # Errors
+    /// [`CudaError`]
+    pub fn new(gpu: &Gpu) -> Result<Self, CudaError> {
+        let side = THUMBNAIL_SIDE as u32;
+        let recipe =
+            Recipe { width: side, height: side, pad: 0.0, scale: [1.0; 3], offset: [0.0; 3], bgr: false };
+        let device = Letterboxer::new(gpu, recipe)?;
+        Ok(Self { device, tensor: vec![0.0; 3 * THUMBNAIL_SIDE * THUMBNAIL_SIDE] })
+    }
+
+    /// Green samples, row by row: most of what luma is.
+    ///
+    /// # Errors
+    /// [`CudaError`]
+    pub fn samples(
+        &mut self,
+        picture: &DevicePicture<'_>,
+    ) -> Result<impl Iterator<Item = u8> + Clone + '_, CudaError> {
+        let side = THUMBNAIL_SIDE as u32;
+        let whole = DevicePlacement { left: 0, top: 0, width: side, height: side };
+        self.device.letterbox_to_host(picture, whole, &mut self.tensor)?;
+        let plane = THUMBNAIL_SIDE * THUMBNAIL_SIDE;
+        // 0..=255 by the kernel; the cast would saturate.
+        Ok(self.tensor[plane..2 * plane].iter().map(|&green| green.round() as u8))
     }
 }
 
 fn device_recipe(input: &InputRecipe) -> Recipe {
     Recipe {
-        // Sides of a model's input; the letterboxer refuses what is too large.
-        width: u32::try_from(input.width).unwrap_or(u32::MAX),
-        height: u32::try_from(input.height).unwrap_or(u32::MAX),
+        width: narrow(input.width),
+        height: narrow(input.height),
         pad: f32::from(input.pad),
         scale: input.scale,
         offset: input.offset,
         bgr: input.channels == ChannelOrder::Bgr,
     }
+}
+
+fn device_placement(
+    input: &InputRecipe,
+    picture: &DevicePicture<'_>,
+) -> Result<DevicePlacement, PreprocessError> {
+    let placement = Placement::new(input, picture.width(), picture.height());
+    let Placement { left, top, width, height, fitted_width, fitted_height, .. } = placement;
+    if (fitted_width, fitted_height) != (width, height) {
+        return Err(PreprocessError::Crop);
+    }
+    Ok(DevicePlacement { left: narrow(left), top: narrow(top), width: narrow(width), height: narrow(height) })
+}
+
+/// Sides of a model's input; the letterboxer refuses what is too large.
+fn narrow(side: usize) -> u32 {
+    u32::try_from(side).unwrap_or(u32::MAX)
 }

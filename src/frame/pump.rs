@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Sender, TrySendError};
+use watchpost_cuda::Gpu;
 
 use super::feed::Feed;
 use super::freeze::FreezeWatch;
@@ -16,7 +17,7 @@ use super::{Geometry, Layout, Picture};
 use crate::camera::Reason;
 use crate::clock;
 use crate::metrics::Outcome;
-use crate::source::{Fault, TsSource};
+use crate::source::{Arrived, Decoded, Fault, Pixels, TsSource};
 
 /// Without a ring the thread looks around this often; nothing depends on it.
 const IDLE: Duration = Duration::from_secs(1);
@@ -87,6 +88,8 @@ pub struct Pump<'a> {
     pub max_frame_age: Duration,
     /// Look for the test camera's frame number.
     pub read_stamp: bool,
+    /// Where frames in device memory are.
+    pub gpu: Option<Gpu>,
     /// Set to end the loop; ring the feed's bell afterwards.
     pub stop: &'a AtomicBool,
 }
@@ -166,13 +169,8 @@ impl Pump<'_> {
 
     fn send(&mut self, numbered: Numbered, mut slot: Slot) -> Result<Next, End> {
         let Numbered { seq, arrived } = numbered;
-        let picture = arrived.frame.picture();
-        if let (Some(freeze), Some(picture)) = (&mut self.bench.freeze, &picture)
-            && freeze.is_frozen(picture, arrived.at)
-        {
-            self.feed.dropped(Outcome::StaleGeneration);
-            let detail = "timestamps run, but the picture has not changed".to_owned();
-            return Err(End::Fault(Fault { reason: Reason::FrozenPicture, detail }));
+        if let Some(end) = self.frozen(&arrived) {
+            return Err(end);
         }
         if !self.bench.preprocessor.fits(slot.form()) {
             let Some(preprocessor) = self.feed.take_refit(slot.form()) else {
@@ -207,7 +205,7 @@ impl Pump<'_> {
             geometry,
             width: geometry.source_width,
             height: geometry.source_height,
-            stamp: picture.filter(|_| self.read_stamp).and_then(|picture| read_stamp(&picture)),
+            stamp: self.stamp(&arrived.frame),
         };
         match self.work.try_send(work) {
             // The engine may begin; the frame goes back to its decoder when it has been read.
@@ -224,6 +222,35 @@ impl Pump<'_> {
                 Err(End::Stopped)
             }
         }
+    }
+}
+
+impl Pump<'_> {
+    /// The end of an opening whose picture stands still, where somebody wants to know.
+    fn frozen(&mut self, arrived: &Arrived) -> Option<End> {
+        let freeze = self.bench.freeze.as_mut()?;
+        let frozen = match arrived.frame.pixels() {
+            Pixels::Host(picture) => Ok(freeze.is_frozen(&picture, arrived.at)),
+            Pixels::Device(picture) => match &self.gpu {
+                Some(gpu) => freeze.is_frozen_on(gpu, &picture, arrived.at),
+                None => Ok(false),
+            },
+        };
+        let (outcome, reason, detail) = match frozen {
+            Ok(false) => return None,
+            Ok(true) => {
+                let detail = "timestamps run, but the picture has not changed".to_owned();
+                (Outcome::StaleGeneration, Reason::FrozenPicture, detail)
+            }
+            Err(error) => (Outcome::EngineError, Reason::Internal, error.to_string()),
+        };
+        self.feed.dropped(outcome);
+        Some(End::Fault(Fault { reason, detail }))
+    }
+
+    /// Drawn by the test camera for the eyes of the host.
+    fn stamp(&self, frame: &Decoded) -> Option<u32> {
+        frame.picture().filter(|_| self.read_stamp).and_then(|picture| read_stamp(&picture))
     }
 }
 

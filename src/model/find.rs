@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::conclude::picture_input;
 use super::manifest_text::nearest;
 use super::onnx::Dim;
 use super::{
@@ -241,8 +242,9 @@ pub fn digest(source: &ModelSource) -> io::Result<String> {
 
 fn check_input(manifest: &Manifest, facts: &OnnxFacts) -> Result<(), ModelError> {
     let refuse = |reason: String| Err(ModelError::Mismatch { name: manifest.name.clone(), reason });
-    let [input] = facts.inputs.as_slice() else {
-        return refuse(format!("its file has {} inputs and we have one picture", facts.inputs.len()));
+    let input = match picture_input(facts) {
+        Ok(input) => input,
+        Err(reason) => return refuse(format!("its file cannot be fed: {reason}")),
     };
     let Some([_, channels, height, width]) = input.shape.as_deref() else {
         return refuse(format!("its file's input {input} is not [1, 3, height, width]"));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::labels;
 use super::manifest_text::{self, Parsed};
-use super::{HeadRecipe, InputRecipe, ModelError};
+use super::{HeadRecipe, InputRecipe, ModelError, outputs};
 
 /// A manifest is a page of text; labels in many languages are still far below this.
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
@@ -117,52 +117,21 @@ impl Manifest {
     /// Rows of the head's output: boxes before any threshold, where the recipe fixes them.
     pub fn anchors(&self) -> Option<usize> {
         match &self.head {
-            HeadRecipe::Yolox { strides } => Some(super::grid_cells(&self.input, strides)),
-            HeadRecipe::Yolov8 => None,
+            HeadRecipe::Yolox { strides } | HeadRecipe::Nanodet { strides, .. } => {
+                Some(super::grid_cells(&self.input, strides))
+            }
+            _ => None,
         }
     }
 
-    /// Checks shapes of one frame's outputs against the head and the labels.
+    /// Checks shapes of one frame's outputs against the head and the labels, as far as shapes alone tell. The
+    /// decoder, which knows names too, looks closer.
     ///
     /// # Errors
     /// [`ModelError::Mismatch`] says which dimension contradicts what.
     pub fn check_outputs(&self, outputs: &[&[usize]]) -> Result<(), ModelError> {
-        let refuse = |reason: String| Err(ModelError::Mismatch { name: self.name.clone(), reason });
-        let &[&[1, second, third]] = outputs else {
-            return refuse(format!(
-                "the head family {} has one output of three dimensions, and the model has {outputs:?}",
-                self.head.family()
-            ));
-        };
-        let (family, expected_rows, (rows, channels), first_class) = match &self.head {
-            HeadRecipe::Yolox { .. } => ("yolox", self.anchors(), (second, third), 5),
-            HeadRecipe::Yolov8 => ("yolov8", None, (third, second), 4),
-        };
-        if channels <= first_class {
-            return refuse(format!(
-                "output {:?} has no room for classes: the head family {family} needs more than {first_class} \
-                 channels; check `family` in [head]",
-                outputs[0]
-            ));
-        }
-        if let Some(expected) = expected_rows
-            && rows != expected
-        {
-            return refuse(format!(
-                "output {:?} has {rows} rows, and the strides in [head] give {expected} for {}x{}; check \
-                 `strides`, `width` and `height`",
-                outputs[0], self.input.width, self.input.height
-            ));
-        }
-        let classes = channels - first_class;
-        if classes != self.labels.len() {
-            return refuse(format!(
-                "the model has {classes} classes and [labels] has {} names; give one name per class, in the \
-                 model's order",
-                self.labels.len()
-            ));
-        }
-        Ok(())
+        outputs::check(&self.head, &self.input, self.labels.len(), outputs)
+            .map_err(|reason| ModelError::Mismatch { name: self.name.clone(), reason })
     }
 }
 

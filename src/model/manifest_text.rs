@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{ChannelOrder, Fit, HeadRecipe, InputRecipe, Manifest, ModelError, ModelSource, labels};
+use super::{
+    ChannelOrder, Fit, HeadRecipe, InputRecipe, Manifest, ModelError, ModelSource, head_text, labels,
+};
 
 /// Sides of an input tensor beyond this are a mistake.
 pub(super) const MAX_SIDE: usize = 8192;
@@ -29,7 +31,7 @@ pub(super) struct Parsed {
 }
 
 /// A mistake and where it stands in the text.
-type Mistake = (String, Range<usize>);
+pub(super) type Mistake = (String, Range<usize>);
 
 /// Parses a manifest.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Parsed, ModelError> {
@@ -91,7 +93,7 @@ fn read(text: &str) -> Result<Parsed, Mistake> {
         description: root.text_or_empty("description")?,
         license: root.text_or_empty("license")?,
         input: read_input(&root.section("input")?)?,
-        head: read_head(&root.section("head")?)?,
+        head: head_text::read(&root.section("head")?)?,
         labels,
         label_file,
         evaluation,
@@ -131,31 +133,6 @@ fn read_input(section: &Section<'_>) -> Result<InputRecipe, Mistake> {
     })
 }
 
-fn read_head(section: &Section<'_>) -> Result<HeadRecipe, Mistake> {
-    let (family, span) = section.text("family")?;
-    match family {
-        "yolox" => {
-            section.only(&["family", "strides"])?;
-            let (strides, span) = section.array("strides")?;
-            let strides: Option<Vec<usize>> = strides
-                .iter()
-                .map(|value| integer_of(value.get_ref()).and_then(|v| usize::try_from(v).ok()))
-                .filter(|stride| stride.is_none_or(|stride| (1..=512).contains(&stride)))
-                .collect();
-            match strides {
-                Some(strides) if (1..=8).contains(&strides.len()) => Ok(HeadRecipe::Yolox { strides }),
-                _ => Err(("strides must be 1 to 8 whole numbers, each 1..=512".to_owned(), span)),
-            }
-        }
-        "yolov8" => {
-            // Its boxes are in pixels already: strides may be said and change nothing.
-            section.only(&["family", "strides"])?;
-            Ok(HeadRecipe::Yolov8)
-        }
-        other => Err((unknown("family", other, &["yolox", "yolov8"]), span)),
-    }
-}
-
 type Labels = (Vec<String>, Option<(String, (usize, usize))>);
 
 fn read_labels(section: &Section<'_>, text: &str) -> Result<Labels, Mistake> {
@@ -181,10 +158,11 @@ fn read_labels(section: &Section<'_>, text: &str) -> Result<Labels, Mistake> {
 }
 
 const CHANNELS: [(&str, ChannelOrder); 2] = [("rgb", ChannelOrder::Rgb), ("bgr", ChannelOrder::Bgr)];
-const FITS: [(&str, Fit); 3] = [
+const FITS: [(&str, Fit); 4] = [
     ("letterbox-center", Fit::LetterboxCentre),
     ("letterbox-topleft", Fit::LetterboxTopLeft),
     ("stretch", Fit::Stretch),
+    ("center-crop", Fit::CentreCrop),
 ];
 
 impl ChannelOrder {
@@ -217,13 +195,13 @@ impl Fit {
     }
 }
 
-fn choose<T: Copy>(key: &str, text: &str, choices: &[(&str, T)]) -> Result<T, String> {
+pub(super) fn choose<T: Copy>(key: &str, text: &str, choices: &[(&str, T)]) -> Result<T, String> {
     let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
     let found = choices.iter().find(|(name, _)| *name == text);
     found.map(|(_, value)| *value).ok_or_else(|| unknown(key, text, &names))
 }
 
-fn unknown(what: &str, found: &str, known: &[&str]) -> String {
+pub(super) fn unknown(what: &str, found: &str, known: &[&str]) -> String {
     let nearest = nearest(found, known.iter().copied());
     let hint = nearest.map_or_else(String::new, |name| format!("; did you mean {name:?}?"));
     format!("{what} {found:?} is unknown{hint} (known: {})", known.join(", "))
@@ -238,12 +216,12 @@ pub(crate) fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> 
         .map(|(_, name)| name)
 }
 
-fn integer_of(value: &DeValue<'_>) -> Option<i64> {
+pub(super) fn integer_of(value: &DeValue<'_>) -> Option<i64> {
     let integer = value.as_integer()?;
     i64::from_str_radix(&integer.as_str().replace('_', ""), integer.radix()).ok()
 }
 
-fn float_of(value: &DeValue<'_>) -> Option<f32> {
+pub(super) fn float_of(value: &DeValue<'_>) -> Option<f32> {
     match value {
         DeValue::Float(float) => float.as_str().replace('_', "").parse().ok(),
         #[allow(clippy::cast_precision_loss, reason = "a scale of more than 2^24 is no scale")]
@@ -252,26 +230,26 @@ fn float_of(value: &DeValue<'_>) -> Option<f32> {
 }
 
 /// One table of the document, with what is needed to complain about it.
-struct Section<'a> {
+pub(super) struct Section<'a> {
     name: &'a str,
-    table: &'a DeTable<'a>,
+    pub table: &'a DeTable<'a>,
     span: Range<usize>,
 }
 
 impl<'a> Section<'a> {
-    fn only(&self, known: &[&str]) -> Result<(), Mistake> {
+    pub fn only(&self, known: &[&str]) -> Result<(), Mistake> {
         match self.table.keys().find(|key| !known.contains(&key.get_ref().as_ref())) {
             None => Ok(()),
             Some(key) => Err((unknown("key", key.get_ref(), known), key.span())),
         }
     }
 
-    fn get(&self, key: &str) -> Result<&'a Spanned<DeValue<'a>>, Mistake> {
+    pub fn get(&self, key: &str) -> Result<&'a Spanned<DeValue<'a>>, Mistake> {
         let missing = || (format!("{} needs the key {key:?}", self.name), self.span.start..self.span.start);
         self.table.get(key).ok_or_else(missing)
     }
 
-    fn section(&self, key: &'a str) -> Result<Section<'a>, Mistake> {
+    pub fn section(&self, key: &'a str) -> Result<Section<'a>, Mistake> {
         let value = self.get(key)?;
         let table = value
             .get_ref()
@@ -280,18 +258,18 @@ impl<'a> Section<'a> {
         Ok(Section { name: key, table, span: value.span() })
     }
 
-    fn text(&self, key: &str) -> Result<(&'a str, Range<usize>), Mistake> {
+    pub fn text(&self, key: &str) -> Result<(&'a str, Range<usize>), Mistake> {
         let value = self.get(key)?;
         let text = value.get_ref().as_str();
         text.map(|text| (text, value.span()))
             .ok_or_else(|| (format!("{key} must be a string: {key} = \"…\""), value.span()))
     }
 
-    fn text_or_empty(&self, key: &str) -> Result<String, Mistake> {
+    pub fn text_or_empty(&self, key: &str) -> Result<String, Mistake> {
         if self.table.contains_key(key) { Ok(self.text(key)?.0.to_owned()) } else { Ok(String::new()) }
     }
 
-    fn integer(&self, key: &str) -> Result<(i64, Range<usize>), Mistake> {
+    pub fn integer(&self, key: &str) -> Result<(i64, Range<usize>), Mistake> {
         let value = self.get(key)?;
         let integer = integer_of(value.get_ref());
         integer
@@ -299,7 +277,7 @@ impl<'a> Section<'a> {
             .ok_or_else(|| (format!("{key} must be a whole number"), value.span()))
     }
 
-    fn array(&self, key: &str) -> Result<(&'a [Spanned<DeValue<'a>>], Range<usize>), Mistake> {
+    pub fn array(&self, key: &str) -> Result<(&'a [Spanned<DeValue<'a>>], Range<usize>), Mistake> {
         let value = self.get(key)?;
         match value.get_ref() {
             DeValue::Array(array) => Ok((&array[..], value.span())),
@@ -307,7 +285,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn triple(&self, key: &str) -> Result<[f32; 3], Mistake> {
+    pub fn triple(&self, key: &str) -> Result<[f32; 3], Mistake> {
         let (array, span) = self.array(key)?;
         let numbers: Option<Vec<f32>> =
             array.iter().map(|value| float_of(value.get_ref()).filter(|n| n.is_finite())).collect();
@@ -316,7 +294,7 @@ impl<'a> Section<'a> {
             .ok_or_else(|| (format!("{key} must be three numbers, one per channel"), span))
     }
 
-    fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Result<T, Mistake> {
+    pub fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Result<T, Mistake> {
         let (text, span) = self.text(key)?;
         choose(key, text, choices).map_err(|reason| (reason, span))
     }
@@ -338,16 +316,13 @@ impl Manifest {
         let _ = writeln!(text, "channels = \"{}\"        # rgb | bgr", input.channels.as_str());
         let _ = writeln!(
             text,
-            "fit = \"{}\"        # letterbox-center | letterbox-topleft | stretch",
+            "fit = \"{}\"        # letterbox-center | letterbox-topleft | stretch | center-crop",
             input.fit.as_str()
         );
         let _ = writeln!(text, "pad = {}", input.pad);
         let _ = writeln!(text, "# value = sample * scale + offset, samples 0..255, in the channels' order");
         let _ = writeln!(text, "scale = [{}]\noffset = [{}]\n", numbers(input.scale), numbers(input.offset));
-        let _ = writeln!(text, "[head]\nfamily = \"{}\"", self.head.family());
-        if let HeadRecipe::Yolox { strides } = &self.head {
-            let _ = writeln!(text, "strides = {strides:?}");
-        }
+        head_text::write(&mut text, &self.head);
         let _ = writeln!(text, "\n[labels]\nnames = [");
         for label in &self.labels {
             let _ = writeln!(text, "    {},", quote(label));

@@ -3,15 +3,17 @@
 mod conclude;
 mod error;
 mod find;
+mod head_text;
 mod labels;
 mod manifest;
 mod manifest_text;
 mod onnx;
+mod outputs;
 mod python_literal;
 mod recipe;
 mod wire;
 
-pub use conclude::{ConcludeError, Conclusion, Overrides, conclude};
+pub use conclude::{ConcludeError, Conclusion, Overrides, Values, conclude};
 pub use error::ModelError;
 pub use find::{Listed, digest, find, list, look_into, search_dirs, verify};
 pub use labels::{coco80, parse as parse_labels};

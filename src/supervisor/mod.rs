@@ -62,8 +62,6 @@ pub use station::{CANDIDATES_MAX, Detector, Upgrade};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Woken up so late the supervisor was not asleep: the process was stopped.
 const PAUSE: Duration = Duration::from_secs(1);
-/// An inference that takes longer than this hangs.
-const INFERENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Cameras get this long to come to rest when the process ends.
 const REST_WITHIN: Duration = Duration::from_millis(1200);
 /// Then the engine and the outputs get this long.
@@ -329,7 +327,7 @@ impl Supervisor {
         let pipelines = watchpost_pipelines::open_pipelines() as u64;
         self.registry.handles.pipelines.store(pipelines, Ordering::Relaxed);
         let usage = self.memory.usage();
-        let gpu = self.form.place.gpu();
+        let gpu = self.house.gpu.clone();
         let vitals = Vitals {
             inference_running_for: self.pulse.busy_for(now).map(|time| time.min(now - self.pause_ended_at)),
             wedged_count: self.cameras.iter().map(Watched::wedged_count).sum::<usize>()
@@ -340,7 +338,7 @@ impl Supervisor {
         let gpu_bytes = gpu.as_ref().map_or(0, |gpu| gpu.ledger().device_bytes());
         self.registry.handles.gpu_bytes.store(gpu_bytes, Ordering::Relaxed);
         let tolerances = Tolerances {
-            inference_timeout: INFERENCE_TIMEOUT,
+            inference_timeout: self.config.supervisor.inference_timeout,
             max_wedged: self.config.supervisor.max_wedged,
             hard_limit_bytes: self.config.memory.hard_limit_bytes,
         };
@@ -382,7 +380,12 @@ impl Supervisor {
             tracing::warn!("the engine did not come to rest in time; left behind");
         }
         publisher.shutdown(deadline);
-        self.verdict.unwrap_or(Verdict::Stopped)
+        let verdict = self.verdict.take().unwrap_or(Verdict::Stopped);
+        if !engine_done || !self.cameras.iter().all(Watched::is_at_rest) {
+            // What is left behind may hold a GPU that hangs, and giving memory back to it would wait for ever.
+            Box::leak(Box::new((self.cameras, self.left_behind, self.form)));
+        }
+        verdict
     }
 
     fn debug_state(&self, now: Instant) -> DebugState {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
+use watchpost_cuda::Gpu;
 
 use super::Message;
 use crate::camera::Reason;
@@ -30,6 +31,8 @@ pub(super) struct Opening {
     pub work: Sender<Work>,
     pub supervisor: Sender<Message>,
     pub generation: u64,
+    /// Where frames in device memory are.
+    pub gpu: Option<Gpu>,
 }
 
 /// A running opening, as the supervisor holds it.
@@ -118,6 +121,7 @@ impl Opening {
             work: &self.work,
             max_frame_age: self.options.max_frame_age,
             read_stamp: self.options.read_stamp,
+            gpu: self.gpu.clone(),
             stop,
         };
         pump.run(&|| self.report(Message::FirstFrame))

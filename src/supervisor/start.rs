@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
+use watchpost_cuda::Gpu;
 
 use super::memory::{Memory, MemoryWatch};
 use super::notify::Notify;
@@ -33,6 +34,8 @@ pub struct Parts {
     pub sources: Vec<Arc<dyn Source>>,
     /// What looks at the frames.
     pub detector: Detector,
+    /// What a better engine will run on: its decoders may be used already.
+    pub gpu: Option<Gpu>,
     /// Makes a better engine for the same model in the background, which then takes over.
     pub upgrade: Option<Upgrade>,
     /// Reads the configuration again when that is asked for.
@@ -77,7 +80,8 @@ impl Supervisor {
     /// [`StartError`]; nothing is left running.
     pub fn start(parts: Parts) -> Result<Self, StartError> {
         let now = clock::now();
-        let Parts { config, sources, detector, upgrade, reloader } = parts;
+        let Parts { config, sources, detector, gpu, upgrade, reloader } = parts;
+        let gpu = detector.engine.place().gpu().or(gpu);
         let registry = Arc::new(Registry::new(
             config.cameras.iter().map(|camera| camera.name.as_str()),
             config.outputs.iter().map(|output| output.name.as_str()),
@@ -85,7 +89,7 @@ impl Supervisor {
         ));
         // Every sender waits at most for the supervisor's next turn, which never waits for a sender.
         let (supervisor, inbox) = bounded(16 + 4 * config.cameras.len());
-        let form = detector.slot_form(FIRST_EPOCH);
+        let form = detector.slot_form(FIRST_EPOCH, gpu.clone());
         let feeds = feeds(&config.cameras, &form, &registry, now)?;
         let cameras = watched(&config, sources, &feeds, &form)?;
         // Room for everything that the turnstile lets in, also while one engine takes over from another: sending a
@@ -112,7 +116,7 @@ impl Supervisor {
             .and_then(|path| debug_socket::DebugSocket::start(path, supervisor.clone()));
         let mut supervisor = Self {
             cameras,
-            house: House { turnstile, work: work_tx, supervisor, publisher },
+            house: House { turnstile, work: work_tx, supervisor, publisher, gpu },
             inbox,
             registry,
             pulse,

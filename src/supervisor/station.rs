@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
+use watchpost_cuda::Gpu;
 
 use super::opening::thread_name;
 use super::results::Results;
@@ -46,8 +47,8 @@ pub type Upgrade = Box<dyn FnOnce() -> Result<Detector, EngineError> + Send>;
 
 impl Detector {
     /// What its slots are like; `epoch` counts the engines of this process.
-    pub(super) fn slot_form(&self, epoch: u64) -> Arc<SlotForm> {
-        Arc::new(SlotForm { epoch, input: self.input, place: self.engine.place() })
+    pub(super) fn slot_form(&self, epoch: u64, gpu: Option<Gpu>) -> Arc<SlotForm> {
+        Arc::new(SlotForm { epoch, input: self.input, place: self.engine.place(), gpu })
     }
 
     /// How its outputs can be read.

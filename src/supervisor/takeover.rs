@@ -79,7 +79,9 @@ impl Supervisor {
 
     /// All cameras get slots for this detector, whose outputs are read as `config` says.
     pub(super) fn take_over(&mut self, detector: Detector, config: &Config) -> Result<(), Refused> {
-        let form = detector.slot_form(self.form.epoch + 1);
+        // Frames that are decoded on a GPU go on to be, until their cameras are opened again.
+        let gpu = detector.engine.place().gpu().or_else(|| self.house.gpu.clone());
+        let form = detector.slot_form(self.form.epoch + 1, gpu.clone());
         let mut shelves = Vec::with_capacity(self.cameras.len());
         for camera in &self.cameras {
             let capacity = camera.feed.pool.capacity();
@@ -92,6 +94,7 @@ impl Supervisor {
         for (camera, (restock, preprocessor)) in self.cameras.iter().zip(shelves) {
             camera.feed.refit(restock, preprocessor);
         }
+        self.house.gpu = gpu;
         (self.form, self.reading) = (form, outputs);
         self.count_pool();
         Ok(())

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
+use watchpost_cuda::Gpu;
 
 use super::Message;
 use super::opening::{Opening, Running};
@@ -24,6 +25,8 @@ pub(super) struct House {
     pub work: Sender<Work>,
     pub supervisor: Sender<Message>,
     pub publisher: Arc<Publisher>,
+    /// Whose decoders may be used: the engine is on it, or will be.
+    pub gpu: Option<Gpu>,
 }
 
 /// One camera.
@@ -287,7 +290,9 @@ impl Watched {
             work: house.work.clone(),
             supervisor: house.supervisor.clone(),
             generation,
+            gpu: house.gpu.clone(),
         };
+        self.source.use_gpu(house.gpu.as_ref());
         self.running = Some(opening.spawn()?);
         Ok(())
     }

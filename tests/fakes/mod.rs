@@ -185,6 +185,7 @@ pub fn parts(
             head: HeadRecipe::Yolox { strides: vec![8, 16, 32] },
             labels: ["person", "car", "dog"].map(str::to_owned).to_vec(),
         },
+        gpu: None,
         upgrade: None,
         reloader: None,
     };

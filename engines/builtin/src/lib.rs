@@ -6,6 +6,7 @@
 
 mod envelope;
 mod error;
+mod inputs;
 mod model;
 
 pub use error::{LoadError, RunError};

@@ -9,19 +9,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rten::{
-    DataType, Dimension, LoadErrorKind, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueType,
-    ValueView,
+    LoadErrorKind, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView, ValueType, ValueView,
 };
 
 use rten_tensor::prelude::*;
 
-use crate::envelope;
-use crate::{LoadError, RunError};
+use crate::{LoadError, RunError, envelope, inputs};
 
 /// A detector for an edge box has megabytes of weights, not gigabytes: beyond this it is a mistake.
 const MAX_FILE_BYTES: u64 = 2 << 30;
-/// Width and height beyond this are a mistake, too: one frame would be gigabytes of activations.
-const MAX_INPUT_SIDE: usize = 8192;
 
 /// How a model is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +56,8 @@ pub struct Model {
     model: rten::Model,
     threads: Arc<ThreadPool>,
     input_id: NodeId,
+    /// What the inputs besides the picture are fed with.
+    constants: Vec<(NodeId, Value)>,
     output_ids: Vec<NodeId>,
     inputs: Vec<TensorInfo>,
     outputs: Vec<TensorInfo>,
@@ -116,7 +114,7 @@ impl Model {
         let model = catch_unwind(AssertUnwindSafe(load))
             .map_err(|panic| LoadError::Panicked { message: panic_message(panic) })??
             .map_err(|error| load_error(&error))?;
-        let (input_id, input) = sole_input(&model, options.input_size)?;
+        let (input_id, input, constants) = inputs::settle(&model, options.input_size)?;
         let threads = options.threads.max(1);
         let pool = catch_unwind(|| ThreadPool::with_num_threads(threads))
             .map_err(|_| LoadError::Threads { threads })?;
@@ -128,6 +126,7 @@ impl Model {
             model,
             threads: Arc::new(pool),
             input_id,
+            constants,
             output_ids: output_ids.clone(),
             inputs: vec![input],
             outputs: Vec::new(),
@@ -148,7 +147,7 @@ impl Model {
         Ok(loaded)
     }
 
-    /// The one input, `[1, 3, height, width]`.
+    /// The picture, `[1, 3, height, width]`. Inputs that say how large it is are fed with constants and not listed.
     pub fn inputs(&self) -> &[TensorInfo] {
         &self.inputs
     }
@@ -193,7 +192,9 @@ impl Model {
             .map_err(|error| RunError::Failed { reason: error.to_string() })?;
         let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.threads)));
         catch_unwind(AssertUnwindSafe(|| {
-            self.model.run(vec![(self.input_id, view.into())], &self.output_ids, Some(options))
+            let mut inputs: Vec<(NodeId, ValueOrView<'_>)> = vec![(self.input_id, view.into())];
+            inputs.extend(self.constants.iter().map(|(id, value)| (*id, value.as_view().into())));
+            self.model.run(inputs, &self.output_ids, Some(options))
         }))
         .map_err(|panic| RunError::Panicked { message: panic_message(panic) })?
         .map_err(|error| RunError::Failed { reason: error.to_string() })
@@ -207,47 +208,7 @@ fn check_size(size_bytes: u64) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// The model's only input with every dimension settled.
-fn sole_input(
-    model: &rten::Model,
-    input_size: Option<(usize, usize)>,
-) -> Result<(NodeId, TensorInfo), LoadError> {
-    let refuse = |reason: String| Err(LoadError::Input { reason });
-    let &[id] = model.input_ids() else {
-        return refuse(format!("it has {} inputs and we have one picture", model.input_ids().len()));
-    };
-    let name = node_name(model, id, 0);
-    let info = model.node_info(id);
-    match info.as_ref().and_then(|info| info.dtype()) {
-        None | Some(ValueType::Tensor(DataType::Float)) => {}
-        Some(other) => return refuse(format!("{name} is a {other}, not a tensor of floats")),
-    }
-    let Some(dimensions) = info.and_then(|info| info.shape()) else {
-        return refuse(format!("{name} has no shape"));
-    };
-    let [batch, channels, height, width] = dimensions.as_slice() else {
-        return refuse(format!("{name} has {} dimensions, not [1, 3, height, width]", dimensions.len()));
-    };
-    let side = |dimension: &Dimension, asked: Option<usize>| match dimension {
-        Dimension::Fixed(size) => Some(*size),
-        Dimension::Symbolic(_) => asked,
-    };
-    let (Some(height), Some(width)) =
-        (side(height, input_size.map(|size| size.1)), side(width, input_size.map(|size| size.0)))
-    else {
-        return refuse(format!("{name} leaves width and height open; the manifest must say them"));
-    };
-    let shape = vec![side(batch, Some(1)).unwrap_or(1), side(channels, Some(3)).unwrap_or(3), height, width];
-    if shape[0] != 1 || shape[1] != 3 {
-        return refuse(format!("{name} has shape {shape:?}, not [1, 3, height, width]"));
-    }
-    if shape.iter().any(|&side| side == 0 || side > MAX_INPUT_SIDE) {
-        return refuse(format!("{name} has shape {shape:?}; sides are 1 to {MAX_INPUT_SIDE}"));
-    }
-    Ok((id, TensorInfo { name, shape, dtype: "f32".to_owned() }))
-}
-
-fn node_name(model: &rten::Model, id: NodeId, index: usize) -> String {
+pub(crate) fn node_name(model: &rten::Model, id: NodeId, index: usize) -> String {
     let name = model.node_info(id).and_then(|info| info.name().map(str::to_owned));
     name.unwrap_or_else(|| format!("output {index}"))
 }

@@ -7,8 +7,13 @@ use std::sync::OnceLock;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
-use ort::value::{TensorElementType, TensorRef, ValueType};
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::value::{TensorElementType, ValueType};
+use watchpost_cuda::CudaError;
+
+use crate::find::LIBRARY_VARIABLE;
+use crate::inputs::{self, Constant, Picture};
+use crate::outputs;
 
 /// Where the weights are.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +64,20 @@ pub enum LoadError {
         /// Its loader's words.
         reason: String,
     },
+    /// The library is there, and its provider for the GPU cannot be used.
+    #[error(
+        "ONNX Runtime's {provider} provider cannot be used: {reason}; install onnxruntime-gpu with the CUDA and cuDNN \
+         that its release names, or name a library that has the provider with {LIBRARY_VARIABLE}"
+    )]
+    Provider {
+        /// `"CUDA"` or `"TensorRT"`.
+        provider: &'static str,
+        /// The library's words.
+        reason: String,
+    },
+    /// The GPU refuses.
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
     /// The library refuses the model.
     #[error("ONNX Runtime refuses the model: {0}")]
     Refused(String),
@@ -73,12 +92,15 @@ pub enum LoadError {
 /// Why an inference failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct RunError(String);
+pub struct RunError(pub(crate) String);
 
 /// A model, loaded once.
 pub struct Model {
     session: Session,
     input: TensorInfo,
+    picture: Picture,
+    /// What the inputs besides the picture are fed with.
+    constants: Vec<Constant>,
     outputs: Vec<TensorInfo>,
 }
 
@@ -94,7 +116,7 @@ impl fmt::Debug for Model {
 /// The library and its environment, once in the process: a second path would not be looked at.
 static LIBRARY: OnceLock<Result<Environment, LoadError>> = OnceLock::new();
 
-fn library(path: &Path) -> Result<&'static Environment, LoadError> {
+pub(crate) fn library(path: &Path) -> Result<&'static Environment, LoadError> {
     let load = || {
         let refuse = |reason: String| LoadError::Library { path: path.to_owned(), reason };
         let builder = ort::init_from(path).map_err(|error| refuse(error.to_string()))?;
@@ -115,9 +137,10 @@ impl Model {
     /// [`LoadError`].
     pub fn load(library: &Path, model: ModelBytes<'_>, options: LoadOptions) -> Result<Self, LoadError> {
         let environment = self::library(library)?;
-        let session = session(environment, model, options.threads).map_err(LoadError::Refused)?;
-        let input = input(&session, options.input_size)?;
-        let mut loaded = Self { session, input, outputs: Vec::new() };
+        let builder = builder(environment, options.threads).map_err(LoadError::Refused)?;
+        let session = commit(builder, model).map_err(LoadError::Refused)?;
+        let (input, picture, constants) = inputs::settle(&session, options.input_size)?;
+        let mut loaded = Self { session, input, picture, constants, outputs: Vec::new() };
         let empty = vec![0.0; loaded.input.shape.iter().product()];
         let mut outputs = Vec::new();
         let mut note = |views: &[OutputView<'_>]| {
@@ -130,7 +153,7 @@ impl Model {
         Ok(loaded)
     }
 
-    /// The input.
+    /// The picture. Inputs that say how large it is are fed with constants and not listed.
     pub fn input(&self) -> &TensorInfo {
         &self.input
     }
@@ -146,13 +169,16 @@ impl Model {
     /// [`RunError`]; the model stays usable.
     pub fn run(&mut self, input: &[f32], each: &mut dyn FnMut(&[OutputView<'_>])) -> Result<(), RunError> {
         let fail = |error: ort::Error| RunError(error.to_string());
-        let tensor = TensorRef::from_array_view((self.input.shape.as_slice(), input)).map_err(fail)?;
-        let outputs = self.session.run(ort::inputs![tensor]).map_err(fail)?;
+        let mut fed = Vec::with_capacity(1 + self.constants.len());
+        fed.push((self.input.name.as_str(), self.picture.value(&self.input.shape, input).map_err(fail)?));
+        for constant in &self.constants {
+            fed.push((constant.name.as_str(), constant.value().map_err(fail)?));
+        }
+        let outputs = self.session.run(fed).map_err(fail)?;
         let values: Vec<_> = outputs.iter().collect();
         let mut tensors = Vec::with_capacity(values.len());
         for (name, value) in &values {
-            let (shape, data) = value.try_extract_tensor::<f32>().map_err(fail)?;
-            let shape: Vec<usize> = shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
+            let (shape, data) = outputs::floats(name, value)?;
             tensors.push((*name, shape, data));
         }
         let views: Vec<OutputView<'_>> =
@@ -162,24 +188,33 @@ impl Model {
     }
 }
 
-fn session(environment: &Environment, model: ModelBytes<'_>, threads: usize) -> Result<Session, String> {
+pub(crate) fn builder(environment: &Environment, threads: usize) -> Result<SessionBuilder, String> {
     let words = |error: &dyn fmt::Display| error.to_string();
     let builder = Session::builder(environment).map_err(|error| words(&error))?;
     let builder = builder.with_intra_threads(threads).map_err(|error| words(&error))?;
     let builder = builder.with_inter_threads(1).map_err(|error| words(&error))?;
     // A thread that spins between frames takes a core from the decoders.
     let builder = builder.with_intra_op_spinning(false).map_err(|error| words(&error))?;
-    let mut builder =
-        builder.with_optimization_level(GraphOptimizationLevel::All).map_err(|error| words(&error))?;
+    builder.with_optimization_level(GraphOptimizationLevel::All).map_err(|error| words(&error))
+}
+
+pub(crate) fn commit(mut builder: SessionBuilder, model: ModelBytes<'_>) -> Result<Session, String> {
     let session = match model {
         ModelBytes::File(path) => builder.commit_from_file(path),
         ModelBytes::Memory(bytes) => builder.commit_from_memory(bytes),
     };
-    session.map_err(|error| words(&error))
+    session.map_err(|error| error.to_string())
 }
 
-/// The one input, with batch 1 and, where the model leaves it open, the size asked for.
-fn input(session: &Session, (width, height): (usize, usize)) -> Result<TensorInfo, LoadError> {
+/// The one input of a model that computes on a GPU.
+pub(crate) struct Input {
+    /// With batch 1 and, where the model leaves it open, the size asked for.
+    pub(crate) one_frame: TensorInfo,
+    /// Whether the model takes any number of frames.
+    pub(crate) is_batch_open: bool,
+}
+
+pub(crate) fn input(session: &Session, (width, height): (usize, usize)) -> Result<Input, LoadError> {
     let [outlet] = session.inputs() else {
         return Err(LoadError::Input(format!("is one of {}", session.inputs().len())));
     };
@@ -195,5 +230,6 @@ fn input(session: &Session, (width, height): (usize, usize)) -> Result<TensorInf
     let size =
         |fixed: i64, asked: usize| usize::try_from(fixed).ok().filter(|&fixed| fixed > 0).unwrap_or(asked);
     let shape = vec![1, 3, size(model_height, height), size(model_width, width)];
-    Ok(TensorInfo { name: outlet.name().to_owned(), shape })
+    let one_frame = TensorInfo { name: outlet.name().to_owned(), shape };
+    Ok(Input { one_frame, is_batch_open: batch < 0 })
 }

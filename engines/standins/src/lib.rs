@@ -50,7 +50,7 @@ pub fn environment<'a>(command: &'a mut Command, private: &Path) -> &'a mut Comm
     environment_of(command, &folder(), private)
 }
 
-/// The same with another folder of libraries: one that [`without`] made.
+/// The same with another folder of libraries: one that [`without()`] made.
 pub fn environment_of<'a>(command: &'a mut Command, folder: &Path, private: &Path) -> &'a mut Command {
     command
         .env("LD_LIBRARY_PATH", path_with(folder))

@@ -16,7 +16,7 @@ pub fn without(library: &str, symbol: &str, to: &Path) -> io::Result<()> {
     without_of(&folder(), library, symbol, to)
 }
 
-/// The same with the libraries of another folder: one of [`crate::tensorrt`].
+/// The same with the libraries of another folder: one of [`crate::tensorrt()`].
 ///
 /// # Errors
 ///

@@ -180,3 +180,16 @@ fn the_hand_on_the_driver_can_be_asked_what_is_held() {
     ok(unsafe { sys::cuMemFree_v2(memory) });
     gpu.finish();
 }
+
+#[test]
+fn functions_are_found_by_their_names_without_versions() {
+    let gpu = Device::new("");
+    let find = |name: &std::ffi::CStr| {
+        // SAFETY: a text and a place.
+        filled(|place| unsafe { sys::cuGetProcAddress_v2(name.as_ptr(), place, 12000, 0, null_mut()) })
+    };
+    let by_name = find(c"cuMemAlloc").unwrap();
+    assert_eq!(find(c"cuMemAlloc_v2").unwrap(), by_name);
+    assert_eq!(find(c"cuNothing"), Err(CUresult::CUDA_ERROR_NOT_FOUND));
+    gpu.finish();
+}

@@ -17,7 +17,7 @@ const DIMS_MAX: usize = 8;
 /// Below this nothing is a pointer: without a GPU the library hands out 0x228 in place of a runtime.
 const LOWEST_ADDRESS: usize = 4096;
 /// Entry of the destructor that also frees.
-const DELETE: usize = 1;
+pub(crate) const DELETE: usize = 1;
 
 /// Their `Dims`: returned through a hidden pointer, taken by reference.
 #[repr(C)]
@@ -195,6 +195,55 @@ impl Drop for Object {
         unsafe {
             let table: *const unsafe extern "C" fn(Raw) = *self.raw.cast().as_ref();
             (*table.add(delete))(self.raw());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slots;
+
+    unsafe extern "C" fn seven(_this: Raw) -> i32 {
+        7
+    }
+
+    /// A public object, the object behind it, and a table whose every entry answers 7.
+    fn count_errors(version: Version, kind: Kind) -> Result<i32, TensorRtError> {
+        let table = [seven as *const c_void; 8];
+        let mut behind = [table.as_ptr().cast_mut().cast::<c_void>()];
+        let mut public = [table.as_ptr().cast_mut().cast::<c_void>(), behind.as_mut_ptr().cast::<c_void>()];
+        // SAFETY: laid out as the library's objects are; it lives to the end of this function, and is not deleted.
+        let object = unsafe { Object::adopt(public.as_mut_ptr().cast(), kind, version) }.expect("a pointer");
+        // SAFETY: no arguments.
+        Ok(unsafe { call!(object, PARSER_ERROR_COUNT) })
+    }
+
+    #[test]
+    fn a_method_that_the_version_is_not_known_to_have_is_not_called() {
+        let since =
+            slots::PARSER_ERROR_COUNT.entry.place(crate::version::Major::Ten).map(|place| place.since);
+        for kind in [Kind::Theirs, Kind::Public { delete: None }] {
+            assert_eq!(count_errors(Version::new(10, 16, 0), kind).unwrap(), 7);
+            let have = Version::new(10, 15, 9);
+            match count_errors(have, kind).unwrap_err() {
+                TensorRtError::OldMinor { method: "getNbErrors", since: told, have: of } => {
+                    assert_eq!((told, of), (since, have));
+                }
+                other => panic!("{other}"),
+            }
+            assert!(count_errors(Version::new(12, 0, 0), kind).is_err(), "an unknown major has no slots");
+        }
+    }
+
+    #[test]
+    fn what_is_no_pointer_is_no_object() {
+        for number in [0_usize, 0x228, 4095] {
+            // SAFETY: nothing is read where there is no pointer.
+            let object = unsafe {
+                Object::adopt(std::ptr::without_provenance_mut(number), Kind::Ours, Version::new(10, 16, 0))
+            };
+            assert!(object.is_none(), "{number:#x}");
         }
     }
 }

@@ -335,6 +335,8 @@ mod tests {
         assert_eq!(value("10", "BuilderFlag", "kFP16"), Some(i64::from(constants::FLAG_FP16)));
         assert_eq!(value("10", "BuilderFlag", "kINT8"), Some(i64::from(constants::FLAG_INT8)));
         assert_eq!(value("11", "BuilderFlag", "kFP16"), None);
+        let about = facts["about"].as_str().unwrap();
+        assert!(about.contains(&format!("({} deletes)", crate::abi::DELETE)), "{about}");
         let bit = |major, name| 1 << value(major, "NetworkDefinitionCreationFlag", name).unwrap();
         assert_eq!(bit("10", "kEXPLICIT_BATCH"), constants::EXPLICIT_BATCH);
         assert_eq!(bit("11", "kSTRONGLY_TYPED"), constants::STRONGLY_TYPED);

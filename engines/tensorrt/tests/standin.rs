@@ -129,8 +129,10 @@ fn two_contexts_hold_two_batches_and_no_third() {
                 assert_eq!(runner.collect(&mut note).unwrap(), 0);
                 assert_eq!(seen, [20.0, 40.0, 60.0]);
             }
-            // One under way when everything goes.
-            runner.submit(&[&slots[0]]).unwrap();
+            // Under way when everything goes, the slots last: they would wait.
+            runner.submit(&[&slots[0], &slots[1]]).unwrap();
+            runner.submit(&[&slots[2]]).unwrap();
+            drop(runner);
         }
     });
 }

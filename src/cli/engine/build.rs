@@ -33,15 +33,13 @@ pub(super) fn run(
     let facts = model::verify(&manifest)?;
     let request = request(args, &facts)?;
     let mut builder = look()?;
-    // What the builder cannot do is said before a folder is touched.
-    let key = tensorrt_build::key(builder.as_ref(), &manifest, &request)?;
     let cache = cache();
     let mut progress = Progress::start();
     let mut say = |line: &str| progress.say(line);
     let obtained =
         tensorrt_build::obtain(&cache, builder.as_mut(), &manifest, &request, args.force, &mut say);
     progress.end();
-    let engine = obtained?;
+    let (key, engine) = obtained?;
     let header = Header { key, facts: engine.facts.clone() };
     match args.json {
         true => print_json(out, &report_json(&engine, &header))?,

@@ -47,6 +47,16 @@ pub enum BatchRequest {
     Upto(usize),
 }
 
+impl BatchRequest {
+    /// The largest size that it may come to.
+    pub fn most(self) -> usize {
+        match self {
+            Self::Auto { limit } => limit,
+            Self::Upto(most) => most,
+        }
+    }
+}
+
 impl fmt::Display for BatchRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -113,6 +123,12 @@ impl EngineKey {
             self.precision.as_str(),
             &digest[..16],
         )
+    }
+
+    /// Whether `found` is the same apart from flags that this key leaves at their defaults.
+    pub(super) fn is_fitted_by(&self, found: &Self) -> bool {
+        let open = Self { sparse: false, dla_core: None, calibration_sha256: None, ..found.clone() };
+        *self == open
     }
 
     /// What is not the same in `found`, in words; empty when nothing is.
@@ -201,6 +217,16 @@ pub(crate) mod tests {
         stems.sort();
         stems.dedup();
         assert_eq!(stems.len(), others().len() + 1);
+    }
+
+    #[test]
+    fn flags_that_were_not_asked_for_may_be_there_and_nothing_else() {
+        let fits = |found: &EngineKey| key().is_fitted_by(found);
+        let fitting = others().iter().filter(|other| fits(other)).count();
+        assert_eq!((fitting, fits(&key())), (3, true));
+        // What was asked for has to be there.
+        let dla = EngineKey { dla_core: Some(1), ..key() };
+        assert!(!dla.is_fitted_by(&key()) && !dla.is_fitted_by(&EngineKey { dla_core: Some(0), ..key() }));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!
 //! | file            | what                                                                                  |
 //! |-----------------|---------------------------------------------------------------------------------------|
-//! | `STEM.engine`   | a whole engine (see [`file`](self::file)); a shared lock on it: somebody has it loaded |
+//! | `STEM.engine`   | a whole engine (see `file.rs`); a shared lock on it: somebody has it loaded            |
 //! | `STEM.lock`     | an exclusive lock on it: somebody builds this engine, others wait                     |
 //! | `STEM.tmp`      | an engine that is being written; becomes `STEM.engine` by renaming                    |
 
@@ -197,6 +197,24 @@ impl Cache {
         let plan = opened.plan()?;
         let in_use = claim(opened.file, true);
         Ok(Cached { plan, facts: opened.header.facts, origin: Origin::Hit, kept: Ok(path), in_use })
+    }
+
+    /// As [`Cache::get`]; and where there is none, the engine used last that differs only in what a configuration does
+    /// not say, because whoever built it for this model wanted it: sparsity, the DLA core, the calibration pictures.
+    ///
+    /// # Errors
+    /// [`Miss`] says why there is none.
+    pub fn get_fitting(&self, key: &EngineKey) -> Result<(EngineKey, Cached), Miss> {
+        let miss = match self.get(key) {
+            Ok(cached) => return Ok((key.clone(), cached)),
+            Err(miss) => miss,
+        };
+        let listed = self.list().unwrap_or_default();
+        let fitting = listed.into_iter().filter_map(|entry| entry.header.ok()).map(|header| header.key);
+        fitting
+            .filter(|found| key.is_fitted_by(found))
+            .find_map(|found| self.get(&found).ok().map(|cached| (found, cached)))
+            .ok_or(miss)
     }
 
     fn obtain<E>(

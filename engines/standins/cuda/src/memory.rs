@@ -11,6 +11,10 @@ use crate::codes::{OUT_OF_MEMORY, Outcome};
 /// Fresh memory holds this, over and over: as f16, f32 and f64 not a number, and as bytes not a plausible picture.
 pub const POISON: [u8; 2] = [0xfe, 0x7f];
 
+const POISON_WORD: u64 = {
+    let [low, high] = POISON;
+    u64::from_ne_bytes([low, high, low, high, low, high, low, high])
+};
 const PAGE: u64 = 4096;
 const REGION_BYTES: u64 = 1 << 36;
 
@@ -70,9 +74,8 @@ impl Memory {
             return Err(OUT_OF_MEMORY);
         }
         // SAFETY: just made writable, and nobody else knows the address.
-        let fresh =
-            unsafe { std::slice::from_raw_parts_mut(start as *mut [u8; 2], pages(bytes) as usize / 2) };
-        fresh.fill(POISON);
+        let fresh = unsafe { std::slice::from_raw_parts_mut(start as *mut u64, pages(bytes) as usize / 8) };
+        fresh.fill(POISON_WORD);
         self.live.insert(start, Allocation { kind, start, bytes, context });
         Ok(start)
     }

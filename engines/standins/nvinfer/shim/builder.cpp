@@ -14,6 +14,19 @@ using namespace nvinfer1;
 
 namespace standin
 {
+#ifdef STANDIN_REAL_HEADERS
+static_assert(static_cast<int>(BuilderFlag::kGPU_FALLBACK) == 3, "flags");
+#if STANDIN_MAJOR == 10
+static_assert(static_cast<int>(BuilderFlag::kFP16) == 0 && static_cast<int>(BuilderFlag::kINT8) == 1, "flags");
+static_assert(static_cast<int>(BuilderFlag::kBF16) == 17, "flags");
+static_assert(static_cast<int>(BuilderFlag::kVERSION_COMPATIBLE) == 13, "flags");
+static_assert(static_cast<int>(NetworkDefinitionCreationFlag::kSTRONGLY_TYPED) == 1, "flags");
+static_assert(static_cast<int>(CalibrationAlgoType::kENTROPY_CALIBRATION_2) == 2, "calibrators");
+#else
+static_assert(static_cast<int>(BuilderFlag::kVERSION_COMPATIBLE) == 12, "flags");
+#endif
+#endif
+
 IHostMemory* publishBytes(void* bytes) noexcept;
 
 class TimingCache final : public apiv::VTimingCacheRest
@@ -451,10 +464,6 @@ public:
         auto* definition = behind<NetworkDefinition, apiv::VNetworkDefinition>(network);
         void* plan = behind<BuilderConfig, apiv::VBuilderConfig>(config)->build(*definition);
         return plan ? publishBytes(plan) : nullptr;
-    }
-    bool isNetworkSupported(INetworkDefinition const&, IBuilderConfig const&) const noexcept override
-    {
-        return true;
     }
     void reset() noexcept override {}
     ILogger* getLogger() const noexcept override

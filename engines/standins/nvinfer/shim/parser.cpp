@@ -19,6 +19,10 @@ namespace standin
 {
 using nvonnxparser::ErrorCode;
 
+#ifdef STANDIN_REAL_PARSER
+static_assert(NV_ONNX_PARSER_VERSION == 100, "what createNvOnnxParser_INTERNAL is called with");
+#endif
+
 // Only the slot counts: the virtual function behind the last one of the real table. The library of the network was
 // compiled against the same declarations.
 class NetworkDefinitionPort : public nvinfer1::apiv::VNetworkDefinition

@@ -15,7 +15,8 @@ use crate::settings;
 /// `BuilderFlag`s of 10.x that have an option.
 const FLAGS: [(&str, u32); 3] = [("--fp16", 0), ("--int8", 1), ("--bf16", 17)];
 /// Options that are taken and change nothing here.
-const QUIET: [&str; 15] = [
+const QUIET: [&str; 16] = [
+    "--calib",
     "--verbose",
     "--skipInference",
     "--buildOnly",
@@ -155,7 +156,7 @@ fn shapes(text: &str) -> Result<Vec<(String, Vec<i64>)>, String> {
     let one = |entry: &str| {
         let (name, sizes) = entry.rsplit_once(':')?;
         let sizes = sizes.split('x').map(|size| size.parse().ok()).collect::<Option<Vec<i64>>>()?;
-        Some((name.to_owned(), sizes))
+        Some((name.trim_matches('\'').to_owned(), sizes))
     };
     text.split(',').map(one).collect::<Option<_>>().ok_or_else(|| format!("Invalid shapes: {text}"))
 }

@@ -6,6 +6,7 @@
 pub mod declarations;
 #[path = "../../../../builtin/tests/onnx_writer/mod.rs"]
 pub mod onnx_writer;
+pub mod steps;
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -221,13 +222,11 @@ impl TensorRt {
     }
 
     pub fn create_parser(&self, network: &Object) -> Object<'_> {
-        // NV_ONNX_PARSER_VERSION, as the headers pass it.
-        let version = 100;
         // SAFETY: the function's type.
         let raw = unsafe {
             let create: unsafe extern "C" fn(Raw, Raw, i32) -> Raw =
                 *self.parser.get(b"createNvOnnxParser_INTERNAL").expect("exported");
-            create(network.raw, logger(self.major), version)
+            create(network.raw, logger(self.major), 100)
         };
         Object::new(self, "IParser", raw).expect("a parser")
     }
@@ -307,14 +306,47 @@ impl Drop for Object<'_> {
     }
 }
 
-/// `call!(object, "enqueueV3", (stream: Raw) -> bool)`: the types are those of the method.
+/// A method with its arguments in a tuple.
+pub trait Call<Arguments> {
+    type Result;
+
+    /// # Safety
+    /// As the method's own.
+    unsafe fn call(self, this: Raw, arguments: Arguments) -> Self::Result;
+}
+
+macro_rules! calls {
+    ($(($($name:ident: $type:ident),*),)*) => {$(
+        impl<R, $($type),*> Call<($($type,)*)> for unsafe extern "C" fn(Raw, $($type),*) -> R {
+            type Result = R;
+
+            unsafe fn call(self, this: Raw, ($($name,)*): ($($type,)*)) -> R {
+                // SAFETY: as the caller promises.
+                unsafe { self(this, $($name),*) }
+            }
+        }
+    )*};
+}
+
+calls! {
+    (),
+    (a: A),
+    (a: A, b: B),
+    (a: A, b: B, c: C),
+}
+
+/// `call!(object, "enqueueV3", stream => Raw; bool)`: values with their types, and the type of the result, which must be
+/// those of the method's declaration.
 #[macro_export]
 macro_rules! call {
-    ($object:expr, $method:literal $(, $value:expr => $type:ty)* ; $result:ty) => {{
-        // SAFETY: the types are those of the method's declaration.
+    ($object:expr, $method:expr $(, $value:expr => $type:ty)* ; $result:ty) => {{
+        type Function = unsafe extern "C" fn($crate::caller::Raw $(, $type)*) -> $result;
+        let (object, method): (&$crate::caller::Object<'_>, &str) = (&$object, $method);
+        let values: ($($type,)*) = ($($value,)*);
+        // SAFETY: the types are those of the method's declaration: see above.
         unsafe {
-            let (this, function) = $object.method::<unsafe extern "C" fn($crate::caller::Raw $(, $type)*) -> $result>($method);
-            function(this $(, $value)*)
+            let (this, function) = object.method::<Function>(method);
+            $crate::caller::Call::call(function, this, values)
         }
     }};
 }
