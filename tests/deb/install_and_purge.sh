@@ -34,7 +34,7 @@ root=$(mktemp -d /tmp/watchpost-deb.XXXXXX)
 chmod 755 "$root"
 cleanup() {
     status=$?
-    rm -f "$root.before" "$root.after" "$root.log"
+    rm -rf "$root.before" "$root.after" "$root.log" "$root".findings.*
     for mounted in proc dev/pts dev sys; do
         if mountpoint -q "$root/$mounted"; then umount "$root/$mounted" || umount -l "$root/$mounted"; fi
     done
@@ -71,8 +71,9 @@ chmod 755 "$root/usr/sbin/policy-rc.d"
 say "what it depends on: $(dpkg-deb -f "$package" Depends)"
 apt update
 depends=$(dpkg-deb -f "$package" Depends | tr ',' '\n' | sed 's/|.*//; s/(.*//; s/ //g')
+# With an init and a bus, so that a real systemd can boot it.
 # shellcheck disable=SC2086 # a list of words
-apt install $depends
+apt install $depends systemd-sysv dbus socat
 
 # Files, users and groups, without what dpkg, apt and the linker write about any package.
 picture() {
@@ -113,6 +114,38 @@ grep -q avdec_h264 "$root/tmp/devices" || { cat "$root/tmp/devices"; fail "there
 
 say "run it under a stand-in for systemd"
 python3 tests/deb/notify_stand_in.py "$root"
+
+# In a container whose changes are lost when it is switched off.
+under_systemd() {
+    findings=$(mktemp -d "$root.findings.XXXXXX")
+    cp tests/deb/under_systemd.sh "$findings/"
+    unit=$root/etc/systemd/system/under-test.service
+    printf '[Unit]\nAfter=dbus.service\n[Service]\nType=oneshot\nExecStart=/bin/sh /under-test/under_systemd.sh\n' >"$unit"
+    mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
+    ln -s ../under-test.service "$root/etc/systemd/system/multi-user.target.wants/under-test.service"
+    timeout 300 systemd-nspawn --quiet --directory="$root" --volatile=overlay --register=no --keep-unit --boot \
+        --private-network --machine=watchpost-deb-test --bind="$findings:/under-test" \
+        systemd.unified_cgroup_hierarchy=1 >"$findings/console" 2>&1 </dev/null || true
+    rm "$unit" "$root/etc/systemd/system/multi-user.target.wants/under-test.service"
+    if [ ! -s "$findings/log" ]; then
+        tail -n 3 "$findings/console" >&2
+        echo "NOT TESTED: systemd does not boot in a container here" >&2
+    else
+        grep -E '^(ok|not ok|status|journal)' "$findings/log" | sed 's/^/  /'
+        if grep -q '^not ok' "$findings/log" || ! grep -qx end "$findings/log"; then
+            cat "$findings/log"
+            rm -r "$findings"
+            fail "the unit under a real systemd"
+        fi
+    fi
+    rm -r "$findings"
+}
+if command -v systemd-nspawn >/dev/null 2>&1; then
+    say "run the unit under a real systemd"
+    under_systemd
+else
+    echo "NOT TESTED: the unit under a real systemd; install systemd-container" >&2
+fi
 
 say "an upgrade keeps what was changed"
 echo '# changed by hand' >>"$root/etc/watchpost/config.toml"
