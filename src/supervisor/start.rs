@@ -132,6 +132,7 @@ impl Supervisor {
             notify: Notify::new(),
             verdict: None,
             next_look: now + LOOK_EVERY,
+            pause_ended_at: now,
         };
         supervisor.count_pool();
         if let Some(reloader) = reloader {
