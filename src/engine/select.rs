@@ -92,7 +92,7 @@ pub fn load(
     say: &mut dyn FnMut(&str),
 ) -> Result<Choice, EngineError> {
     match options.backend {
-        Backend::Tensorrt => match on_gpu::load(options, manifest)? {
+        Backend::Tensorrt => match on_gpu::load(options, manifest).map_err(or_auto)? {
             OnGpu::Ready(engine) => Ok(now(*engine)),
             OnGpu::ToBuild(build) => build.run(say).map(now),
         },
@@ -189,6 +189,17 @@ fn fp32_only(backend: &'static str, precision: Precision) -> Result<(), EngineEr
             precision: other.as_str(),
             reason: "it computes in fp32 only; write precision = \"auto\" or \"fp32\"".to_owned(),
         }),
+    }
+}
+
+/// What somebody who named a backend can do without it.
+fn or_auto(error: EngineError) -> EngineError {
+    match error {
+        EngineError::Unavailable { backend, reason } => {
+            let reason = format!("{reason}; or write backend = \"auto\" to use what this box has");
+            EngineError::Unavailable { backend, reason }
+        }
+        other => other,
     }
 }
 

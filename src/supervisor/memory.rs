@@ -1,6 +1,6 @@
 //! Looks after the process's memory: is it growing, and is there too much of it?
 //!
-//! The deciding is done by [`sentinel`] and [`shedding`]; here is what they
+//! The deciding is done by [`super::sentinel`] and [`super::shedding`]; here is what they
 //! look at and what follows from what they say.
 
 use std::fmt;

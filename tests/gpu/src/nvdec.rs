@@ -53,10 +53,22 @@ fn run(settings: &Settings, figures: &mut Figures) -> Result<(), Stop> {
         let why = plan.codecs.iter().find(|codec| codec.codec == "H.264").and_then(|codec| codec.why.clone());
         return Err(Stop::skipped(why.unwrap_or_else(|| "no decoder of the GPU".to_owned())));
     }
-    let is_standin = gpu.info().name.contains("watchpost stand-in");
-    compare(&gpu, &on_gpu, is_standin, settings, figures)?;
+    let on_cpu = Spec { gpu: None, decoder: DecoderChoice::Software, ..on_gpu.clone() };
+    let without = no_decoder(&on_cpu)?;
+    if let Some(why) = without {
+        figures.insert("compared_with_the_cpu".to_owned(), format!("no: {why}").into());
+    } else {
+        compare(&gpu, &on_gpu, &on_cpu, settings, figures)?;
+    }
     rate(&gpu, &on_gpu, figures)?;
     demand(gpu.ledger().is_empty(), || format!("after the clip the ledger has {:?}", gpu.ledger()))
+}
+
+/// Why the CPU cannot decode, if it cannot.
+fn no_decoder(on_cpu: &Spec) -> Result<Option<String>, Stop> {
+    let plan = plan(on_cpu).map_err(|error| Stop::failed(error.to_string()))?;
+    let h264 = plan.codecs.into_iter().find(|codec| codec.codec == "H.264" && codec.element.is_none());
+    Ok(h264.map(|codec| codec.why.unwrap_or_else(|| "the CPU has no decoder".to_owned())))
 }
 
 /// A clip of a moving pattern, encoded here.
@@ -105,13 +117,12 @@ fn next(pipeline: &PullPipeline, name: &str) -> Result<Option<watchpost_pipeline
 fn compare(
     gpu: &Gpu,
     on_gpu: &Spec,
-    is_standin: bool,
+    on_cpu: &Spec,
     settings: &Settings,
     figures: &mut Figures,
 ) -> Result<(), Stop> {
     let recipe = recipe(640, 384, Fit::LetterboxCentre);
-    let on_cpu = Spec { gpu: None, decoder: DecoderChoice::Software, ..on_gpu.clone() };
-    let (device, host) = (open(on_gpu, "the GPU")?, open(&on_cpu, "the CPU")?);
+    let (device, host) = (open(on_gpu, "the GPU")?, open(on_cpu, "the CPU")?);
     let stream = Stream::new(gpu)?;
     let mut letterboxer = Letterboxer::new(gpu, device_recipe(&recipe))?;
     let mut letterbox = Letterbox::new(&recipe);
@@ -158,7 +169,7 @@ fn compare(
     demand(seen.frames > 9, || format!("the clip has {} frames: too few to prove anything", seen.frames))?;
     figures.insert("frames_compared".to_owned(), seen.frames.into());
     figures.insert("bytes_copied_between_host_and_device_per_frame".to_owned(), 0.into());
-    if is_standin {
+    if gpu.info().name.contains("watchpost stand-in") {
         let why = "no: the stand-in's decoder draws pictures of its own";
         figures.insert("compared_with_the_cpu".to_owned(), why.into());
         return Ok(());

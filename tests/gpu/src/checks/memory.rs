@@ -147,7 +147,7 @@ fn is_off(got: f32, value: f32) -> bool {
 }
 
 fn order(gpu: &Gpu, element: Element, settings: &Settings, figures: &mut Figures) -> Result<(), Stop> {
-    let (cameras, frames) = if settings.quick { (3, 30) } else { (6, 2000) };
+    let (cameras, frames) = if settings.quick { (3, 30) } else { (6, 500) };
     let recipe = device_recipe(&recipe(side(settings) as usize, side(settings) as usize, Fit::Stretch));
     let (to_work, work) = bounded(cameras * SLOTS);
     let mut homes = Vec::new();
