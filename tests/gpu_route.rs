@@ -376,3 +376,44 @@ fn a_machine_without_a_gpu_says_why_once_and_works() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(ended.stderr.matches("backend auto runs on the CPU").count(), 1, "{}", ended.stderr);
 }
+
+#[test]
+fn a_camera_for_which_the_gpu_has_no_room_is_refused_and_the_others_live() {
+    let machine = Machine::new(10, "");
+    machine.configure("backend = \"tensorrt\"", 2);
+    let path = machine.path().join("config.toml");
+    let text = fs::read_to_string(&path).expect("read");
+    let (daemon, lines) = machine.start();
+    let both = |lines: &Receiver<String>| {
+        let mut counts = [0, 0];
+        until(lines, "records of both cameras", |record| {
+            counts[usize::from(record["camera"] == "cam1")] += 1;
+            counts.iter().all(|&count| count > 5)
+        })
+    };
+    both(&lines);
+    let held = machine.ledger.get(names::LIVE_BYTES);
+    let more = "[camera.more]\nurl = \"test://scene?seed=9&fps=10&width=320&height=192\"\n";
+    // Twice, as somebody would try it; then there is room.
+    for _ in 0..2 {
+        machine.ledger.set(names::ORDER_OOM, 1);
+        fs::write(&path, format!("{text}{more}")).expect("written");
+        daemon.signal(rustix::process::Signal::HUP);
+        program::eventually("the allocation is refused", || machine.ledger.get(names::ORDER_OOM) == 0);
+        let records = both(&lines);
+        assert!(records.iter().all(|r| r["camera"] != "more" && r["generation"] == 1));
+        fs::write(&path, &text).expect("written");
+        daemon.signal(rustix::process::Signal::HUP);
+    }
+    fs::write(&path, format!("{text}{more}")).expect("written");
+    daemon.signal(rustix::process::Signal::HUP);
+    until(&lines, "the new camera", |record| record["camera"] == "more");
+    assert!(machine.ledger.get(names::LIVE_BYTES) > held);
+    fs::write(&path, &text).expect("written");
+    daemon.signal(rustix::process::Signal::HUP);
+    program::eventually("its memory comes back", || machine.ledger.get(names::LIVE_BYTES) == held);
+    let ended = daemon.stop();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the GPU has no"), "{}", ended.stderr);
+    machine.assert_clean();
+}

@@ -31,6 +31,8 @@ pub enum PixelFormat {
     P010,
     /// Luma only.
     Gray8,
+    /// Red, green and blue of a pixel behind each other; single pictures only.
+    Rgb,
 }
 
 impl PixelFormat {
@@ -42,6 +44,7 @@ impl PixelFormat {
             gst_video::VideoFormat::Nv12 => Self::Nv12,
             gst_video::VideoFormat::P01010le => Self::P010,
             gst_video::VideoFormat::Gray8 => Self::Gray8,
+            gst_video::VideoFormat::Rgb => Self::Rgb,
             _ => return None,
         })
     }
@@ -56,6 +59,7 @@ impl fmt::Display for PixelFormat {
             Self::Nv12 => "NV12",
             Self::P010 => "P010",
             Self::Gray8 => "GRAY8",
+            Self::Rgb => "RGB",
         })
     }
 }
@@ -252,6 +256,7 @@ impl Frame {
             // P010 is only ever on the GPU: the sink takes it from nowhere else.
             PixelFormat::Nv12 | PixelFormat::P010 => Layout::Nv12 { y: plane(0), uv: plane(1) },
             PixelFormat::Gray8 => Layout::Gray { y: plane(0) },
+            PixelFormat::Rgb => Layout::Rgb { rgb: plane(0) },
         };
         Picture { width: self.width(), height: self.height(), layout, matrix: self.matrix, range: self.range }
     }

@@ -11,8 +11,8 @@ use crate::choice::{self, Chosen};
 use crate::explain::{failure, missing_element};
 use crate::failure::{Failure, FailureClass};
 use crate::report::Reporter;
-use crate::spec::DecoderChoice;
-use crate::table::{CODECS, Codec, Route, package_of};
+use crate::spec::{DecoderChoice, SourceKind};
+use crate::table::{CODECS, Codec, Route, STILL_JPEG, package_of};
 use crate::v4l2;
 
 /// A hardware decoder that has taken so many pictures from a keyframe on and given none gives none. No codec
@@ -167,6 +167,9 @@ fn decode(
     let known = CODECS
         .iter()
         .find(|codec| codec.caps.parse::<gst::Caps>().is_ok_and(|of_codec| of_codec.can_intersect(caps)));
+    let is_still = matches!(target.reporter.target.kind, SourceKind::Image { .. });
+    let known =
+        known.map(|codec| if is_still && codec.caps == STILL_JPEG.caps { &STILL_JPEG } else { codec });
     match known {
         Some(codec) => join(pad, &elements(codec, Entry::Parsed, target)?, target),
         None => decode_by_search(pad, target),
@@ -218,12 +221,23 @@ fn find_chain(
 ) -> Result<(Vec<gst::Element>, Chosen), Failure> {
     let chosen = decoder(codec, reporter, wish)?;
     let depayloader = codec.depayloader.filter(|_| entry == Entry::Rtp);
-    // What comes out of a file may be packed in a way that only decoders of the CPU take.
-    let parser = codec.parser.filter(|_| entry != Entry::Parsed || chosen.route.is_hardware());
+    // What comes out of a file may be packed in a way that only decoders of the CPU take; and older parsebins leave a
+    // single JPEG as it is, which avdec_mjpeg does not take.
+    let strict = chosen.route.is_hardware() || chosen.element == "avdec_mjpeg";
+    let parser = codec.parser.filter(|_| entry != Entry::Parsed || strict);
     let mut chain = Vec::with_capacity(5);
-    for name in [depayloader, parser, Some(chosen.element.as_str())].into_iter().flatten() {
+    for name in [depayloader, parser].into_iter().flatten() {
         chain.push(element(name)?);
     }
+    if chosen.element == "gdkpixbufdec" && codec.caps == STILL_JPEG.caps {
+        // It knows a format by its first bytes, but leaves JPEG out of its list because jpegdec is there.
+        let renamed = element("capssetter")?;
+        renamed.set_property("replace", true);
+        renamed.set_property("join", false);
+        renamed.set_property_from_str("caps", "image/png");
+        chain.push(renamed);
+    }
+    chain.push(element(&chosen.element)?);
     if let Some((converter, caps)) = choice::converter(chosen.route) {
         chain.push(element(converter)?);
         let filter = element("capsfilter")?;

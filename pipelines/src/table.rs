@@ -184,6 +184,18 @@ pub(crate) const CODECS: &[Codec] = &[
     },
 ];
 
+/// JPEG as a single picture, which has time: red, green and blue as the library gives them that the tools of the models
+/// use, too. The others make luma and chroma of it; jpegdec by leaving chroma samples of 4:4:4 out, so that a model sees
+/// other colours at edges than its own tool shows it.
+pub(crate) const STILL_JPEG: Codec = Codec {
+    name: "JPEG",
+    rtp_encoding: "",
+    depayloader: None,
+    caps: "image/jpeg",
+    parser: Some("jpegparse"),
+    decoders: &[software("gdkpixbufdec"), software("avdec_mjpeg"), software("jpegdec")],
+};
+
 /// The Debian package of each element that this crate asks for by name.
 const PACKAGES: &[(&str, &[&str])] = &[
     ("gstreamer1.0-plugins-base", &["appsink", "videoconvert", "decodebin", "parsebin", "typefind"]),

@@ -85,12 +85,16 @@ impl FreezeWatch {
 
 /// The luma at the centres of a 64 x 64 grid, row by row.
 fn samples<'a>(picture: &Picture<'a>) -> impl Iterator<Item = u8> + Clone + use<'a> {
-    let (Layout::Planar { y, .. } | Layout::Nv12 { y, .. } | Layout::Gray { y }) = picture.layout;
+    let (y, step, first) = match picture.layout {
+        Layout::Planar { y, .. } | Layout::Nv12 { y, .. } | Layout::Gray { y } => (y, 1, 0),
+        // Green is most of what luma is.
+        Layout::Rgb { rgb } => (rgb, 3, 1),
+    };
     let (width, height) = (picture.width as usize, picture.height as usize);
     let centre = |index: usize, size: usize| (2 * index + 1) * size / (2 * GRID);
     (0..GRID * GRID).map(move |i| {
         let (row, column) = (centre(i / GRID, height), centre(i % GRID, width));
-        y.data.get(row * y.stride_bytes + column).copied().unwrap_or(0)
+        y.data.get(row * y.stride_bytes + column * step + first).copied().unwrap_or(0)
     })
 }
 

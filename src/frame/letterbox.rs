@@ -14,6 +14,7 @@
 //! source's width and grow to the widest source seen, never beyond: [`Letterbox::scratch_bytes_for`] says
 //! how much that is. A frame of a size seen last time allocates nothing and computes no table.
 
+use super::letterbox_rgb::RgbResize;
 use super::{Geometry, Layout, Matrix, Picture, PictureError, Placement, Plane, Range};
 use crate::model::{ChannelOrder, InputRecipe};
 
@@ -62,6 +63,8 @@ pub struct Letterbox {
     blended: [Vec<i16>; 3],
     /// The neighbours that each column of the tensor lies between, of Y, U and V.
     picked: [Vec<[i16; 2]>; 3],
+    /// For single pictures.
+    rgb: RgbResize,
 }
 
 /// What of a picture the tables depend on.
@@ -78,7 +81,7 @@ impl Source {
         let (sub_x, sub_y) = match picture.layout {
             Layout::Planar { sub_x, sub_y, .. } => (sub_x, sub_y),
             Layout::Nv12 { .. } => (1, 1),
-            Layout::Gray { .. } => (0, 0),
+            Layout::Gray { .. } | Layout::Rgb { .. } => (0, 0),
         };
         Self { width: picture.width, height: picture.height, sub_x, sub_y }
     }
@@ -103,6 +106,7 @@ impl Letterbox {
             chroma: Taps::new(recipe),
             blended: [const { Vec::new() }; 3],
             picked: std::array::from_fn(|_| vec![[0; 2]; recipe.width]),
+            rgb: RgbResize::default(),
         }
     }
 
@@ -118,7 +122,13 @@ impl Letterbox {
         }
         // Slots rotate, so padding is written always: a few hundredths of a millisecond.
         self.write_padding(tensor);
-        self.write_picture(picture, &source, tensor);
+        match picture.layout {
+            Layout::Rgb { rgb } => {
+                let size = (picture.width, picture.height);
+                self.rgb.run(rgb, size, &self.placement, &self.recipe, tensor);
+            }
+            _ => self.write_picture(picture, &source, tensor),
+        }
         Ok(Geometry::new(&self.recipe, picture.width, picture.height))
     }
 
@@ -127,10 +137,10 @@ impl Letterbox {
         let blended: usize = self.blended.iter().map(Vec::capacity).sum();
         let picked: usize = self.picked.iter().map(Vec::capacity).sum();
         let taps = self.luma.bytes() + self.chroma.bytes();
-        taps + blended * size_of::<i16>() + picked * size_of::<[i16; 2]>()
+        taps + blended * size_of::<i16>() + picked * size_of::<[i16; 2]>() + self.rgb.bytes()
     }
 
-    /// Bytes held at most, as long as no picture is wider than `source_width` pixels: the line for the memory
+    /// Bytes held at most by video, as long as no picture is wider than `source_width` pixels: the line for the memory
     /// budget.
     pub fn scratch_bytes_for(recipe: &InputRecipe, source_width: u32) -> usize {
         let taps = Taps::bytes_for(recipe.width, recipe.height);
@@ -205,7 +215,9 @@ impl Letterbox {
         let (luma, chroma) = (self.luma.rows[row], self.chroma.rows[row]);
         let (luma_len, chroma_len) = (source.luma_columns(), source.chroma_columns());
         let [y_row, u_row, v_row] = &mut self.blended;
-        let (Layout::Planar { y, .. } | Layout::Nv12 { y, .. } | Layout::Gray { y }) = picture.layout;
+        let (Layout::Planar { y, .. } | Layout::Nv12 { y, .. } | Layout::Gray { y }) = picture.layout else {
+            return;
+        };
         blend(y, luma, luma_len, y_row);
         match picture.layout {
             Layout::Planar { u, v, .. } => {
@@ -213,7 +225,7 @@ impl Letterbox {
                 blend(v, chroma, chroma_len, v_row);
             }
             Layout::Nv12 { uv, .. } => blend_pairs(uv, chroma, chroma_len, u_row, v_row),
-            Layout::Gray { .. } => {}
+            Layout::Gray { .. } | Layout::Rgb { .. } => {}
         }
         let [y_picked, u_picked, v_picked] = &mut self.picked;
         pick(y_row, &self.luma.columns, y_picked);

@@ -21,7 +21,8 @@
 //!    `0..=255`, and NOT rounded to a whole number. A grey picture has `R = G = B = Y`.
 //! 6. **Normalisation.** `tensor[c][y][x] = sample * scale[c] + offset[c]`, `c` in the tensor's channel order.
 //!
-//! The picture is interpolated in Y'CbCr and converted once, at the tensor's resolution.
+//! The picture is interpolated in Y'CbCr and converted once, at the tensor's resolution. One in red, green and blue is
+//! interpolated as it is; the fast path rounds it to whole samples, as the models' own tools do (`letterbox_rgb.rs`).
 
 use super::{Geometry, Layout, LetterboxError, Matrix, Picture, Placement, Plane, Range};
 use crate::model::{ChannelOrder, InputRecipe};
@@ -96,6 +97,9 @@ fn sample_at(picture: &Picture<'_>, sx: f64, sy: f64) -> [f64; 3] {
             let luma = bilinear(sx, sy, width, height, |x, row| sample(y, x, row));
             [luma, 128.0, 128.0]
         }
+        Layout::Rgb { rgb } => std::array::from_fn(|channel| {
+            bilinear(sx, sy, width, height, |x, row| sample(rgb, 3 * x + channel, row))
+        }),
     }
 }
 
@@ -125,6 +129,9 @@ fn bilinear(x: f64, y: f64, columns: usize, rows: usize, sample: impl Fn(usize, 
 
 /// Step 5: R, G and B, 0..=255.
 fn to_rgb(picture: &Picture<'_>, [y, cb, cr]: [f64; 3]) -> [f64; 3] {
+    if matches!(picture.layout, Layout::Rgb { .. }) {
+        return [y, cb, cr];
+    }
     let (kr, kb) = match picture.matrix {
         Matrix::Bt601 => (0.299, 0.114),
         Matrix::Bt709 => (0.2126, 0.0722),

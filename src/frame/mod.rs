@@ -5,6 +5,7 @@ mod freeze;
 mod letterbox;
 mod letterbox_geometry;
 mod letterbox_reference;
+mod letterbox_rgb;
 #[cfg(test)]
 mod letterbox_tests;
 mod mailbox;

@@ -40,6 +40,11 @@ pub enum Layout<'a> {
         /// Luma, full size.
         y: Plane<'a>,
     },
+    /// Red, green and blue of a pixel behind each other (single pictures). Matrix and range mean nothing.
+    Rgb {
+        /// Three bytes a pixel.
+        rgb: Plane<'a>,
+    },
 }
 
 /// The matrix between Y'CbCr and R'G'B'.
@@ -99,7 +104,7 @@ pub enum PictureError {
         "plane {plane} has {row_bytes} bytes a row but a stride of {stride_bytes}: the frame's caps are wrong"
     )]
     Stride {
-        /// `"Y"`, `"U"`, `"V"` or `"UV"`.
+        /// `"Y"`, `"U"`, `"V"`, `"UV"` or `"RGB"`.
         plane: &'static str,
         /// Bytes of samples in a row.
         row_bytes: usize,
@@ -111,7 +116,7 @@ pub enum PictureError {
         "plane {plane} is truncated: {rows} rows of {row_bytes} bytes, {stride_bytes} apart, do not fit into {got_bytes} bytes"
     )]
     Truncated {
-        /// `"Y"`, `"U"`, `"V"` or `"UV"`.
+        /// `"Y"`, `"U"`, `"V"`, `"UV"` or `"RGB"`.
         plane: &'static str,
         /// Rows of the plane.
         rows: usize,
@@ -150,6 +155,7 @@ impl Picture<'_> {
                 uv.check("UV", width.div_ceil(2).saturating_mul(2), height.div_ceil(2))
             }
             Layout::Gray { y } => y.check("Y", width, height),
+            Layout::Rgb { rgb } => rgb.check("RGB", width.saturating_mul(3), height),
         }
     }
 }

@@ -244,7 +244,8 @@ pub fn seen(frame: &Frame) -> Seen {
 }
 
 fn luma(picture: &Picture<'_>) -> f64 {
-    let (Layout::Planar { y, .. } | Layout::Nv12 { y, .. } | Layout::Gray { y }) = picture.layout;
+    let (Layout::Planar { y, .. } | Layout::Nv12 { y, .. } | Layout::Gray { y } | Layout::Rgb { rgb: y }) =
+        picture.layout;
     let (width, height) = (picture.width as usize, picture.height as usize);
     let sum: u64 = (0..height).flat_map(|row| y.row(row, width)).map(|&sample| u64::from(sample)).sum();
     sum as f64 / (width * height) as f64
