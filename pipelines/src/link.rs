@@ -168,7 +168,8 @@ fn decode(
         .iter()
         .find(|codec| codec.caps.parse::<gst::Caps>().is_ok_and(|of_codec| of_codec.can_intersect(caps)));
     let is_still = matches!(target.reporter.target.kind, SourceKind::Image { .. });
-    let known = known.map(|codec| if is_still && codec.caps == STILL_JPEG.caps { &STILL_JPEG } else { codec });
+    let known =
+        known.map(|codec| if is_still && codec.caps == STILL_JPEG.caps { &STILL_JPEG } else { codec });
     match known {
         Some(codec) => join(pad, &elements(codec, Entry::Parsed, target)?, target),
         None => decode_by_search(pad, target),

@@ -97,11 +97,9 @@ fn sample_at(picture: &Picture<'_>, sx: f64, sy: f64) -> [f64; 3] {
             let luma = bilinear(sx, sy, width, height, |x, row| sample(y, x, row));
             [luma, 128.0, 128.0]
         }
-        Layout::Rgb { rgb } => {
-            std::array::from_fn(|channel| {
-                bilinear(sx, sy, width, height, |x, row| sample(rgb, 3 * x + channel, row))
-            })
-        }
+        Layout::Rgb { rgb } => std::array::from_fn(|channel| {
+            bilinear(sx, sy, width, height, |x, row| sample(rgb, 3 * x + channel, row))
+        }),
     }
 }
 

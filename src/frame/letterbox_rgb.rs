@@ -81,7 +81,8 @@ impl RgbResize {
     }
 
     fn prepare(&mut self, source: (u32, u32), placement: &Placement) {
-        let Placement { fitted_width, fitted_height, hidden_left, hidden_top, width, height, .. } = *placement;
+        let Placement { fitted_width, fitted_height, hidden_left, hidden_top, width, height, .. } =
+            *placement;
         self.columns.clear();
         self.columns.extend((0..width).map(|index| column_tap(index + hidden_left, fitted_width, source.0)));
         self.rows.clear();
