@@ -107,6 +107,10 @@ impl Details {
         }
     }
 
+    pub fn points_at_most(&self) -> (usize, usize) {
+        (self.keypoint_count, if self.outlines.capacity() > 0 { OUTLINE_MAX } else { 0 })
+    }
+
     pub fn buffer_bytes(&self) -> usize {
         self.keypoints.capacity() * size_of::<[f32; 3]>()
             + self.rotated.capacity() * size_of::<Rotated>()

@@ -225,6 +225,11 @@ impl Decoder {
         self.details.of(index)
     }
 
+    /// Keypoints and points of an outline that one detection has at most.
+    pub fn points_at_most(&self) -> (usize, usize) {
+        self.details.points_at_most()
+    }
+
     /// Bytes of the decoder's own buffers: the line for the memory budget. It never changes.
     pub fn buffer_bytes(&self) -> usize {
         self.head.buffer_bytes()

@@ -35,7 +35,8 @@ pub use error::PublishError;
 pub use objects::ObjectReader;
 pub use outbox::STAGING_BYTES;
 pub use record::{
-    CameraState, Detections, FrameSize, Growth, Lost, ModelPart, Object, Refused, SCHEMA, State, TsSource,
+    CameraState, Detections, FrameSize, Growth, Lost, Mask, ModelPart, Object, Refused, SCHEMA, State,
+    TsSource,
 };
 pub use ring::{Cursor, ReadOutcome, Ring};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Object;
+use super::{Mask, Object};
 use crate::decode::{DecodeError, Decoder, Detection};
 use crate::engine::TensorView;
 use crate::filter::Filter;
@@ -16,16 +16,23 @@ pub struct ObjectReader {
     detections: Vec<Detection>,
     /// Empty between two frames; its memory is what is kept.
     objects: Vec<Object<'static>>,
+    /// Points of poses and of outlines in pixels of the frame, object after object. They grow to the most that a frame
+    /// has had, which the decoder bounds.
+    keypoints: Vec<[f32; 3]>,
+    outlines: Vec<[f32; 2]>,
 }
 
 impl ObjectReader {
     /// `max_objects` is the decoder's limit.
     pub fn new(labels: Arc<[String]>, decoder: Decoder, max_objects: usize) -> Self {
+        let (keypoints, outline) = decoder.points_at_most();
         Self {
             labels,
             decoder,
             detections: Vec::with_capacity(max_objects),
             objects: Vec::with_capacity(max_objects),
+            keypoints: Vec::with_capacity(max_objects * keypoints),
+            outlines: Vec::with_capacity(max_objects * outline),
         }
     }
 
@@ -42,17 +49,39 @@ impl ObjectReader {
     ) -> Result<T, DecodeError> {
         self.decoder.decode(outputs, &mut self.detections)?;
         let mut objects = emptied(std::mem::take(&mut self.objects));
-        let passing = self.detections.iter().filter(|detection| filter.passes(detection));
-        objects.extend(passing.map(|detection| Object {
-            label: self.labels.get(detection.class_id as usize).map_or("", String::as_str),
-            class_id: detection.class_id,
-            score: detection.score,
-            bbox: geometry.to_source(detection.bbox),
-            track_id: None,
-        }));
+        self.gather_points(geometry, filter);
+        let (mut keypoints, mut outlines) = (self.keypoints.as_slice(), self.outlines.as_slice());
+        for (index, detection) in self.detections.iter().enumerate().filter(|(_, one)| filter.passes(one)) {
+            let detail = self.decoder.detail(index);
+            let label = self.labels.get(detection.class_id as usize).map_or("", String::as_str);
+            let bbox = geometry.to_source(detection.bbox);
+            let mut object = Object::new(label, detection.class_id, detection.score, bbox);
+            (object.keypoints, keypoints) = keypoints.split_at(detail.keypoints.len());
+            let polygon;
+            (polygon, outlines) = outlines.split_at(detail.outline.len());
+            object.mask = (!polygon.is_empty()).then_some(Mask { polygon });
+            object.angle = detail.rotated.map(|rotated| rotated.angle);
+            let to_source = |corner| geometry.point_to_source(corner);
+            object.corners = detail.rotated.map(|rotated| rotated.corners().map(to_source));
+            objects.push(object);
+        }
         let outcome = read(&objects);
         self.objects = emptied(objects);
         Ok(outcome)
+    }
+
+    /// Brings the points of all objects that pass into pixels of the frame, before objects borrow them.
+    fn gather_points(&mut self, geometry: &Geometry, filter: &Filter) {
+        self.keypoints.clear();
+        self.outlines.clear();
+        for (index, _) in self.detections.iter().enumerate().filter(|(_, one)| filter.passes(one)) {
+            let detail = self.decoder.detail(index);
+            self.keypoints.extend(detail.keypoints.iter().map(|&[x, y, score]| {
+                let [x, y] = geometry.point_to_source([x, y]);
+                [x, y, score]
+            }));
+            self.outlines.extend(detail.outline.iter().map(|&point| geometry.point_to_source(point)));
+        }
     }
 }
 

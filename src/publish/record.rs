@@ -54,6 +54,45 @@ pub struct Object<'a> {
     /// Identity over time; left out when nothing tracks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub track_id: Option<u64>,
+    /// `[[x, y, score], …]`: the points of a pose in pixels of the source frame, in the model's order; x and y with at
+    /// most 1 decimal, score 0..=1 with at most 3. Left out for models without poses.
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "keypoints")]
+    pub keypoints: &'a [[f32; 3]],
+    /// What of the box belongs to the object; left out for models without masks, and where none was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<Mask<'a>>,
+    /// For an oriented box, of which `box` is the upright enclosure: from the picture's horizontal to the box's first
+    /// side, in radians, clockwise as one sees the picture; at most 4 decimals.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "four_decimals")]
+    pub angle: Option<f32>,
+    /// The corners of an oriented box, `[[x, y]; 4]`, in pixels of the source frame; at most 1 decimal.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "corners")]
+    pub corners: Option<[[f32; 2]; 4]>,
+}
+
+impl<'a> Object<'a> {
+    /// An object of which no more is known than its box.
+    pub fn new(label: &'a str, class_id: u32, score: f32, bbox: [f32; 4]) -> Self {
+        Self {
+            label,
+            class_id,
+            score,
+            bbox,
+            track_id: None,
+            keypoints: &[],
+            mask: None,
+            angle: None,
+            corners: None,
+        }
+    }
+}
+
+/// What of a box belongs to its object.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Mask<'a> {
+    /// `[[x, y], …]`: corners of its outline, clockwise, in pixels of the source frame; at most 1 decimal.
+    #[serde(serialize_with = "points")]
+    pub polygon: &'a [[f32; 2]],
 }
 
 /// `type: "detections"`: what was seen in one frame that was really decoded. `objects` may be empty.
@@ -246,6 +285,27 @@ fn three_decimals<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S:
 
 fn one_decimal<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(rounded(*value, 10.0))
+}
+
+fn four_decimals<S: Serializer>(value: &Option<f32>, serializer: S) -> Result<S::Ok, S::Error> {
+    value.map(|value| rounded(f64::from(value), 10_000.0)).serialize(serializer)
+}
+
+fn tenth(value: f32) -> f64 {
+    rounded(f64::from(value), 10.0)
+}
+
+fn points<S: Serializer>(points: &[[f32; 2]], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(points.iter().map(|point| point.map(tenth)))
+}
+
+fn corners<S: Serializer>(corners: &Option<[[f32; 2]; 4]>, serializer: S) -> Result<S::Ok, S::Error> {
+    corners.map(|corners| corners.map(|corner| corner.map(tenth))).serialize(serializer)
+}
+
+fn keypoints<S: Serializer>(points: &[[f32; 3]], serializer: S) -> Result<S::Ok, S::Error> {
+    let point = |&[x, y, score]: &[f32; 3]| [tenth(x), tenth(y), rounded(f64::from(score), 1000.0)];
+    serializer.collect_seq(points.iter().map(point))
 }
 
 fn box_one_decimal<S: Serializer>(value: &[f32; 4], serializer: S) -> Result<S::Ok, S::Error> {

@@ -35,7 +35,7 @@ fn detections<'a>(objects: &'a [Object<'a>]) -> Detections<'a> {
 }
 
 fn object(label: &str) -> Object<'_> {
-    Object { label, class_id: 0, score: 0.9123, bbox: [812.44, 300.0, 905.06, 560.7], track_id: Some(17) }
+    Object { track_id: Some(17), ..Object::new(label, 0, 0.9123, [812.44, 300.0, 905.06, 560.7]) }
 }
 
 fn line(write: impl FnOnce(&mut Vec<u8>)) -> String {
@@ -78,6 +78,26 @@ fn labels_in_any_language_and_with_any_character_stay_one_line() {
         "{text}"
     );
     assert!(text.contains(r#""ts_source":"rtcp-sr","stamp":77,"latency_ms""#), "{text}");
+}
+
+#[test]
+fn poses_masks_and_oriented_boxes_are_added_behind_the_box_and_left_out_elsewhere() {
+    let keypoints = [[1.04, 2.06, 0.7891], [f32::NAN, 0.0, 0.0]];
+    let polygon = [[1.0, 2.0], [3.26, 2.0], [3.0, 4.04]];
+    let pose = Object { track_id: None, keypoints: &keypoints, ..object("p") };
+    let masked = Object { track_id: None, mask: Some(Mask { polygon: &polygon }), ..object("m") };
+    let corners = Some([[0.0, 1.0], [2.0, 1.0], [2.0, 3.0], [0.04, 3.0]]);
+    let oriented = Object { track_id: None, angle: Some(-0.612_34), corners, ..object("o") };
+    let text = line(|buf| detections(&[pose, masked, oriented]).write_line(buf));
+    let head = r#""class_id":0,"score":0.912,"box":[812.4,300.0,905.1,560.7]"#;
+    let expected = [
+        format!(r#"{{"label":"p",{head},"keypoints":[[1.0,2.1,0.789],[null,0.0,0.0]]}}"#),
+        format!(r#"{{"label":"m",{head},"mask":{{"polygon":[[1.0,2.0],[3.3,2.0],[3.0,4.0]]}}}}"#),
+        format!(
+            r#"{{"label":"o",{head},"angle":-0.6123,"corners":[[0.0,1.0],[2.0,1.0],[2.0,3.0],[0.0,3.0]]}}"#
+        ),
+    ];
+    assert!(text.ends_with(&format!(r#""objects":[{}]}}{}"#, expected.join(","), "\n")), "{text}");
 }
 
 #[test]

@@ -67,11 +67,13 @@ const LABELS: [&str; 3] = ["person", "行人", "a \"quoted\" one"];
 /// Ten objects with borrowed labels.
 pub fn objects() -> [Object<'static>; 10] {
     std::array::from_fn(|i| Object {
-        label: LABELS[i % LABELS.len()],
-        class_id: i as u32,
-        score: 0.5 + i as f32 / 100.0,
-        bbox: [i as f32 * 10.3, 20.25, i as f32 * 10.3 + 99.9, 1000.0],
         track_id: (i % 2 == 0).then_some(i as u64),
+        ..Object::new(
+            LABELS[i % LABELS.len()],
+            i as u32,
+            0.5 + i as f32 / 100.0,
+            [i as f32 * 10.3, 20.25, i as f32 * 10.3 + 99.9, 1000.0],
+        )
     })
 }
 

@@ -4,10 +4,13 @@
 //! own bounded thread pool. Nothing here knows what the numbers mean.
 #![forbid(unsafe_code)]
 
+mod cut;
 mod envelope;
 mod error;
+mod halves;
 mod inputs;
 mod model;
+mod nms;
 
 pub use error::{LoadError, RunError};
 pub use model::{LoadOptions, Model, OutputView, TensorInfo};

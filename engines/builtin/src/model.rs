@@ -14,6 +14,8 @@ use rten::{
 
 use rten_tensor::prelude::*;
 
+use crate::cut::{self, Cut};
+use crate::halves::Halves;
 use crate::{LoadError, RunError, envelope, inputs};
 
 /// A detector for an edge box has megabytes of weights, not gigabytes: beyond this it is a mistake.
@@ -58,6 +60,8 @@ pub struct Model {
     input_id: NodeId,
     /// What the inputs besides the picture are fed with.
     constants: Vec<(NodeId, Value)>,
+    /// For a graph that is run in two halves.
+    halves: Option<Halves>,
     output_ids: Vec<NodeId>,
     inputs: Vec<TensorInfo>,
     outputs: Vec<TensorInfo>,
@@ -84,6 +88,11 @@ impl Model {
         check_size(metadata.len())?;
         envelope::check(file, metadata.len())?;
         let onnx_extension = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx"));
+        if cut::is_needed(File::open(path)?)?
+            && let Some((cut, bytes)) = cut::cut(&std::fs::read(path)?)?
+        {
+            return Self::finish(|| Ok(ModelOptions::with_all_ops().load(bytes)), Some(cut), options);
+        }
         let load = || {
             // The library tells the format by the extension, and reads a file piece by piece: no second
             // copy of the weights.
@@ -93,7 +102,7 @@ impl Model {
                 Ok(ModelOptions::with_all_ops().load(std::fs::read(path)?))
             }
         };
-        Self::finish(load, options)
+        Self::finish(load, None, options)
     }
 
     /// Loads an ONNX model from memory, for one that is compiled in. External weights are not found.
@@ -104,11 +113,17 @@ impl Model {
         let size_bytes = bytes.len() as u64;
         check_size(size_bytes)?;
         envelope::check(Cursor::new(bytes), size_bytes)?;
-        Self::finish(|| Ok(ModelOptions::with_all_ops().load_static_slice(bytes)), options)
+        if cut::contains(bytes)
+            && let Some((cut, bytes)) = cut::cut(bytes)?
+        {
+            return Self::finish(|| Ok(ModelOptions::with_all_ops().load(bytes)), Some(cut), options);
+        }
+        Self::finish(|| Ok(ModelOptions::with_all_ops().load_static_slice(bytes)), None, options)
     }
 
     fn finish(
         load: impl FnOnce() -> Result<Result<rten::Model, rten::LoadError>, LoadError>,
+        cut: Option<Cut>,
         options: LoadOptions,
     ) -> Result<Self, LoadError> {
         let model = catch_unwind(AssertUnwindSafe(load))
@@ -118,7 +133,9 @@ impl Model {
         let threads = options.threads.max(1);
         let pool = catch_unwind(|| ThreadPool::with_num_threads(threads))
             .map_err(|_| LoadError::Threads { threads })?;
-        let output_ids = model.output_ids().to_vec();
+        let halves = cut.map(|cut| Halves::new(&model, &cut)).transpose()?;
+        let mut output_ids = model.output_ids().to_vec();
+        output_ids.truncate(halves.as_ref().map_or(usize::MAX, |halves| halves.output_count));
         if output_ids.is_empty() {
             return Err(LoadError::Invalid { reason: "it has no outputs".to_owned() });
         }
@@ -127,6 +144,7 @@ impl Model {
             threads: Arc::new(pool),
             input_id,
             constants,
+            halves,
             output_ids: output_ids.clone(),
             inputs: vec![input],
             outputs: Vec::new(),
@@ -194,7 +212,10 @@ impl Model {
         catch_unwind(AssertUnwindSafe(|| {
             let mut inputs: Vec<(NodeId, ValueOrView<'_>)> = vec![(self.input_id, view.into())];
             inputs.extend(self.constants.iter().map(|(id, value)| (*id, value.as_view().into())));
-            self.model.run(inputs, &self.output_ids, Some(options))
+            match &self.halves {
+                None => self.model.run(inputs, &self.output_ids, Some(options)),
+                Some(halves) => halves.run(&self.model, inputs, &self.output_ids, &options),
+            }
         }))
         .map_err(|panic| RunError::Panicked { message: panic_message(panic) })?
         .map_err(|error| RunError::Failed { reason: error.to_string() })

@@ -2,7 +2,9 @@
 
 mod onnx_writer;
 
-use onnx_writer::{Dim, F16, F32, I64, Onnx, U8, dims, int_attribute, node, node_with, tensor};
+use onnx_writer::{
+    Dim, F16, F32, I64, Onnx, U8, bytes, dims, int_attribute, node, node_with, number, tensor, weights,
+};
 use watchpost_builtin::{LoadError, LoadOptions, Model, RunError};
 
 const OPTIONS: LoadOptions = LoadOptions { threads: 1, input_size: None };
@@ -120,6 +122,30 @@ fn inputs_that_are_not_one_picture_of_floats_are_refused_by_name() {
     assert_eq!(half.inputs()[0].dtype, "f32");
 }
 
+/// RT-DETR and PaddleDetection want to know what size boxes are to be scaled to: they are told the tensor's.
+#[test]
+fn inputs_that_ask_for_the_picture_s_size_are_fed_with_it() {
+    let named = |name: &str, dtype| {
+        let onnx = Onnx {
+            inputs: vec![
+                tensor("images", F32, &dims(&[1, 3, 2, 4])),
+                tensor(name, dtype, &[Dim::Open("n"), Dim::N(2)]),
+            ],
+            outputs: vec![tensor("size", F32, &dims(&[1, 2])), tensor("same", F32, &dims(&[1, 3, 2, 4]))],
+            nodes: vec![node("Identity", &[name], &["size"]), node("Identity", &["images"], &["same"])],
+            ..Onnx::default()
+        };
+        let mut model = load(&onnx, OPTIONS).unwrap();
+        assert_eq!((model.inputs().len(), model.input_len()), (1, 24));
+        let mut size = Vec::new();
+        model.run(&frame(24), &mut |outputs| size = outputs[0].data.to_vec()).unwrap();
+        size
+    };
+    assert_eq!(named("orig_target_sizes", I64), [4.0, 2.0]);
+    assert_eq!(named("im_shape", F32), [2.0, 4.0]);
+    assert_eq!(named("scale_factor", F32), [1.0, 1.0]);
+}
+
 #[test]
 fn an_operator_it_does_not_have_is_named() {
     let mut onnx = Onnx::doubling(&dims(&[1, 3, 2, 4]));
@@ -190,5 +216,88 @@ fn no_single_flipped_byte_makes_it_panic() {
             // Either it still is a model or the error is typed; a panic of the library is typed, too.
             let _ = load_bytes(&bytes);
         }
+    }
+}
+
+/// TensorProto with one i64
+fn whole_number(name: &str, value: i64) -> Vec<u8> {
+    [number(2, I64), bytes(8, name.as_bytes()), bytes(9, &value.to_le_bytes())].concat()
+}
+
+/// Six boxes of two classes, scaled by the picture's brightest value so that nothing is constant, and ONNX's
+/// NonMaxSuppression over them. A second output goes past it.
+fn suppressing(limits: &[Vec<u8>], inputs: &[&str]) -> Onnx {
+    let boxes = [
+        [0.0, 0.0, 1.0, 1.0],
+        [0.0, 0.1, 1.0, 1.1],
+        [0.0, -0.1, 1.0, 0.9],
+        [0.0, 10.0, 1.0, 11.0],
+        [0.0, 10.1, 1.0, 11.1],
+        [0.0, 100.0, 1.0, 101.0],
+    ];
+    let scores = [[0.9, 0.75, 0.6, 0.95, 0.5, 0.3], [0.1, 0.8, 0.2, 0.1, 0.9, 0.1]];
+    let all: Vec<&str> = ["boxes", "scores"].iter().chain(inputs).copied().collect();
+    let given = [
+        weights("w_boxes", &[1, 6, 4], boxes.as_flattened()),
+        weights("w_scores", &[1, 2, 6], scores.as_flattened()),
+    ];
+    Onnx {
+        inputs: vec![tensor("images", F32, &dims(&[1, 3, 2, 2]))],
+        outputs: vec![
+            tensor("selected", I64, &[Dim::Open("k"), Dim::N(3)]),
+            tensor("again", F32, &dims(&[1, 6, 4])),
+        ],
+        nodes: vec![
+            node("Flatten", &["images"], &["flat"]),
+            node("ReduceMax", &["flat"], &["brightest"]),
+            node("Mul", &["brightest", "w_boxes"], &["boxes"]),
+            node("Mul", &["brightest", "w_scores"], &["scores"]),
+            node("NonMaxSuppression", &all, &["indices"]),
+            node("Identity", &["indices"], &["selected"]),
+            node("Mul", &["boxes", "brightest"], &["again"]),
+        ],
+        weights: [&given[..], limits].concat(),
+        ..Onnx::default()
+    }
+}
+
+#[test]
+fn non_max_suppression_selects_what_onnx_says_and_other_values_go_past_it() {
+    let limits =
+        [whole_number("most", i64::MAX), weights("iou", &[1], &[0.5]), weights("least", &[1], &[0.25])];
+    let mut model = load(&suppressing(&limits, &["most", "iou", "least"]), OPTIONS).unwrap();
+    for brightness in [1.0, 0.5, 0.2] {
+        let mut got = Vec::new();
+        model
+            .run(&[brightness; 12], &mut |outputs| {
+                assert_eq!((outputs.len(), outputs[0].name, outputs[1].name), (2, "selected", "again"));
+                assert_eq!(outputs[1].data[2], brightness * brightness);
+                got = outputs[0].data.to_vec();
+                assert_eq!(outputs[0].shape, [got.len() / 3, 3]);
+            })
+            .unwrap();
+        // Box 3 and 0 of the first class, and 4 and 1 of the second: classes leave each other alone.
+        let expected: &[f32] = match brightness {
+            1.0 => &[0., 0., 3., 0., 0., 0., 0., 0., 5., 0., 1., 4., 0., 1., 1.],
+            0.5 => &[0., 0., 3., 0., 0., 0., 0., 1., 4., 0., 1., 1.],
+            _ => &[],
+        };
+        assert_eq!(got, expected, "{brightness}");
+    }
+}
+
+#[test]
+fn non_max_suppression_that_cannot_be_taken_over_is_refused_by_name() {
+    // Without a limit it selects nothing: that is what ONNX says.
+    let mut model = load(&suppressing(&[], &[]), OPTIONS).unwrap();
+    model.run(&[1.0; 12], &mut |outputs| assert_eq!(outputs[0].shape, [0, 3])).unwrap();
+    let mut twice = suppressing(&[whole_number("most", 2)], &["most"]);
+    twice.nodes.push(node("NonMaxSuppression", &["boxes", "scores", "most"], &["more"]));
+    twice.outputs.push(tensor("more", I64, &[Dim::Open("k"), Dim::N(3)]));
+    let computed = suppressing(&[], &["brightest"]);
+    for onnx in [twice, computed] {
+        let error = load_bytes(&onnx.encode()).unwrap_err();
+        assert!(matches!(error, LoadError::UnsupportedOperator { .. }), "{error:?}");
+        assert!(error.to_string().contains("NonMaxSuppression"), "{error}");
     }
 }
