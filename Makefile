@@ -3,7 +3,7 @@
 CARGO ?= cargo
 DEMO_ARGS ?= --duration 20s
 
-.PHONY: demo test lint bench deps build clean
+.PHONY: demo test lint bench deb deb-test deps build clean
 
 # A test camera with a scene of known truth, watched by the daemon: records on stdout, a report on stderr.
 demo: deps
@@ -24,6 +24,14 @@ bench: deps
 	@uname -nmsr; grep -m1 'model name' /proc/cpuinfo || true; nproc
 	$(CARGO) bench --workspace --locked
 	sh tools/bench-detect.sh
+
+# target/debian/watchpost_VERSION_ARCH.deb: program, unit, users, examples, completions.
+deb: deps
+	sh tools/deb.sh
+
+# Installs the package in a clean Debian, runs it under a stand-in for systemd, purges it. Needs root and debootstrap.
+deb-test: deb
+	sh tests/deb/install_and_purge.sh
 
 build: deps
 	$(CARGO) build --release --locked

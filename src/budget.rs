@@ -5,10 +5,12 @@
 //! for a stream of 1920x1080; it does not depend on how long the process runs.
 
 use serde::Serialize;
+use watchpost_cuda::{Element, Ledger, Owner};
 
 use crate::config::{Config, Locator};
 use crate::decode::Decoder;
-use crate::frame::{Letterbox, Work};
+use crate::engine::WORK_MAX;
+use crate::frame::{Letterbox, Place, Work};
 use crate::model::Manifest;
 use crate::publish::footprint_bytes;
 
@@ -62,12 +64,11 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The capacities that a configuration and a model lead to.
-    pub fn new(config: &Config, manifest: &Manifest, decoder: &Decoder) -> Self {
+    /// The capacities that a configuration, a model, and the place of its slots lead to.
+    pub fn new(config: &Config, manifest: &Manifest, decoder: &Decoder, place: &Place) -> Self {
         let mut budget = Self::default();
-        budget.cameras(config, manifest);
-        let slots: usize = config.cameras.iter().map(|camera| camera.slots).sum();
-        budget.add("engine", "work queue", slots, size_of::<Work>(), Basis::Exact);
+        budget.cameras(config, manifest, place);
+        budget.add("engine", "work queue", WORK_MAX, size_of::<Work>(), Basis::Exact);
         budget.add("engine", "decoding and NMS buffers", 1, decoder.buffer_bytes(), Basis::Exact);
         for output in &config.outputs {
             let owner = format!("output {}", output.name);
@@ -76,12 +77,45 @@ impl Budget {
         budget
     }
 
-    fn cameras(&mut self, config: &Config, manifest: &Manifest) {
-        let tensor_bytes = manifest.input.len() * size_of::<f32>();
+    /// What the engine holds on the GPU, by owner; slots have lines of their own.
+    pub fn gpu(&mut self, ledger: &Ledger) {
+        let owners = [
+            (Owner::Weights, "weights, on the GPU"),
+            (Owner::Activations, "activations, on the GPU"),
+            (Owner::Batches, "batches, on the GPU"),
+            (Owner::Outputs, "outputs, on the GPU"),
+        ];
+        for (owner, what) in owners {
+            let bytes = usize::try_from(ledger.device(owner).bytes).unwrap_or(usize::MAX);
+            if bytes > 0 {
+                self.add("engine", what, 1, bytes, Basis::Measured);
+            }
+        }
+        let pinned = usize::try_from(ledger.pinned(Owner::Outputs).bytes).unwrap_or(usize::MAX);
+        self.add("engine", "outputs, page-locked", 1, pinned, Basis::Measured);
+    }
+
+    fn slots(&mut self, owner: &str, count: usize, manifest: &Manifest, place: &Place) {
+        let values = manifest.input.len();
+        let staged_bytes = values * size_of::<f32>();
+        match place {
+            Place::Host => self.add(owner, "frame slots", count, staged_bytes, Basis::Exact),
+            Place::Device { element, .. } => {
+                self.add(owner, "frame slots, on the GPU", count, values * element.bytes(), Basis::Exact);
+                // Both only where the CPU decodes this camera.
+                self.add(owner, "staging, page-locked", 1, staged_bytes, Basis::Bounded);
+                if *element == Element::F16 {
+                    self.add(owner, "staging, on the GPU", 1, staged_bytes, Basis::Bounded);
+                }
+            }
+        }
+    }
+
+    fn cameras(&mut self, config: &Config, manifest: &Manifest, place: &Place) {
         let picture_bytes = (STREAM_WIDTH * STREAM_HEIGHT * 3 / 2) as usize;
         for camera in &config.cameras {
             let owner = format!("camera {}", camera.name);
-            self.add(&owner, "frame slots", camera.slots, tensor_bytes, Basis::Exact);
+            self.slots(&owner, camera.slots, manifest, place);
             let scratch = Letterbox::scratch_bytes_for(&manifest.input, STREAM_WIDTH);
             self.add(&owner, "letterbox rows and tables", 1, scratch, Basis::Bounded);
             let (width, height) = match camera.locator {

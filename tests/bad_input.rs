@@ -110,7 +110,11 @@ fn bad_models() -> Vec<BadModel> {
         ("zero.onnx", Vec::new(), &["is empty (0 bytes)", "download it again"]),
         ("text.onnx", b"just some text, no model\n".to_vec(), &["is not an ONNX model", "copy it again"]),
         ("noise.onnx", noise, &["is not an ONNX model", "check that this is the file you mean"]),
-        ("shape.onnx", classifier(), &["is not an object detector", "use a YOLOX or YOLOv8/11"]),
+        (
+            "shape.onnx",
+            classifier(),
+            &["has an input this detector cannot be fed with", "use a detection model"],
+        ),
         ("nhwc.onnx", channels_last(), &["channels last"]),
         (
             "lfs.onnx",
@@ -231,7 +235,7 @@ fn a_manifest_that_does_not_fit_its_model_is_told_apart() {
 #[test]
 fn what_this_box_cannot_do_ends_with_69_and_the_reason() {
     for (key, words) in [
-        ("backend = \"tensorrt\"", &["tensorrt", "does not contain", "backend = \"auto\""][..]),
+        ("backend = \"tensorrt\"", &["tensorrt", "is unavailable", "backend = \"auto\""][..]),
         ("backend = \"openvino\"", &["openvino", "does not contain", "backend = \"auto\""]),
         ("precision = \"int8\"", &["precision int8", "fp32 only", "precision = \"auto\""]),
         ("precision = \"fp16\"", &["precision fp16", "fp32 only"]),

@@ -35,8 +35,8 @@ impl Machine {
     }
 
     fn files(&self) -> Vec<String> {
-        let entries =
-            fs::read_dir(self.engines()).map(|entries| entries.flatten().collect()).unwrap_or(Vec::new());
+        let entries: Vec<_> =
+            fs::read_dir(self.engines()).map(|entries| entries.flatten().collect()).unwrap_or_default();
         entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 

@@ -347,3 +347,73 @@ fn a_library_that_lacks_a_function_is_told_by_name() {
     ended.expect("libcuda lacks a function", 69, &["cuStreamWaitEvent"]);
     machine.assert_clean();
 }
+
+#[test]
+fn a_machine_without_a_gpu_says_why_once_and_works() {
+    if watchpost_cuda::devices().is_ok_and(|devices| !devices.is_empty()) {
+        eprintln!("NOT TESTED: what a machine without a GPU says: this one has one");
+        return;
+    }
+    let machine = Machine::new(10, "");
+    let plain = || watchpost(machine.path());
+    let devices = program::run(plain().arg("devices"));
+    assert_eq!(devices.code, Some(0), "{}", devices.stderr);
+    for line in ["  tensorrt ", "  CUDA memory: "] {
+        let found: Vec<_> = devices.stdout.lines().filter(|l| l.starts_with(line)).collect();
+        assert_eq!(found.len(), 1, "{line}: {}", devices.stdout);
+        assert!(found[0].contains("not here") && found[0].contains("NVIDIA driver"), "{}", found[0]);
+    }
+    machine.configure("backend = \"tensorrt\"", 1);
+    let ended = program::run(plain().args(["run", "-c", "config.toml"]));
+    ended.expect("tensorrt without a GPU", 69, &["backend tensorrt is unavailable", "NVIDIA driver"]);
+    let ended = program::run(plain().args(["engine", "build", "demo"]));
+    ended.expect("a build without a GPU", 69, &["engines cannot be built here", "NVIDIA driver"]);
+    machine.configure("backend = \"auto\"", 1);
+    let mut running = Running::start(plain().args(["run", "-c", "config.toml"]));
+    let lines = running.lines();
+    until(&lines, "a record", |record| !is_on(record, "tensorrt"));
+    let ended = running.stop();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("backend auto runs on the CPU").count(), 1, "{}", ended.stderr);
+}
+
+#[test]
+fn a_camera_for_which_the_gpu_has_no_room_is_refused_and_the_others_live() {
+    let machine = Machine::new(10, "");
+    machine.configure("backend = \"tensorrt\"", 2);
+    let path = machine.path().join("config.toml");
+    let text = fs::read_to_string(&path).expect("read");
+    let (daemon, lines) = machine.start();
+    let both = |lines: &Receiver<String>| {
+        let mut counts = [0, 0];
+        until(lines, "records of both cameras", |record| {
+            counts[usize::from(record["camera"] == "cam1")] += 1;
+            counts.iter().all(|&count| count > 5)
+        })
+    };
+    both(&lines);
+    let held = machine.ledger.get(names::LIVE_BYTES);
+    let more = "[camera.more]\nurl = \"test://scene?seed=9&fps=10&width=320&height=192\"\n";
+    // Twice, as somebody would try it; then there is room.
+    for _ in 0..2 {
+        machine.ledger.set(names::ORDER_OOM, 1);
+        fs::write(&path, format!("{text}{more}")).expect("written");
+        daemon.signal(rustix::process::Signal::HUP);
+        program::eventually("the allocation is refused", || machine.ledger.get(names::ORDER_OOM) == 0);
+        let records = both(&lines);
+        assert!(records.iter().all(|r| r["camera"] != "more" && r["generation"] == 1));
+        fs::write(&path, &text).expect("written");
+        daemon.signal(rustix::process::Signal::HUP);
+    }
+    fs::write(&path, format!("{text}{more}")).expect("written");
+    daemon.signal(rustix::process::Signal::HUP);
+    until(&lines, "the new camera", |record| record["camera"] == "more");
+    assert!(machine.ledger.get(names::LIVE_BYTES) > held);
+    fs::write(&path, &text).expect("written");
+    daemon.signal(rustix::process::Signal::HUP);
+    program::eventually("its memory comes back", || machine.ledger.get(names::LIVE_BYTES) == held);
+    let ended = daemon.stop();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the GPU has no"), "{}", ended.stderr);
+    machine.assert_clean();
+}

@@ -32,9 +32,11 @@ fn detections_come_only_between_streaming_and_closing() {
         let mut lines = BufReader::new(socket).lines().map_while(Result::ok);
         let mut records = Vec::new();
         let mut streaming = 0;
-        while streaming < CAMERAS {
+        let mut detections = 0;
+        while streaming < CAMERAS || detections <= CAMERAS {
             let record = Record::parse(&lines.next().expect("records until the end"), clock::now());
             streaming += usize::from(record.state() == Some("streaming"));
+            detections += usize::from(!record.is_state());
             records.push(record);
         }
         support::pause(Duration::from_millis(30));
@@ -44,9 +46,5 @@ fn detections_come_only_between_streaming_and_closing() {
         assert_consistent(&records);
         let stopped = records.iter().filter(|record| record.state() == Some("stopped")).count();
         assert_eq!(stopped, CAMERAS, "the story is told to its end");
-        assert!(
-            records.iter().filter(|record| !record.is_state()).count() > CAMERAS,
-            "there were detections"
-        );
     }
 }

@@ -31,7 +31,7 @@ fn counts(records: &[Record], name: &str, wanted: &str) -> Vec<usize> {
             Body::Detections { objects, .. } => {
                 Some(objects.iter().filter(|object| object.label == wanted).count())
             }
-            Body::State { .. } => None,
+            _ => None,
         })
         .collect()
 }

@@ -6,16 +6,16 @@ mod support;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use support::{PATIENCE, alone, camera, pause, usage, wait_for};
-use watchpost::config::{CameraOptions, Locator, MemoryOptions, OutputKind, OutputOptions};
+use watchpost::config::{CameraOptions, Config, Locator, MemoryOptions, OutputKind, OutputOptions};
 use watchpost::metrics::{Outcome, ProcessUsage, process_usage};
 use watchpost::source::{GstSource, Source};
-use watchpost::supervisor::{Control, MemoryWatch, SheddingPace, Supervisor, Verdict};
+use watchpost::supervisor::{Control, MemoryWatch, Reloader, Renewed, SheddingPace, Supervisor, Verdict};
 use watchpost_testcam::Picture;
 
 const ROLE: &str = "SHEDDING_ROLE";
@@ -160,6 +160,75 @@ fn a_limit_that_cannot_be_met_leaves_one_camera_and_the_process_running() {
     control.stop("the test is over");
     assert_eq!(running.join().expect("no panic"), Verdict::Stopped);
     assert!(stopping.elapsed() < Duration::from_secs(2));
+}
+
+/// Reads what the test has put there.
+struct Next {
+    config: Arc<Mutex<Config>>,
+    source: Arc<dyn Source>,
+}
+
+impl Reloader for Next {
+    fn fingerprint(&self) -> u64 {
+        0
+    }
+
+    fn load(&mut self, _running: &Config) -> Result<Renewed, String> {
+        let config = self.config.lock().expect("no panic").clone();
+        let sources = config.cameras.iter().map(|_| Arc::clone(&self.source)).collect();
+        Ok(Renewed { config, sources, detector: None, upgrade: None })
+    }
+}
+
+#[test]
+fn a_reload_does_not_wake_a_camera_that_is_paused_and_a_limit_that_is_lifted_does() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = fakes::FakeEngine::new(Duration::ZERO, || {});
+    let (mut parts, _sent) = fakes::parts(2, Duration::from_millis(20), engine, folder.path());
+    parts.config.cameras[1].priority = -1;
+    parts.config.memory.soft_limit_bytes = Some(100 * MIB);
+    let config = Arc::new(Mutex::new(parts.config.clone()));
+    let source = Arc::clone(&parts.sources[0]);
+    parts.reloader = Some(Box::new(Next { config: Arc::clone(&config), source }));
+    let rss = Arc::new(AtomicU64::new(101 * MIB));
+    let balloon = Arc::clone(&rss);
+    let read = move || ProcessUsage { rss_bytes: balloon.load(Ordering::Relaxed), ..process_usage() };
+    let supervisor = Supervisor::start(parts).expect("starts").watch_memory_with(watch(read));
+    let control = supervisor.control();
+    let running = std::thread::spawn(move || supervisor.run());
+    let cameras = || control.state(Duration::from_secs(2)).expect("the supervisor answers").cameras;
+    wait_for("the camera is paused", PATIENCE, || (cameras()[1].state == "stopped").then_some(()));
+    rss.store(95 * MIB, Ordering::Relaxed);
+
+    // Something of it changes for which a running camera would be opened again.
+    config.lock().expect("no panic").cameras[1].max_frame_age = Duration::from_secs(2);
+    control.reload();
+    pause(Duration::from_secs(1));
+    let paused = &cameras()[1];
+    assert_eq!((paused.state.as_str(), paused.generation), ("stopped", 1), "{paused:?}");
+    assert_eq!(paused.shed.as_deref(), Some("paused"));
+
+    // A camera that comes while memory is short is like the others of its priority.
+    let mut third = config.lock().expect("no panic").cameras[1].clone();
+    third.name = "cam2".to_owned();
+    config.lock().expect("no panic").cameras.push(third);
+    control.reload();
+    wait_for("it is there", PATIENCE, || (cameras().len() == 3).then_some(()));
+    rss.store(101 * MIB, Ordering::Relaxed);
+    wait_for("it is paused as well", PATIENCE, || {
+        let levels = levels(&control);
+        (levels[1] == "paused" && levels[2] == "paused").then_some(())
+    });
+
+    config.lock().expect("no panic").memory.soft_limit_bytes = None;
+    control.reload();
+    wait_for("all stream", PATIENCE, || {
+        let all = cameras().iter().all(|camera| camera.state == "streaming" && camera.shed.is_none());
+        all.then_some(())
+    });
+    control.stop("the test is over");
+    assert_eq!(running.join().expect("no panic"), Verdict::Stopped);
 }
 
 /// The daemon of the test below, in a process of its own: orders come on stdin, records go to stdout.

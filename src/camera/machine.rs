@@ -318,6 +318,15 @@ impl Machine {
         }
     }
 
+    /// The whole process stood still for so long: nothing could arrive, so nothing is late by that much.
+    pub fn postpone(&mut self, by: Duration, now: Instant) {
+        match &mut self.state {
+            State::Opening { deadline } | State::Closing { deadline, .. } => *deadline += by,
+            State::Streaming { last_frame_at, .. } => *last_frame_at = now.min(*last_frame_at + by),
+            State::BackingOff { .. } | State::Stopped | State::Wedged { .. } => {}
+        }
+    }
+
     /// Takes one input at time `now`.
     pub fn handle(&mut self, input: Input, now: Instant) {
         match input {

@@ -264,6 +264,37 @@ fn a_stop_during_a_fault_ends_in_rest_not_in_a_retry() {
 }
 
 #[test]
+fn a_pause_of_the_whole_process_makes_nothing_late_and_hides_no_stall() {
+    let pause = Duration::from_secs(3600);
+    // Four of five seconds had passed when the process stopped.
+    let mut life = streaming();
+    life.wait(STALL - Duration::from_secs(1));
+    life.now += pause;
+    let now = life.now;
+    life.machine.postpone(pause, now);
+    assert_eq!(life.wait(Duration::ZERO).state(), "streaming");
+    assert_eq!(life.wait(Duration::from_millis(999)).state(), "streaming");
+    assert_eq!(life.wait(Duration::from_millis(1)).state(), "closing", "the fifth second is over");
+    // A frame that came before the pause was noticed is not from the future.
+    let mut life = streaming();
+    life.now += pause;
+    life.progress();
+    let now = life.now;
+    life.machine.postpone(pause, now);
+    assert_eq!(life.machine.next_timeout(), Some((now + STALL, Timer::Stall)));
+    // Openings and teardowns get the time that they would have had.
+    let mut life = Life::new();
+    life.feed(Input::Start);
+    life.now += pause;
+    let now = life.now;
+    life.machine.postpone(pause, now);
+    assert_eq!(life.machine.next_timeout(), Some((now + OPEN, Timer::Open)));
+    life.feed(Input::Stop);
+    life.machine.postpone(pause, now);
+    assert_eq!(life.machine.next_timeout(), Some((now + TEARDOWN + pause, Timer::Teardown)));
+}
+
+#[test]
 fn a_finite_input_rests_at_its_end() {
     let mut life = streaming();
     life.failed(Reason::Ended).closed();

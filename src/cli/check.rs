@@ -95,7 +95,11 @@ fn budget(config: &Config, model: &LoadedModel, program_bytes: u64, model_bytes:
     };
     let manifest = &model.manifest;
     let decoder = Decoder::new(&manifest.head, &manifest.input, manifest.labels.len(), limits);
-    let mut budget = Budget::new(config, manifest, &decoder);
+    let place = model.engine.place();
+    let mut budget = Budget::new(config, manifest, &decoder, &place);
+    if let Some(gpu) = place.gpu() {
+        budget.gpu(&gpu.ledger());
+    }
     let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     budget.add("engine", "weights and activations", 1, bytes(model_bytes), Basis::Measured);
     budget.add("process", "program and libraries", 1, bytes(program_bytes), Basis::Measured);
@@ -123,6 +127,11 @@ fn report_text(loaded: &Loaded, model: &LoadedModel, budget: &Budget, plans: &[C
         engine::threads(&loaded.config.detector),
         model.engine.max_batch()
     );
+    if model.later.is_some()
+        && let Some(expectation) = engine::expectation(&loaded.config.detector, manifest)
+    {
+        let _ = writeln!(text, "then tensorrt: {expectation}");
+    }
     for backend in engine::backends().iter().filter(|backend| !backend.available) {
         let _ = writeln!(text, "not {}: {}", backend.name, backend.explanation);
     }

@@ -250,6 +250,7 @@ fn write_model(add: &AddArgs, target: &Path, toml: &str) -> Result<(), Failure> 
 fn replace(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
+    sweep(dir, &format!(".{name}."));
     let temporary = dir.join(format!(".{name}.{}", std::process::id()));
     let written = File::create(&temporary)
         .and_then(|mut file| fill(&mut file).and_then(|()| file.sync_all()))
@@ -260,6 +261,18 @@ fn replace(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::R
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// Removes what killed processes have left half-written: names of `prefix` and the number of a process that is
+/// gone. Best effort: what cannot be removed only takes room.
+fn sweep(dir: &Path, prefix: &str) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(prefix)?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn how_to_use(add: &AddArgs, target: &Path, name: &str) -> String {

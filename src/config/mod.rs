@@ -54,6 +54,7 @@ pub const KEYS: [(&str, &[&str]); 6] = [
         &[
             "model",
             "backend",
+            "provider",
             "precision",
             "max_batch_size",
             "max_batch_delay",

@@ -57,6 +57,19 @@ pub enum Backend {
     Builtin,
 }
 
+/// `provider = …`: where ONNX Runtime computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnnxProvider {
+    /// On the GPU where its CUDA provider loads, else on the CPU.
+    Auto,
+    /// On the CPU.
+    Cpu,
+    /// On the GPU, with cuDNN.
+    Cuda,
+    /// On the GPU, with TensorRT.
+    Tensorrt,
+}
+
 /// `precision = …`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
@@ -92,6 +105,8 @@ pub struct DetectorOptions {
     pub model: String,
     /// Which engine.
     pub backend: Backend,
+    /// Where ONNX Runtime computes.
+    pub provider: OnnxProvider,
     /// Which arithmetic.
     pub precision: Precision,
     /// Frames in one inference, 1..=64.
@@ -119,6 +134,7 @@ impl DetectorOptions {
         Self {
             model: model.into(),
             backend: Backend::Auto,
+            provider: OnnxProvider::Auto,
             precision: Precision::Auto,
             max_batch_size: Auto::Auto,
             max_batch_delay: Duration::from_millis(10),

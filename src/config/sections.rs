@@ -8,7 +8,9 @@ use serde_json::Value as Json;
 use super::Origin;
 use super::environment::Environment;
 use super::measure::show_size;
-use super::options::{Auto, Backend, DetectorOptions, MemoryOptions, Precision, SupervisorOptions};
+use super::options::{
+    Auto, Backend, DetectorOptions, MemoryOptions, OnnxProvider, Precision, SupervisorOptions,
+};
 use super::reading::{Reading, Section, Wrong, float_of, integer_of, is_word, size_of, text_of};
 use super::tree::{Node, Table};
 
@@ -18,6 +20,13 @@ const BACKENDS: [(&str, Backend); 5] = [
     ("openvino", Backend::Openvino),
     ("onnxruntime", Backend::Onnxruntime),
     ("builtin", Backend::Builtin),
+];
+
+const PROVIDERS: [(&str, OnnxProvider); 4] = [
+    ("auto", OnnxProvider::Auto),
+    ("cpu", OnnxProvider::Cpu),
+    ("cuda", OnnxProvider::Cuda),
+    ("tensorrt", OnnxProvider::Tensorrt),
 ];
 
 const PRECISIONS: [(&str, Precision); 5] = [
@@ -37,6 +46,7 @@ pub(super) fn detector(reading: &mut Reading, root: &Table) -> DetectorOptions {
     let options = DetectorOptions {
         model: model.unwrap_or_default(),
         backend: section.choice("backend", defaults.backend, &BACKENDS),
+        provider: section.choice("provider", defaults.provider, &PROVIDERS),
         precision: section.choice("precision", defaults.precision, &PRECISIONS),
         max_batch_size: auto_count(&mut section, "max_batch_size", 1..=64),
         max_batch_delay: section.duration(

@@ -6,6 +6,7 @@ pub mod cache;
 pub mod calibration;
 mod on_gpu;
 pub mod onnxruntime;
+pub mod onnxruntime_gpu;
 mod select;
 pub mod tensorrt;
 pub mod tensorrt_build;
@@ -13,7 +14,9 @@ mod worker;
 
 pub use on_gpu::expectation;
 pub use select::{BackendReport, Choice, Later, backends, load, threads};
-pub use worker::{BATCH_MAX, Finish, Order, Pulse, Reading, Station, Worker};
+pub use worker::{BATCH_MAX, Finish, Order, Pulse, Reading, Station, WORK_MAX, Worker};
+
+use watchpost_cuda::SlotTensor;
 
 use crate::frame::{Place, SlotError, SlotMemory};
 use crate::model::Manifest;
@@ -116,6 +119,37 @@ fn host_tensor(memory: &SlotMemory) -> &[f32] {
         SlotMemory::Host(tensor) => tensor,
         SlotMemory::Device(_) => &[],
     }
+}
+
+/// The slots of a batch, for engines that compute on the GPU; `None` if one of them is not there, or if there is none.
+fn device_slots<'a>(inputs: &[&'a SlotMemory]) -> Option<[&'a SlotTensor; BATCH_MAX]> {
+    let tensor = |memory: &'a SlotMemory| match memory {
+        SlotMemory::Device(tensor) => Some(tensor),
+        SlotMemory::Host(_) => None,
+    };
+    let mut slots = [tensor(inputs.first()?)?; BATCH_MAX];
+    for (slot, input) in slots.iter_mut().zip(inputs) {
+        *slot = tensor(input)?;
+    }
+    Some(slots)
+}
+
+/// Outputs of a detector, at most; a binding refuses models that have more.
+const OUTPUTS_MAX: usize = 32;
+
+/// Hands one frame's outputs on without allocating.
+fn lend<'a>(
+    index: usize,
+    outputs: impl Iterator<Item = TensorView<'a>>,
+    each: &mut dyn FnMut(usize, &[TensorView<'_>]),
+) {
+    let mut views = [TensorView { name: "", shape: &[], data: &[] }; OUTPUTS_MAX];
+    let mut count = 0;
+    for (view, output) in views.iter_mut().zip(outputs) {
+        *view = output;
+        count += 1;
+    }
+    each(index, &views[..count]);
 }
 
 /// What the engine worker needs of a backend, and no more.

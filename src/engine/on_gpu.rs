@@ -26,7 +26,7 @@ const LAST_LINES: usize = 20;
 /// What there is now.
 pub(super) enum OnGpu {
     /// It was in the cache.
-    Ready(TensorRtEngine),
+    Ready(Box<TensorRtEngine>),
     /// It has to be built.
     ToBuild(Box<ToBuild>),
 }
@@ -51,7 +51,7 @@ pub(super) fn load(options: &DetectorOptions, manifest: &Manifest) -> Result<OnG
     match cache.get_fitting(&key) {
         Ok((key, cached)) => {
             tracing::info!(engine = key.stem(), "the engine is in the cache");
-            Ok(OnGpu::Ready(tensorrt.load(manifest, cached, &key)?))
+            Ok(OnGpu::Ready(Box::new(tensorrt.load(manifest, cached, &key)?)))
         }
         Err(miss) => {
             tracing::info!(engine = key.stem(), "no engine in the cache: {miss}");

@@ -69,11 +69,8 @@ impl Engine for OnnxRuntimeEngine {
     ) -> Result<(), EngineError> {
         for (index, input) in inputs.iter().enumerate() {
             let mut lend = |outputs: &[OutputView<'_>]| {
-                let views: Vec<TensorView<'_>> = outputs
-                    .iter()
-                    .map(|output| TensorView { name: output.name, shape: output.shape, data: output.data })
-                    .collect();
-                each(index, &views);
+                let views = outputs.iter().map(|o| TensorView { name: o.name, shape: o.shape, data: o.data });
+                super::lend(index, views, each);
             };
             self.model
                 .run(host_tensor(input), &mut lend)

@@ -1,12 +1,14 @@
 //! Which backend runs the model: what the user asked for, or the best that this box has.
 
 use watchpost_cuda::Gpu;
+use watchpost_onnxruntime::Provider;
 
 use super::builtin::{self, BuiltinEngine};
 use super::on_gpu::{self, OnGpu};
 use super::onnxruntime::{self, OnnxRuntimeEngine};
+use super::onnxruntime_gpu::{self, OnnxRuntimeGpuEngine};
 use super::{Engine, EngineError, tensorrt};
-use crate::config::{Auto, Backend, DetectorOptions, Precision};
+use crate::config::{Auto, Backend, DetectorOptions, OnnxProvider, Precision};
 use crate::model::Manifest;
 
 /// One backend, as `devices` and `check` explain it.
@@ -90,15 +92,17 @@ pub fn load(
     say: &mut dyn FnMut(&str),
 ) -> Result<Choice, EngineError> {
     match options.backend {
-        Backend::Tensorrt => match on_gpu::load(options, manifest)? {
-            OnGpu::Ready(engine) => Ok(now(engine)),
+        Backend::Tensorrt => match on_gpu::load(options, manifest).map_err(or_auto)? {
+            OnGpu::Ready(engine) => Ok(now(*engine)),
             OnGpu::ToBuild(build) => build.run(say).map(now),
         },
         Backend::Openvino => Err(unavailable("openvino")),
-        Backend::Onnxruntime => {
-            fp32_only(onnxruntime::BACKEND, options.precision)?;
-            OnnxRuntimeEngine::load(manifest, threads(options)).map(now)
-        }
+        Backend::Onnxruntime => match onnxruntime_gpu::provider(options) {
+            Some(provider) if options.provider != OnnxProvider::Auto => {
+                OnnxRuntimeGpuEngine::load(options, manifest, provider).map(now)
+            }
+            provider => on_onnxruntime(options, manifest, provider),
+        },
         Backend::Builtin => {
             fp32_only(builtin::BACKEND, options.precision)?;
             BuiltinEngine::load(manifest, threads(options)).map(now)
@@ -111,6 +115,25 @@ fn now(engine: impl Engine + 'static) -> Choice {
     Choice { engine: Box::new(engine), later: None, gpu: None }
 }
 
+/// ONNX Runtime on the GPU if it can be had, else on the CPU.
+fn on_onnxruntime(
+    options: &DetectorOptions,
+    manifest: &Manifest,
+    provider: Option<Provider>,
+) -> Result<Choice, EngineError> {
+    if let Some(provider) = provider {
+        match onnxruntime_gpu::look(&provider) {
+            Ok(()) => match OnnxRuntimeGpuEngine::load(options, manifest, provider) {
+                Ok(engine) => return Ok(now(engine)),
+                Err(error) => tracing::warn!("ONNX Runtime computes on the CPU: {error}"),
+            },
+            Err(why) => tracing::debug!("ONNX Runtime computes on the CPU: {why}"),
+        }
+    }
+    fp32_only(onnxruntime::BACKEND, options.precision)?;
+    OnnxRuntimeEngine::load(manifest, threads(options)).map(now)
+}
+
 /// TensorRT where it is; the CPU until its engine is built, and where it is not.
 fn auto(
     options: &DetectorOptions,
@@ -118,7 +141,7 @@ fn auto(
     say: &mut dyn FnMut(&str),
 ) -> Result<Choice, EngineError> {
     let build = match on_gpu::load(options, manifest) {
-        Ok(OnGpu::Ready(engine)) => return Ok(now(engine)),
+        Ok(OnGpu::Ready(engine)) => return Ok(now(*engine)),
         Ok(OnGpu::ToBuild(build)) => Some(build),
         Err(EngineError::Unavailable { reason, .. }) => {
             tracing::info!("backend auto runs on the CPU: {reason}");
@@ -131,7 +154,7 @@ fn auto(
     };
     match (fp32_only(builtin::BACKEND, options.precision), build) {
         (Ok(()), build) => {
-            let engine = on_cpu(options, manifest)?;
+            let engine = without_tensorrt(options, manifest)?;
             let gpu = build.as_ref().map(|build| build.gpu().clone());
             let later: Option<Later> = build.map(|build| {
                 let later = move || {
@@ -148,15 +171,14 @@ fn auto(
     }
 }
 
-fn on_cpu(options: &DetectorOptions, manifest: &Manifest) -> Result<Box<dyn Engine>, EngineError> {
-    let threads = threads(options);
+fn without_tensorrt(options: &DetectorOptions, manifest: &Manifest) -> Result<Box<dyn Engine>, EngineError> {
     if onnxruntime::look().is_ok() {
-        match OnnxRuntimeEngine::load(manifest, threads) {
-            Ok(engine) => return Ok(Box::new(engine)),
+        match on_onnxruntime(options, manifest, onnxruntime_gpu::provider(options)) {
+            Ok(choice) => return Ok(choice.engine),
             Err(error) => tracing::warn!("backend auto passes over ONNX Runtime: {error}"),
         }
     }
-    Ok(Box::new(BuiltinEngine::load(manifest, threads)?))
+    Ok(Box::new(BuiltinEngine::load(manifest, threads(options))?))
 }
 
 fn fp32_only(backend: &'static str, precision: Precision) -> Result<(), EngineError> {
@@ -167,6 +189,17 @@ fn fp32_only(backend: &'static str, precision: Precision) -> Result<(), EngineEr
             precision: other.as_str(),
             reason: "it computes in fp32 only; write precision = \"auto\" or \"fp32\"".to_owned(),
         }),
+    }
+}
+
+/// What somebody who named a backend can do without it.
+fn or_auto(error: EngineError) -> EngineError {
+    match error {
+        EngineError::Unavailable { backend, reason } => {
+            let reason = format!("{reason}; or write backend = \"auto\" to use what this box has");
+            EngineError::Unavailable { backend, reason }
+        }
+        other => other,
     }
 }
 

@@ -138,38 +138,22 @@ impl Engine for TensorRtEngine {
         inputs: &[&SlotMemory],
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), EngineError> {
-        let wrong = || EngineError::Inference {
+        let slots = super::device_slots(inputs).ok_or_else(|| EngineError::Inference {
             backend: BACKEND,
             reason: "a slot lies in host memory: it was made for another engine".to_owned(),
-        };
-        let first = inputs.first().copied().and_then(device_tensor).ok_or_else(wrong)?;
-        let mut slots: [&SlotTensor; BATCH_MAX] = [first; BATCH_MAX];
-        for (slot, input) in slots.iter_mut().zip(inputs) {
-            *slot = device_tensor(input).ok_or_else(wrong)?;
-        }
+        })?;
         let mut lend = |index: usize, outputs: &[OutputView<'_>]| {
-            let none = TensorView { name: "", shape: &[], data: &[] };
-            let mut views = [none; OUTPUTS_MAX];
-            for (view, output) in views.iter_mut().zip(outputs) {
-                *view = TensorView { name: output.name, shape: output.shape, data: output.data };
-            }
-            each(index, &views[..outputs.len().min(OUTPUTS_MAX)]);
+            super::lend(
+                index,
+                outputs.iter().map(|o| TensorView { name: o.name, shape: o.shape, data: o.data }),
+                each,
+            );
         };
         let count = inputs.len().min(BATCH_MAX);
         self.runner.infer(&slots[..count], &mut lend).map_err(|error| match error.is_lost() {
             true => EngineError::Lost { backend: BACKEND, reason: error.to_string() },
             false => EngineError::Inference { backend: BACKEND, reason: error.to_string() },
         })
-    }
-}
-
-/// A detector has a handful of outputs; the binding refuses engines with more than this.
-const OUTPUTS_MAX: usize = 32;
-
-fn device_tensor(memory: &SlotMemory) -> Option<&SlotTensor> {
-    match memory {
-        SlotMemory::Device(tensor) => Some(tensor),
-        SlotMemory::Host(_) => None,
     }
 }
 

@@ -15,6 +15,9 @@ use crate::metrics::{Outcome, Registry};
 /// Most frames in one batch, whatever is configured: inputs are gathered in an array on the stack.
 pub const BATCH_MAX: usize = 64;
 
+/// Frames on their way to the engine, at most: the turnstile lets in two batches, and two more when the engine changes.
+pub const WORK_MAX: usize = 4 * BATCH_MAX;
+
 /// So many failed inferences in a row mean that the engine is broken, not the frames.
 const FAILURES_MAX: u32 = 10;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use watchpost_pipelines as pipelines;
 use watchpost_pipelines::Gpu;
 
-use super::{Arrived, Decoded, Fault, Opening, Receiver, Source, TsSource};
+use super::{Arrived, Decoded, Fault, Opening, Receiver, Source, TsSource, descriptors};
 use crate::camera::Reason;
 use crate::clock;
 use crate::config::{CameraOptions, DecoderChoice, Locator, Transport};
@@ -127,6 +127,9 @@ fn kind(locator: &Locator) -> Option<pipelines::SourceKind> {
 
 impl Source for GstSource {
     fn open(&self, generation: u64, receiver: Arc<dyn Receiver>) -> Result<Box<dyn Opening>, Fault> {
+        if let Some(fault) = descriptors::shortage() {
+            return Err(fault);
+        }
         let name = format!("{}-{generation}", self.name);
         let spec = self.next_spec();
         let inlet = self.inlet(&spec, receiver);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::camera::Reason;
+mod descriptors;
 mod gst;
 mod memory;
 mod scene;

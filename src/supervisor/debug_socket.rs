@@ -18,6 +18,9 @@ use crate::os_words::plain_words;
 /// Time for the supervisor to answer and for the asker to read.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// After a connection could not be accepted.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// The socket and its thread. Dropping it removes the file and ends the thread.
 #[derive(Debug)]
 pub(super) struct DebugSocket {
@@ -68,7 +71,11 @@ fn serve(listener: &UnixListener, control: &Control, over: &AtomicBool) {
         if over.load(Ordering::Acquire) {
             return;
         }
-        let Ok(mut stream) = stream else { continue };
+        let Ok(mut stream) = stream else {
+            // Out of descriptors, most likely: the connection goes on waiting, and so do we.
+            let _nobody_sends = crossbeam_channel::never::<()>().recv_timeout(RETRY_AFTER);
+            continue;
+        };
         let Some(state) = control.state(PATIENCE) else { continue };
         let Ok(mut text) = serde_json::to_vec(&state) else { continue };
         text.push(b'\n');

@@ -1,6 +1,6 @@
 //! Looks after the process's memory: is it growing, and is there too much of it?
 //!
-//! The deciding is done by [`sentinel`](super::sentinel) and [`shedding`](super::shedding); here is what they
+//! The deciding is done by [`super::sentinel`] and [`super::shedding`]; here is what they
 //! look at and what follows from what they say.
 
 use std::fmt;
@@ -50,6 +50,7 @@ pub(super) struct Memory {
     sentinel: Sentinel,
     shedding: Shedding,
     was_spent: bool,
+    last_usage: Option<ProcessUsage>,
     /// Openings since the start, also of cameras that have gone since.
     openings: u64,
     openings_of_present: u64,
@@ -62,6 +63,7 @@ impl Memory {
             shedding: Shedding::new(watch.shedding),
             watch,
             was_spent: false,
+            last_usage: None,
             openings: 0,
             openings_of_present: 0,
         }
@@ -72,9 +74,13 @@ impl Memory {
         self.watch.look_every
     }
 
-    /// Reads memory and handles.
+    /// Reads memory and handles. What cannot be read (there is no descriptor to read it with) is as it was.
     pub fn usage(&mut self) -> ProcessUsage {
-        (self.watch.usage)()
+        let usage = (self.watch.usage)();
+        if usage.rss_bytes > 0 && usage.fd_count > 0 {
+            self.last_usage = Some(usage);
+        }
+        self.last_usage.unwrap_or(usage)
     }
 }
 

@@ -60,6 +60,8 @@ pub use station::{CANDIDATES_MAX, Detector, Upgrade};
 
 /// The watchdog looks this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Woken up so late the supervisor was not asleep: the process was stopped.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Cameras get this long to come to rest when the process ends.
 const REST_WITHIN: Duration = Duration::from_millis(1200);
 /// Then the engine and the outputs get this long.
@@ -177,6 +179,8 @@ pub struct Supervisor {
     notify: Notify,
     verdict: Option<Verdict>,
     next_look: Instant,
+    /// What took longer than since then has stood still meanwhile.
+    pause_ended_at: Instant,
 }
 
 impl Supervisor {
@@ -211,6 +215,7 @@ impl Supervisor {
             self.take(message);
         }
         let now = clock::now();
+        self.forgive_pause(now.saturating_duration_since(deadline), now);
         for camera in &mut self.cameras {
             camera.look(now, &self.house);
         }
@@ -221,6 +226,22 @@ impl Supervisor {
         }
         if !self.cameras.is_empty() && self.cameras.iter().all(Watched::has_ended) {
             self.verdict.get_or_insert(Verdict::Ended);
+        }
+    }
+
+    /// Woken up so long after the time to which it slept, the process was stopped (a debugger, the freezer of
+    /// a container), or starved: that is no fault of any camera, and no inference hangs for it.
+    fn forgive_pause(&mut self, late: Duration, now: Instant) {
+        if late < PAUSE {
+            return;
+        }
+        tracing::warn!(
+            "this process stood still for {:.1} s; cameras get that much more time",
+            late.as_secs_f64()
+        );
+        self.pause_ended_at = now;
+        for camera in &mut self.cameras {
+            camera.machine.postpone(late, now);
         }
     }
 
@@ -308,7 +329,7 @@ impl Supervisor {
         let usage = self.memory.usage();
         let gpu = self.house.gpu.clone();
         let vitals = Vitals {
-            inference_running_for: self.pulse.busy_for(now),
+            inference_running_for: self.pulse.busy_for(now).map(|time| time.min(now - self.pause_ended_at)),
             wedged_count: self.cameras.iter().map(Watched::wedged_count).sum::<usize>()
                 + self.left_behind.len(),
             rss_bytes: usage.rss_bytes,

@@ -13,7 +13,7 @@ use super::watched::{House, Watched};
 use super::{Detector, LOOK_EVERY, Message, Supervisor, Upgrade, debug_socket};
 use crate::clock;
 use crate::config::{CameraOptions, Config};
-use crate::engine::{BATCH_MAX, Pulse, Station, Worker};
+use crate::engine::{Pulse, Station, WORK_MAX, Worker};
 use crate::filter::lacks_labels;
 use crate::frame::{Feed, Preprocessor, SlotError, SlotForm, Turnstile};
 use crate::metrics::Registry;
@@ -23,8 +23,6 @@ use crate::wake::doorbell;
 
 /// Engines of this process are counted from here.
 const FIRST_EPOCH: u64 = 1;
-/// Frames on their way to the engine: the turnstile lets in two batches, and two more when the engine changes.
-pub(super) const WORK_MAX: usize = 4 * BATCH_MAX;
 
 /// What a daemon is made of.
 pub struct Parts {
@@ -132,6 +130,7 @@ impl Supervisor {
             notify: Notify::new(),
             verdict: None,
             next_look: now + LOOK_EVERY,
+            pause_ended_at: now,
         };
         supervisor.count_pool();
         if let Some(reloader) = reloader {

@@ -18,6 +18,11 @@ pub struct Record {
 
 #[derive(Debug, Clone)]
 pub enum Body {
+    /// Of the process, not of a camera.
+    Growth {
+        kind: String,
+        growing: bool,
+    },
     State {
         state: String,
         reason: Option<String>,
@@ -55,6 +60,15 @@ impl Record {
                 reason: text("reason"),
                 detail: text("detail"),
             },
+            Some("growth") => {
+                let (kind, growing) = (text("kind").unwrap_or_default(), json["growing"] == true);
+                return Self {
+                    at,
+                    camera: String::new(),
+                    generation: 0,
+                    body: Body::Growth { kind, growing },
+                };
+            }
             Some("detections") => Body::Detections {
                 seq: number("seq"),
                 dropped_since_last: number("dropped_since_last"),
@@ -80,21 +94,21 @@ impl Record {
     pub fn state(&self) -> Option<&str> {
         match &self.body {
             Body::State { state, .. } => Some(state),
-            Body::Detections { .. } => None,
+            _ => None,
         }
     }
 
     pub fn reason(&self) -> Option<&str> {
         match &self.body {
             Body::State { reason, .. } => reason.as_deref(),
-            Body::Detections { .. } => None,
+            _ => None,
         }
     }
 
     pub fn detail(&self) -> &str {
         match &self.body {
             Body::State { detail, .. } => detail.as_deref().unwrap_or_default(),
-            Body::Detections { .. } => "",
+            _ => "",
         }
     }
 
@@ -102,7 +116,7 @@ impl Record {
     pub fn stamp(&self) -> Option<u64> {
         match self.body {
             Body::Detections { stamp, .. } => stamp,
-            Body::State { .. } => None,
+            _ => None,
         }
     }
 }
@@ -123,6 +137,7 @@ impl fmt::Display for Record {
                 let [reason, detail] = [reason, detail].map(|text| text.as_deref().unwrap_or("-"));
                 write!(f, "{camera} gen {generation} {state} ({reason}: {detail})")
             }
+            Body::Growth { kind, growing } => write!(f, "{kind} grows: {growing}"),
             Body::Detections { seq, stamp, .. } => {
                 write!(f, "{camera} gen {generation} detections seq {seq} stamp {stamp:?}")
             }
@@ -136,6 +151,8 @@ struct Story {
     state: String,
     generation: u64,
     seq: u64,
+    /// It was closed because memory is short.
+    shed: bool,
 }
 
 /// What holds for the records of any run, from its first one on: every camera goes through its states in a
@@ -146,19 +163,25 @@ pub fn assert_consistent(records: &[Record]) {
     for record in records {
         let story = stories.entry(&record.camera).or_default();
         match &record.body {
-            Body::State { state, .. } => {
+            Body::Growth { .. } => {}
+            // Less of a camera, or all of it again: it stays where it is.
+            Body::State { state, reason, .. }
+                if *state == story.state && matches!(reason.as_deref(), Some("shed" | "restored")) => {}
+            Body::State { state, reason, .. } => {
                 let legal: &[&str] = match story.state.as_str() {
                     "" | "backing_off" => &["opening", "stopped"],
                     "opening" => &["streaming", "closing", "backing_off"],
                     "streaming" => &["closing", "backing_off"],
                     "closing" => &["backing_off", "stopped", "wedged"],
                     "wedged" => &["backing_off", "stopped"],
+                    "stopped" if story.shed => &["opening"],
                     _ => &[],
                 };
                 assert!(legal.contains(&state.as_str()), "after {:?}: {record}", story.state);
                 let expected = story.generation + u64::from(state == "opening");
                 assert_eq!(record.generation, expected, "{record}");
                 (story.state, story.generation) = (state.clone(), expected);
+                story.shed = reason.as_deref() == Some("shed");
             }
             Body::Detections { seq, dropped_since_last, width, height, objects, .. } => {
                 assert_eq!(

@@ -10,7 +10,7 @@ use crate::device::{self, DeviceInfo};
 use crate::driver::Driver;
 use crate::error::{CudaError, is_sticky};
 use crate::kernels::Kernels;
-use crate::ledger::{Counters, Ledger, Owner};
+use crate::ledger::{Copied, Counters, Ledger, Owner};
 
 /// A context of the driver, for libraries that want to be told which one to use. Valid while a [`Gpu`] of it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +80,11 @@ impl Gpu {
     /// What is held on it by this process through this crate, now.
     pub fn ledger(&self) -> Ledger {
         self.0.counters.read()
+    }
+
+    /// What this process has copied between host and device through this crate.
+    pub fn copied(&self) -> Copied {
+        self.0.counters.copied()
     }
 
     /// Memory of the device that nobody uses, of any process.

@@ -93,6 +93,16 @@ impl Ledger {
     }
 }
 
+/// Bytes that this crate has copied between host and device since the [`Gpu`](crate::Gpu) was opened: a frame that never
+/// visits the host adds nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// From host to device.
+    pub to_device_bytes: u64,
+    /// From device to host.
+    pub to_host_bytes: u64,
+}
+
 /// Where memory lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -120,9 +130,18 @@ pub(crate) struct Counters {
     pub(crate) streams: AtomicU64,
     pub(crate) events: AtomicU64,
     pub(crate) graphs: AtomicU64,
+    pub(crate) to_device_bytes: AtomicU64,
+    pub(crate) to_host_bytes: AtomicU64,
 }
 
 impl Counters {
+    pub(crate) fn copied(&self) -> Copied {
+        Copied {
+            to_device_bytes: self.to_device_bytes.load(Ordering::Relaxed),
+            to_host_bytes: self.to_host_bytes.load(Ordering::Relaxed),
+        }
+    }
+
     fn of(&self, place: Place, owner: Owner) -> &Count {
         match place {
             Place::Device => &self.device[owner as usize],

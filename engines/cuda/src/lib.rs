@@ -26,7 +26,7 @@ pub use error::CudaError;
 pub use gpu::{Gpu, RawContext};
 pub use graph::Graph;
 pub use half::to_f32 as f16_to_f32;
-pub use ledger::{Held, Ledger, Owner};
+pub use ledger::{Copied, Held, Ledger, Owner};
 pub use letterbox::{Letterboxer, Placement, Recipe};
 pub use memory::{Buffer, Claim, Pinned};
 pub use picture::{DeviceLayout, DevicePicture, DevicePlane};

@@ -1,6 +1,7 @@
 //! Memory of the device, and memory of the host that the device reads directly. Both are counted by owner.
 
 use std::ffi::c_void;
+use std::sync::atomic::Ordering;
 
 use cudarc::driver::sys::CUdeviceptr;
 
@@ -61,6 +62,7 @@ impl Buffer {
         // SAFETY: the buffer is as long; both live until the wait below is over.
         let code =
             unsafe { (driver.cuMemcpyHtoDAsync_v2)(self.address, from, bytes.len(), stream.raw().handle()) };
+        self.gpu.counters().to_device_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let queued = self.gpu.check("cuMemcpyHtoDAsync", code);
         stream.wait().and(queued)
     }
@@ -82,6 +84,7 @@ impl Buffer {
         // SAFETY: the buffer is as long; both live until the wait below is over.
         let code =
             unsafe { (driver.cuMemcpyDtoHAsync_v2)(to, self.address, bytes.len(), stream.raw().handle()) };
+        self.gpu.counters().to_host_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let queued = self.gpu.check("cuMemcpyDtoHAsync", code);
         stream.wait().and(queued)
     }

@@ -109,6 +109,7 @@ impl Stream {
         let driver = self.gpu.enter()?;
         // SAFETY: the caller's promise, and `from` is as long.
         let code = unsafe { (driver.cuMemcpyHtoDAsync_v2)(to, from.pointer(), bytes, self.raw.handle()) };
+        self.gpu.counters().to_device_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         self.gpu.check("cuMemcpyHtoDAsync", code)
     }
 
@@ -128,6 +129,7 @@ impl Stream {
         let driver = self.gpu.enter()?;
         // SAFETY: the caller's promise, and `to` is as long.
         let code = unsafe { (driver.cuMemcpyDtoHAsync_v2)(to.pointer(), from, bytes, self.raw.handle()) };
+        self.gpu.counters().to_host_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         self.gpu.check("cuMemcpyDtoHAsync", code)
     }
 }

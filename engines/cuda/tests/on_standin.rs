@@ -69,7 +69,13 @@ fn a_decoded_picture_becomes_a_tensor_without_visiting_the_host() {
             letterboxer.finish().expect("the kernel has run");
             let after = [names::H2D_COPIES, names::D2H_COPIES].map(|name| standin.counter(name));
             assert_eq!(before, after, "something went over the host");
+            // Reading it back is counted, here as by the driver.
+            let (copied, driver) = (gpu.copied(), standin.counter(names::D2H_BYTES));
             same(&tensor_of(&slot), &expected(85), &format!("{element:?}, layout {layout}"));
+            let read = i64::try_from(gpu.copied().to_host_bytes - copied.to_host_bytes).expect("small");
+            assert_eq!(read, standin.counter(names::D2H_BYTES) - driver);
+            assert_eq!(read, slot.bytes() as i64);
+            assert_eq!(gpu.copied().to_device_bytes, copied.to_device_bytes);
         }
     }
     drop(gpu);

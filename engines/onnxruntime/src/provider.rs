@@ -175,6 +175,22 @@ mod tests {
     }
 
     #[test]
+    fn a_session_never_goes_on_without_a_provider_that_did_not_load() {
+        let library = match crate::find_library().map(|path| library(&path)) {
+            Ok(library) => library.expect("it loads"),
+            Err(error) => return eprintln!("NOT TESTED: a provider that does not load: {error}"),
+        };
+        // Past the question whether the library was built with it, which most libraries answer.
+        let nowhere =
+            Target { device_index: 4000, stream: std::ptr::null_mut(), memory_limit_bytes: Some(1 << 20) };
+        for provider in [cuda(nowhere), tensorrt(nowhere, true, None, None)] {
+            let name = provider.name();
+            let builder = builder(library, 1).expect("a builder");
+            assert!(builder.with_execution_providers([provider]).is_err(), "{name} was passed over silently");
+        }
+    }
+
+    #[test]
     fn the_words_of_a_provider_become_one_plain_line() {
         let words =
             "Failed to load library libonnxruntime_providers_cuda.so: \u{1b}[0;93mlibcublas\u{1b}[m.\nmore";

@@ -6,7 +6,7 @@
 //!
 //! | file            | what                                                                                  |
 //! |-----------------|---------------------------------------------------------------------------------------|
-//! | `STEM.engine`   | a whole engine (see [`mod@file`]); a shared lock on it: somebody has it loaded        |
+//! | `STEM.engine`   | a whole engine (see `file.rs`); a shared lock on it: somebody has it loaded            |
 //! | `STEM.lock`     | an exclusive lock on it: somebody builds this engine, others wait                     |
 //! | `STEM.tmp`      | an engine that is being written; becomes `STEM.engine` by renaming                    |
 

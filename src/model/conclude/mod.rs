@@ -23,7 +23,9 @@ pub enum ConcludeError {
     #[error("has no outputs; export the model again")]
     NoOutputs,
     /// Something other than one picture goes in.
-    #[error("has an input this detector cannot be fed with: {reason}")]
+    #[error(
+        "has an input this detector cannot be fed with: {reason}; use a detection model, for example YOLOX or YOLOv8/11, exported with pictures of 3 channels for its input"
+    )]
     Input {
         /// Which and why.
         reason: String,

@@ -46,7 +46,12 @@ unsafe impl Sync for Ledger {}
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a>(&'a AtomicI64);
 
-impl Row<'_> {
+impl<'a> Row<'a> {
+    /// The number itself, for who counts often.
+    pub fn cell(self) -> &'a AtomicI64 {
+        self.0
+    }
+
     /// What it is now.
     pub fn get(self) -> i64 {
         self.0.load(Ordering::SeqCst)

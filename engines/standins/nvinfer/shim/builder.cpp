@@ -465,10 +465,6 @@ public:
         void* plan = behind<BuilderConfig, apiv::VBuilderConfig>(config)->build(*definition);
         return plan ? publishBytes(plan) : nullptr;
     }
-    bool isNetworkSupported(INetworkDefinition const&, IBuilderConfig const&) const noexcept override
-    {
-        return true;
-    }
     void reset() noexcept override {}
     ILogger* getLogger() const noexcept override
     {

@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
 
 use crate::context::Context;
-use crate::counters::{Live, names};
+use crate::counters::{self, Live};
 use crate::engine::{Engine, Handle};
 use crate::exports::Runtime;
 use crate::settings::{self, Amount};
@@ -56,7 +56,7 @@ pub(crate) struct Bytes {
 
 impl Bytes {
     pub(crate) fn handle(bytes: Vec<u8>) -> Raw {
-        hand_out(Self { bytes, _live: Live::new(names::LIVE_HOST_MEMORIES) })
+        hand_out(Self { bytes, _live: Live::new(&counters::LIVE_HOST_MEMORIES) })
     }
 }
 

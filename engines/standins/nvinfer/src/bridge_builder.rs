@@ -5,7 +5,7 @@ use std::ptr;
 
 use crate::bridge::{Bytes, Dims, borrow, bridge, hand_out, slice, take_back, text};
 use crate::builder::{self, Request, TimingCache};
-use crate::counters::{self, Live, names};
+use crate::counters::{self, Live};
 use crate::exports::Builder;
 use crate::log::{Log, Logger};
 use crate::network::{Definition, Parser};
@@ -78,7 +78,7 @@ bridge! {
     /// An empty network.
     fn wpn_definition_new(builder: Raw) -> Raw {
         let log = borrow::<Builder>(builder).logger.function();
-        let live = Live::new(names::LIVE_NETWORKS);
+        let live = Live::new(&counters::LIVE_NETWORKS);
         hand_out(NetworkHandle { definition: Definition::default(), log, name: Default::default(), _live: live })
     }
 
@@ -146,7 +146,7 @@ bridge! {
 
     /// Counts an `IBuilderConfig`; its settings are the shim's.
     fn wpn_config_new() -> Raw {
-        hand_out(Live::new(names::LIVE_CONFIGS))
+        hand_out(Live::new(&counters::LIVE_CONFIGS))
     }
 
     /// `delete` of an `IBuilderConfig`.
@@ -162,7 +162,7 @@ bridge! {
     /// `createTimingCache`: a handle, or null after a word in the log.
     fn wpn_cache_new(blob: *const c_void, size: usize, builder: Raw) -> Raw {
         match TimingCache::read(slice(blob, size)) {
-            Ok(cache) => hand_out(CacheHandle { cache, _live: Live::new(names::LIVE_TIMING_CACHES) }),
+            Ok(cache) => hand_out(CacheHandle { cache, _live: Live::new(&counters::LIVE_TIMING_CACHES) }),
             Err(why) => {
                 borrow::<Builder>(builder).logger.error(&format!("IBuilderConfig::createTimingCache: {why}"));
                 ptr::null_mut()
@@ -199,7 +199,7 @@ bridge! {
         let bytes = batch.max(1).unsigned_abs() as u64 * values * 4;
         let there = network.input.sizes[1..].contains(&-1) || builder.cuda.holds(pictures as u64, bytes) == Ok(true);
         if there {
-            counters::add(names::CALIBRATION_BATCHES, 1);
+            counters::CALIBRATION_BATCHES.add(1);
         } else {
             builder.logger.error("Int8: the calibrator's batch is no device memory of the input's size");
         }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::counters::{self, names};
+use crate::counters;
 use crate::log::{Logger, Severity};
 use crate::model::{Loaded, Network};
 use crate::onnx::Declared;
@@ -214,7 +214,7 @@ pub fn build(
     let profile = request.shapes(&network.input)?;
     let hit = cache.is_some_and(|cache| cache.add(fingerprint(&network.onnx)));
     if hit {
-        counters::add(names::TIMING_CACHE_HITS, 1);
+        counters::TIMING_CACHE_HITS.add(1);
     }
     let total_ms = settings::amount(Amount::BuildMs) / if hit { 10 } else { 1 };
     for step in 1..=STEPS {
@@ -226,7 +226,7 @@ pub fn build(
             .to_owned());
     }
     check_batch(network, profile)?;
-    counters::add(names::BUILDS, 1);
+    counters::BUILDS.add(1);
     let outputs = network.output_elements.iter();
     let plan = Plan {
         version: settings::version(),

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::counters::{self, Live, names};
+use crate::counters::{self, Live};
 use crate::cuda::{Cuda, DeviceMemory, Stream};
 use crate::engine::{Engine, Handle};
 use crate::job::Job;
@@ -72,7 +72,7 @@ impl Context {
             activations,
             in_flight: Arc::default(),
             of_engine: Arc::clone(&handle.contexts),
-            _live: Live::new(names::LIVE_CONTEXTS),
+            _live: Live::new(&counters::LIVE_CONTEXTS),
         })
     }
 
@@ -178,7 +178,7 @@ impl Context {
             job.enqueue(self.cuda, stream).map_err(|error| format!("Cuda Runtime (error {error})"))
         }) {
             Ok(()) => {
-                counters::add(names::ENQUEUED, 1);
+                counters::ENQUEUED.add(1);
                 true
             }
             Err(why) => self.refuse("enqueueV3", &why),

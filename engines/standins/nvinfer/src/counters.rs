@@ -2,21 +2,19 @@
 
 use std::ffi::{CString, c_char, c_int};
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{LazyLock, OnceLock};
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use watchpost_standin_contract::Ledger;
 
 use crate::settings::{self, Amount};
 
-type Count = unsafe extern "C" fn(*const c_char, i64);
-
 /// The ledger of the stand-in libcuda in this process.
 struct Theirs {
-    count: Count,
+    row: unsafe extern "C" fn(*const c_char) -> *const AtomicI64,
     counter: unsafe extern "C" fn(*const c_char) -> i64,
-    set: Count,
-    take: unsafe extern "C" fn(*const c_char) -> c_int,
+    set: unsafe extern "C" fn(*const c_char, i64),
     violation: unsafe extern "C" fn(*const c_char),
     is_live: unsafe extern "C" fn(u64, usize) -> c_int,
     lose: unsafe extern "C" fn(c_int),
@@ -30,10 +28,9 @@ impl Theirs {
         // never unloaded. A real driver has no such functions.
         unsafe {
             Some(Self {
-                count: *library.get(b"standin_cuda_count\0").ok()?,
+                row: *library.get(b"standin_cuda_row\0").ok()?,
                 counter: *library.get(b"standin_cuda_counter\0").ok()?,
                 set: *library.get(b"standin_cuda_set\0").ok()?,
-                take: *library.get(b"standin_cuda_take\0").ok()?,
                 violation: *library.get(b"standin_cuda_violation\0").ok()?,
                 is_live: *library.get(b"standin_cuda_is_live\0").ok()?,
                 lose: *library.get(b"standin_cuda_lose\0").ok()?,
@@ -59,78 +56,97 @@ static BOOK: LazyLock<Book> = LazyLock::new(|| {
     Book::Ours(ledger.unwrap_or_else(|error| settings::stop(&format!("WATCHPOST_STANDIN_LEDGER: {error}"))))
 });
 
+/// A number of the ledger, looked up once.
+pub struct Counter {
+    name: &'static str,
+    cell: OnceLock<&'static AtomicI64>,
+}
+
+impl Counter {
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, cell: OnceLock::new() }
+    }
+
+    fn cell(&self) -> &'static AtomicI64 {
+        self.cell.get_or_init(|| match &*BOOK {
+            // SAFETY: the function's type; the number stays where it is as long as the process lives. It is null only
+            // for a name that is no text.
+            Book::Theirs(theirs) => unsafe { &*(theirs.row)(text(self.name).as_ptr()) },
+            Book::Ours(ledger) => ledger.row(self.name).cell(),
+        })
+    }
+
+    /// Adds to it.
+    pub fn add(&self, delta: i64) {
+        self.cell().fetch_add(delta, Ordering::SeqCst);
+    }
+
+    /// What it is now.
+    pub fn get(&self) -> i64 {
+        self.cell().load(Ordering::SeqCst)
+    }
+
+    /// Takes one away if it is above zero, and says whether it was: an order for a number of times.
+    pub fn take(&self) -> bool {
+        let less = |value: i64| (value > 0).then(|| value - 1);
+        self.get() > 0 && self.cell().fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        $($(#[$doc])* pub static $name: Counter = Counter::new($text);)*
+    };
+}
+
+// `live` in a name: must be zero when everything has been given back.
+counters! {
+    LIVE_RUNTIMES = "nvinfer.live_runtimes";
+    LIVE_ENGINES = "nvinfer.live_engines";
+    LIVE_CONTEXTS = "nvinfer.live_contexts";
+    LIVE_HOST_MEMORIES = "nvinfer.live_host_memories";
+    LIVE_BUILDERS = "nvinfer.live_builders";
+    LIVE_CONFIGS = "nvinfer.live_builder_configs";
+    LIVE_NETWORKS = "nvinfer.live_networks";
+    LIVE_PARSERS = "nvinfer.live_onnx_parsers";
+    LIVE_TIMING_CACHES = "nvinfer.live_timing_caches";
+    /// Enqueued and not done. Not called live: a hang that was asked for leaves it above zero.
+    IN_FLIGHT = "nvinfer.in_flight";
+    /// Calls of `enqueueV3` that returned true.
+    ENQUEUED = "nvinfer.enqueued";
+    /// Frames inferred.
+    FRAMES = "nvinfer.frames";
+    /// Engines built.
+    BUILDS = "nvinfer.builds";
+    /// Builds that found their model in the timing cache.
+    TIMING_CACHE_HITS = "nvinfer.timing_cache_hits";
+    /// Batches of pictures that an INT8 calibrator gave.
+    CALIBRATION_BATCHES = "nvinfer.calibration_batches";
+    /// What no correct program does; standard error and the ledger's text say each.
+    VIOLATIONS = "nvinfer.violations";
+    /// Order: what hangs may end.
+    ORDER_RELEASE = "order.nvinfer.release";
+}
+
 fn text(name: &str) -> CString {
     CString::new(name).unwrap_or_default()
 }
 
-/// Names of the numbers in the ledger. `live` in a name: must be zero when everything has been given back.
-pub mod names {
-    pub const LIVE_RUNTIMES: &str = "nvinfer.live_runtimes";
-    pub const LIVE_ENGINES: &str = "nvinfer.live_engines";
-    pub const LIVE_CONTEXTS: &str = "nvinfer.live_contexts";
-    pub const LIVE_HOST_MEMORIES: &str = "nvinfer.live_host_memories";
-    pub const LIVE_BUILDERS: &str = "nvinfer.live_builders";
-    pub const LIVE_CONFIGS: &str = "nvinfer.live_builder_configs";
-    pub const LIVE_NETWORKS: &str = "nvinfer.live_networks";
-    pub const LIVE_PARSERS: &str = "nvinfer.live_onnx_parsers";
-    pub const LIVE_TIMING_CACHES: &str = "nvinfer.live_timing_caches";
-    /// Enqueued and not done. Not called live: a hang that was asked for leaves it above zero.
-    pub const IN_FLIGHT: &str = "nvinfer.in_flight";
-    /// Calls of `enqueueV3` that returned true.
-    pub const ENQUEUED: &str = "nvinfer.enqueued";
-    /// Frames inferred.
-    pub const FRAMES: &str = "nvinfer.frames";
-    /// Engines built.
-    pub const BUILDS: &str = "nvinfer.builds";
-    /// Builds that found their model in the timing cache.
-    pub const TIMING_CACHE_HITS: &str = "nvinfer.timing_cache_hits";
-    /// Batches of pictures that an INT8 calibrator gave.
-    pub const CALIBRATION_BATCHES: &str = "nvinfer.calibration_batches";
-    /// What no correct program does; standard error and the ledger's text say each.
-    pub const VIOLATIONS: &str = "nvinfer.violations";
-    /// Order: what hangs may end.
-    pub const ORDER_RELEASE: &str = "order.nvinfer.release";
-}
-
-/// Adds to a number.
-pub fn add(name: &str, delta: i64) {
-    match &*BOOK {
-        // SAFETY: the function's type; the text lives until it returns.
-        Book::Theirs(theirs) => unsafe { (theirs.count)(text(name).as_ptr(), delta) },
-        Book::Ours(ledger) => {
-            ledger.row(name).change(delta);
-        }
-    }
-}
-
-/// A number as it is now.
+/// A number as it is now, by its name.
 pub fn get(name: &str) -> i64 {
     match &*BOOK {
-        // SAFETY: as above.
+        // SAFETY: the function's type; the text lives until it returns.
         Book::Theirs(theirs) => unsafe { (theirs.counter)(text(name).as_ptr()) },
         Book::Ours(ledger) => ledger.get(name),
     }
 }
 
-/// Sets a number: gives an order.
+/// Sets a number, by its name: gives an order.
 pub fn set(name: &str, value: i64) {
     match &*BOOK {
         // SAFETY: as above.
         Book::Theirs(theirs) => unsafe { (theirs.set)(text(name).as_ptr(), value) },
         Book::Ours(ledger) => ledger.set(name, value),
-    }
-}
-
-/// Whether the ledger orders this fault; takes one off the order.
-pub fn ordered(key: &str) -> bool {
-    let name = format!("order.nvinfer.{key}");
-    if get(&name) <= 0 {
-        return false;
-    }
-    match &*BOOK {
-        // SAFETY: as above.
-        Book::Theirs(theirs) => unsafe { (theirs.take)(text(&name).as_ptr()) != 0 },
-        Book::Ours(ledger) => ledger.row(&name).take(),
     }
 }
 
@@ -143,7 +159,7 @@ pub fn clear_own() {
 
 /// Something that no correct program does. It is counted and told; with `nvinfer.strict=1` it stops the process.
 pub fn violation(what: &str) {
-    add(names::VIOLATIONS, 1);
+    VIOLATIONS.add(1);
     match &*BOOK {
         // SAFETY: as above.
         Book::Theirs(theirs) => unsafe { (theirs.violation)(text(&format!("nvinfer: {what}")).as_ptr()) },
@@ -172,19 +188,18 @@ pub fn may_touch(what: &str, address: u64, bytes: u64) -> bool {
 }
 
 /// One living object.
-#[derive(Debug)]
-pub struct Live(&'static str);
+pub struct Live(&'static Counter);
 
 impl Live {
     /// Counts it until it is dropped.
-    pub fn new(name: &'static str) -> Self {
-        add(name, 1);
-        Self(name)
+    pub fn new(counter: &'static Counter) -> Self {
+        counter.add(1);
+        Self(counter)
     }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        add(self.0, -1);
+        self.0.add(-1);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use half::f16;
 
-use crate::counters::{self, Live, names};
+use crate::counters::{self, Live};
 use crate::cuda::{Cuda, DeviceMemory};
 use crate::log::{Logger, Severity};
 use crate::model::{Loaded, Network};
@@ -191,7 +191,7 @@ impl Handle {
             contexts: Arc::default(),
             _weights: weights,
             of_runtime: Arc::clone(of_runtime),
-            _live: Live::new(names::LIVE_ENGINES),
+            _live: Live::new(&counters::LIVE_ENGINES),
         })
     }
 }

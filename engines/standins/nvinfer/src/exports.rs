@@ -5,7 +5,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::counters::{self, Live, names};
+use crate::counters::{self, Live};
 use crate::cuda::Cuda;
 use crate::log::{Log, Logger, Severity};
 use crate::settings::{self, Fault};
@@ -59,7 +59,7 @@ pub unsafe fn create_runtime(shim: Shim, logger: *mut c_void, version: i32) -> *
         Ok(created) => created,
         Err(instead) => return instead,
     };
-    let live = Live::new(names::LIVE_RUNTIMES);
+    let live = Live::new(&counters::LIVE_RUNTIMES);
     let runtime = Box::new(Runtime { logger: logger_of, cuda, engines: Arc::default(), _live: live });
     // SAFETY: the shim takes the box and gives it back to `wpn_runtime_free`.
     unsafe { (shim.wrap)(Box::into_raw(runtime).cast(), logger) }
@@ -76,7 +76,7 @@ pub unsafe fn create_builder(shim: Shim, logger: *mut c_void, version: i32) -> *
         Ok(created) => created,
         Err(instead) => return instead,
     };
-    let builder = Box::new(Builder { logger: logger_of, cuda, _live: Live::new(names::LIVE_BUILDERS) });
+    let builder = Box::new(Builder { logger: logger_of, cuda, _live: Live::new(&counters::LIVE_BUILDERS) });
     // SAFETY: the shim takes the box and gives it back to `wpn_builder_free`.
     unsafe { (shim.wrap)(Box::into_raw(builder).cast(), logger) }
 }

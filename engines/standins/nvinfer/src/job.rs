@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::counters::{self, names};
+use crate::counters;
 use crate::cuda::{Cuda, Stream};
 use crate::engine::Engine;
 use crate::pause;
@@ -55,7 +55,7 @@ impl Job {
         self.captured = cuda.is_capturing(stream);
         if !self.captured {
             self.in_flight.fetch_add(1, Ordering::SeqCst);
-            counters::add(names::IN_FLIGHT, 1);
+            counters::IN_FLIGHT.add(1);
         }
         // Of a captured job nobody knows the end; it stays, and it is small: the engine is not held by it.
         let job = Box::into_raw(Box::new(self));
@@ -68,7 +68,7 @@ impl Job {
     fn done(&self) {
         if !self.captured {
             self.in_flight.fetch_sub(1, Ordering::SeqCst);
-            counters::add(names::IN_FLIGHT, -1);
+            counters::IN_FLIGHT.add(-1);
         }
     }
 
@@ -102,7 +102,7 @@ impl Job {
         if activations.iter().any(|&byte| byte != POISON) {
             counters::violation("activation memory was written by somebody else during an inference");
         }
-        counters::add(names::FRAMES, batch);
+        counters::FRAMES.add(batch);
     }
 }
 

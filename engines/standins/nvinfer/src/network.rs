@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::counters::{self, Live, names};
+use crate::counters::{self, Live};
 use crate::log::Logger;
 use crate::model::Network;
 use crate::settings::{self, Fault};
@@ -60,7 +60,7 @@ pub struct Parser {
 impl Parser {
     pub fn new(definition: &Definition, logger: Logger) -> Self {
         let definition = definition.clone();
-        Self { definition, logger, complaints: Vec::new(), _live: Live::new(names::LIVE_PARSERS) }
+        Self { definition, logger, complaints: Vec::new(), _live: Live::new(&counters::LIVE_PARSERS) }
     }
 
     /// `IParser::parse`

@@ -3,7 +3,7 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::counters::{self, names};
+use crate::counters;
 
 /// Waits that long.
 pub fn wait(duration: Duration) {
@@ -18,7 +18,7 @@ pub fn wait(duration: Duration) {
 
 /// Does not return until the ledger's release order is given, or the process ends.
 pub fn hang() {
-    while counters::get(names::ORDER_RELEASE) == 0 {
+    while counters::ORDER_RELEASE.get() == 0 {
         wait(Duration::from_millis(2));
     }
 }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use crate::counters;
+use crate::counters::Counter;
 
 /// A version as the library tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +91,9 @@ macro_rules! faults {
         /// What can be made to go wrong. Each kind of call is counted by itself.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Fault { $($(#[$doc])* $name,)* }
+
+        /// The ledger's orders for them, in the same order.
+        static ORDERS: [Counter; Fault::ALL.len()] = [$(Counter::new(concat!("order.nvinfer.", $key)),)*];
 
         impl Fault {
             const ALL: &[Self] = &[$(Self::$name,)*];
@@ -268,7 +271,7 @@ pub fn due(fault: Fault) -> bool {
         *calls += 1;
         when.matches(*calls)
     };
-    counters::ordered(fault.key()) || configured
+    ORDERS[fault as usize].take() || configured
 }
 
 /// The stand-in cannot go on in a way that a test would notice.

@@ -304,6 +304,33 @@ fn trtexec_builds_what_the_library_loads_and_fails_in_words() {
 }
 
 #[test]
+fn another_process_reads_the_ledger_and_both_stand_ins_read_one_variable() {
+    for major in MAJORS {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let ledger = watchpost_standins::Ledger::create(&path("ledger")).expect("a ledger");
+        std::fs::write(path("model.onnx"), fixed()).expect("written");
+        let mut command = Command::new(watchpost_standins::tensorrt(major).join("trtexec"));
+        watchpost_standins::environment(&mut command, folder.path());
+        command.arg(format!("--onnx={}", path("model.onnx").display()));
+        command.arg(format!("--saveEngine={}", path("engine").display()));
+        let settings = format!("cc=8.7,nvinfer{major}.version={major}.3.0,nvinfer.chatter=1");
+        command.env("WATCHPOST_STANDIN", settings).env("WATCHPOST_STANDIN_LEDGER", path("ledger"));
+        let output = command.output().expect("trtexec runs");
+        let words = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && words.contains(&format!("[TensorRT v{major}0300]")), "{output:?}");
+        assert_eq!((ledger.get("nvinfer.builds"), ledger.held()), (1, vec![]));
+        // The plan is for that version and that device.
+        let trt = TensorRt::new(major, ALONE);
+        let runtime = trt.runtime();
+        let plan = std::fs::read(path("engine")).expect("saved");
+        assert!(deserialize(&runtime, &plan).is_none());
+        trt.configure(Some(&format!("nvinfer.version={major}.3.0,nvinfer.compute_capability=8.7")));
+        assert!(deserialize(&runtime, &plan).is_some(), "{}", last_error());
+    }
+}
+
+#[test]
 fn a_library_can_be_made_to_lack_a_symbol() {
     for major in MAJORS {
         let folder = tempfile::tempdir().expect("a folder");

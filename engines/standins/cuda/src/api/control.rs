@@ -2,6 +2,7 @@
 //! it has no GPU before it.
 
 use std::ffi::{c_char, c_int};
+use std::sync::atomic::AtomicI64;
 
 use crate::codes::INVALID_VALUE;
 use crate::driver::driver;
@@ -39,6 +40,12 @@ pub extern "C" fn standin_cuda_count(name: In<c_char>, delta: i64) {
     if let Ok(name) = name.text() {
         driver().ledger.row(&name).change(delta);
     }
+}
+
+/// Where the counter called `name` is, which is made when it is new: for those who count often. It is never moved.
+#[unsafe(no_mangle)]
+pub extern "C" fn standin_cuda_row(name: In<c_char>) -> *const AtomicI64 {
+    name.text().map_or(std::ptr::null(), |name| std::ptr::from_ref(driver().ledger.row(&name).cell()))
 }
 
 /// Sets the counter called `name`: how an order is given.
