@@ -27,6 +27,8 @@ pub mod filter;
 
 pub mod publish;
 
+pub mod annotate;
+
 // Who runs it.
 pub mod budget;
 pub mod evaluate;

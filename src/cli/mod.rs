@@ -13,6 +13,7 @@ mod logging;
 pub mod model;
 mod probe;
 mod run;
+mod test_image;
 
 use std::io::Write;
 use std::process::ExitCode;

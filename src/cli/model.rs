@@ -64,8 +64,12 @@ Examples:
     watchpost model add /opt/models/yolov8n.onnx
     # By name, for every config on this box, with labels of your own (one a line, any language)
     watchpost model add gate.onnx --name gate --labels labels.txt --copy --dir /var/lib/watchpost/models
-    # Only look
-    watchpost model add gate.onnx --dry-run")]
+    # Only look, and see whether the recipe is right: what it finds is drawn into a copy of the picture
+    watchpost model add gate.onnx --dry-run --test-image street.jpg -o street.png
+
+Families that are recognised: YOLOX; YOLOv5, v6, v7; YOLOv8, 9, 11, 12 (detect, pose, segment, oriented boxes);
+YOLOv10, YOLO26 and exports with NMS inside (Ultralytics, EfficientNMS, ONNX NonMaxSuppression); NanoDet,
+PicoDet, PP-YOLOE; DETR, RT-DETR, D-FINE, DEIM, RF-DETR; SSD, YOLO-NAS; MMDeploy; classifiers.")]
 struct AddArgs {
     /// The ONNX file.
     #[arg(value_name = "FILE.onnx")]
@@ -100,6 +104,12 @@ struct AddArgs {
     /// Print the manifest and write nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Detect in this picture with the recipe that was concluded, and draw what was found into a copy of it.
+    #[arg(long, value_name = "PICTURE")]
+    test_image: Option<PathBuf>,
+    /// Where that copy goes, a PNG file [default: the model's name with .png, in this folder].
+    #[arg(short, long, value_name = "FILE.png", requires = "test_image")]
+    output: Option<PathBuf>,
 }
 
 fn parse_size(text: &str) -> Result<(usize, usize), String> {
@@ -149,6 +159,10 @@ fn add_model(add: &AddArgs) -> Result<String, Failure> {
     let mut report = format!("{path}\n");
     report_facts(&mut report, &facts);
     report_conclusion(&mut report, &conclusion);
+    if let Some(picture) = &add.test_image {
+        let output = add.output.clone().unwrap_or_else(|| format!("{}.png", conclusion.manifest.name).into());
+        report += &super::test_image::run(&conclusion.manifest, picture, &output)?;
+    }
     if add.dry_run {
         let _ =
             write!(report, "\nNothing was written. The manifest would be {}:\n\n{toml}", target.display());

@@ -99,6 +99,13 @@ impl Ended {
         assert!(stdout.is_empty() || stdout.ends_with('\n'), "{what}: the last line is cut off: {stdout:?}");
         self.records();
     }
+
+    /// As [`Self::expect`] for a sub-command whose stdout is for people.
+    #[track_caller]
+    pub fn expect_text(&self, what: &str, code: i32, words: &[&str]) {
+        let stdout = String::new();
+        Ended { stdout, stderr: self.stderr.clone(), code: self.code }.expect(what, code, words);
+    }
 }
 
 /// Nothing that only a programmer understands.
