@@ -10,7 +10,8 @@ set -eu
 
 cd "$(dirname "$0")/../.."
 suite=bookworm
-mirror=${WATCHPOST_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# Empty: where debootstrap gets Debian from by itself.
+mirror=${WATCHPOST_DEBIAN_MIRROR:-}
 
 not_tested() {
     echo "NOT TESTED: $1" >&2
@@ -53,7 +54,7 @@ inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root L
 apt() { inside apt-get -qq -o Dpkg::Use-Pty=0 -o Acquire::Languages=none --no-install-recommends "$@" >"$root.log" 2>&1 || { cat "$root.log"; rm -f "$root.log"; fail "apt-get $*"; }; rm -f "$root.log"; }
 
 say "debootstrap $suite"
-debootstrap --variant=minbase "$suite" "$root" "$mirror" >"$root.log" 2>&1 || { tail -n 5 "$root.log"; rm -f "$root.log"; not_tested "debootstrap from $mirror did not work"; }
+debootstrap --variant=minbase "$suite" "$root" ${mirror:+"$mirror"} >"$root.log" 2>&1 || { tail -n 5 "$root.log"; rm -f "$root.log"; not_tested "debootstrap did not work"; }
 rm -f "$root.log"
 mount -t proc proc "$root/proc"
 mount -t tmpfs -o mode=755 dev "$root/dev"
