@@ -2,6 +2,7 @@
 //! is in the picture.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::config::CameraOptions;
 use crate::frame::Work;
@@ -37,8 +38,8 @@ impl Identities {
         }
     }
 
-    /// Says of each object of the next frame which one it is.
-    pub fn identify(&mut self, workspace: &mut Workspace, work: &Work, objects: &mut [Tracked]) {
+    /// Says of each object of the next frame which one it is; returns the camera's own time of the frame.
+    pub fn identify(&mut self, workspace: &mut Workspace, work: &Work, objects: &mut [Tracked]) -> Duration {
         let mut remembered = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let at = remembered.timeline.advance(work.generation, work.pts_ns, work.arrived_at);
         if let Some(fresh) = self.fresh.take() {
@@ -48,6 +49,7 @@ impl Identities {
             let Work { generation, width, height, .. } = *work;
             tracker.update(workspace, Moment { at, generation, width, height }, objects);
         }
+        at
     }
 }
 

@@ -56,7 +56,9 @@ impl Results {
             work.feed.dropped(Outcome::StaleGeneration);
             return;
         };
-        let identify = |objects: &mut [_]| identities.identify(workspace, work, objects);
+        let identify = |objects: &mut [_]| {
+            let _at = identities.identify(workspace, work, objects);
+        };
         let published = reader.read(outputs, &work.geometry, filter, identify, |objects| {
             // Nothing is published after the record that says the camera is being closed.
             work.feed.while_live(work.generation, || publish(publisher, tag, work, objects))

@@ -87,7 +87,7 @@ impl Stage {
             true => iou(widened(track.bbox, widened_by), widened(object.bbox, widened_by)),
             false => iou(track.bbox, object.bbox),
         };
-        1.0 - if self.weighs_score { overlap * object.score } else { overlap }
+        1.0 - if self.weighs_score { overlap * object.score.min(1.0) } else { overlap }
     }
 }
 
