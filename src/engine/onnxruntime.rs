@@ -1,6 +1,6 @@
 //! ONNX Runtime behind the [`Engine`] trait.
 
-use watchpost_onnxruntime::{LoadOptions, Model, ModelBytes, OutputView, find_library};
+use watchpost_onnxruntime::{LoadOptions, Model, ModelBytes, find_library};
 
 use super::{Engine, EngineError, TensorView, check_shapes, host_tensor};
 use crate::frame::SlotMemory;
@@ -68,12 +68,8 @@ impl Engine for OnnxRuntimeEngine {
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), EngineError> {
         for (index, input) in inputs.iter().enumerate() {
-            let mut lend = |outputs: &[OutputView<'_>]| {
-                let views = outputs.iter().map(|o| TensorView { name: o.name, shape: o.shape, data: o.data });
-                super::lend(index, views, each);
-            };
             self.model
-                .run(host_tensor(input), &mut lend)
+                .run(host_tensor(input), &mut |outputs| each(index, outputs))
                 .map_err(|error| EngineError::Inference { backend: BACKEND, reason: error.to_string() })?;
         }
         Ok(())
