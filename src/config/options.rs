@@ -70,6 +70,28 @@ pub enum OnnxProvider {
     Tensorrt,
 }
 
+/// `device = …`: where OpenVINO computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenVinoDevice {
+    /// On the CPU.
+    Cpu,
+    /// On Intel's GPU.
+    Gpu,
+    /// On Intel's NPU.
+    Npu,
+}
+
+impl OpenVinoDevice {
+    /// As OpenVINO calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "CPU",
+            Self::Gpu => "GPU",
+            Self::Npu => "NPU",
+        }
+    }
+}
+
 /// `precision = …`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
@@ -107,6 +129,8 @@ pub struct DetectorOptions {
     pub backend: Backend,
     /// Where ONNX Runtime computes.
     pub provider: OnnxProvider,
+    /// Where OpenVINO computes.
+    pub device: OpenVinoDevice,
     /// Which arithmetic.
     pub precision: Precision,
     /// Frames in one inference, 1..=64.
@@ -135,6 +159,7 @@ impl DetectorOptions {
             model: model.into(),
             backend: Backend::Auto,
             provider: OnnxProvider::Auto,
+            device: OpenVinoDevice::Cpu,
             precision: Precision::Auto,
             max_batch_size: Auto::Auto,
             max_batch_delay: Duration::from_millis(10),

@@ -9,7 +9,7 @@ use super::Origin;
 use super::environment::Environment;
 use super::measure::show_size;
 use super::options::{
-    Auto, Backend, DetectorOptions, MemoryOptions, OnnxProvider, Precision, SupervisorOptions,
+    Auto, Backend, DetectorOptions, MemoryOptions, OnnxProvider, OpenVinoDevice, Precision, SupervisorOptions,
 };
 use super::reading::{Reading, Section, Wrong, float_of, integer_of, is_word, size_of, text_of};
 use super::tree::{Node, Table};
@@ -22,6 +22,8 @@ const BACKENDS: [(&str, Backend); 5] = [
     ("builtin", Backend::Builtin),
 ];
 
+const DEVICES: [(&str, OpenVinoDevice); 3] =
+    [("cpu", OpenVinoDevice::Cpu), ("gpu", OpenVinoDevice::Gpu), ("npu", OpenVinoDevice::Npu)];
 const PROVIDERS: [(&str, OnnxProvider); 4] = [
     ("auto", OnnxProvider::Auto),
     ("cpu", OnnxProvider::Cpu),
@@ -47,6 +49,7 @@ pub(super) fn detector(reading: &mut Reading, root: &Table) -> DetectorOptions {
         model: model.unwrap_or_default(),
         backend: section.choice("backend", defaults.backend, &BACKENDS),
         provider: section.choice("provider", defaults.provider, &PROVIDERS),
+        device: section.choice("device", defaults.device, &DEVICES),
         precision: section.choice("precision", defaults.precision, &PRECISIONS),
         max_batch_size: auto_count(&mut section, "max_batch_size", 1..=64),
         max_batch_delay: section.duration(

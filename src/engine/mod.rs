@@ -7,6 +7,7 @@ pub mod calibration;
 mod on_gpu;
 pub mod onnxruntime;
 pub mod onnxruntime_gpu;
+pub mod openvino;
 mod select;
 pub mod tensorrt;
 pub mod tensorrt_build;

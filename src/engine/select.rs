@@ -7,6 +7,7 @@ use super::builtin::{self, BuiltinEngine};
 use super::on_gpu::{self, OnGpu};
 use super::onnxruntime::{self, OnnxRuntimeEngine};
 use super::onnxruntime_gpu::{self, OnnxRuntimeGpuEngine};
+use super::openvino::{self, OpenVinoEngine};
 use super::{Engine, EngineError, tensorrt};
 use crate::config::{Auto, Backend, DetectorOptions, OnnxProvider, Precision};
 use crate::model::Manifest;
@@ -24,24 +25,15 @@ pub struct BackendReport {
 
 /// Every backend that the configuration can name, best first.
 pub fn backends() -> Vec<BackendReport> {
-    let missing = |name: &'static str| BackendReport {
+    let report = |name: &'static str, found: Result<String, String>| BackendReport {
         name,
-        available: false,
-        explanation: format!("this version of watchpost does not contain the {name} backend yet"),
+        available: found.is_ok(),
+        explanation: found.unwrap_or_else(|why_not| why_not),
     };
-    let (tensorrt, onnxruntime) = (tensorrt::look(), onnxruntime::look());
     vec![
-        BackendReport {
-            name: tensorrt::BACKEND,
-            available: tensorrt.is_ok(),
-            explanation: tensorrt.unwrap_or_else(|why_not| why_not),
-        },
-        missing("openvino"),
-        BackendReport {
-            name: onnxruntime::BACKEND,
-            available: onnxruntime.is_ok(),
-            explanation: onnxruntime.unwrap_or_else(|why_not| why_not),
-        },
+        report(tensorrt::BACKEND, tensorrt::look()),
+        report(openvino::BACKEND, openvino::look()),
+        report(onnxruntime::BACKEND, onnxruntime::look()),
         BackendReport {
             name: builtin::BACKEND,
             available: true,
@@ -96,7 +88,9 @@ pub fn load(
             OnGpu::Ready(engine) => Ok(now(*engine)),
             OnGpu::ToBuild(build) => build.run(say).map(now),
         },
-        Backend::Openvino => Err(unavailable("openvino")),
+        Backend::Openvino => {
+            OpenVinoEngine::load(options, manifest, threads(options)).map(now).map_err(or_auto)
+        }
         Backend::Onnxruntime => match onnxruntime_gpu::provider(options) {
             Some(provider) if options.provider != OnnxProvider::Auto => {
                 OnnxRuntimeGpuEngine::load(options, manifest, provider).map(now)
@@ -200,14 +194,5 @@ fn or_auto(error: EngineError) -> EngineError {
             EngineError::Unavailable { backend, reason }
         }
         other => other,
-    }
-}
-
-fn unavailable(backend: &'static str) -> EngineError {
-    let report = backends().into_iter().find(|report| report.name == backend);
-    let explanation = report.map(|report| report.explanation).unwrap_or_default();
-    EngineError::Unavailable {
-        backend,
-        reason: format!("{explanation}; write backend = \"auto\" to use what this box has"),
     }
 }
