@@ -57,6 +57,17 @@ pub enum Backend {
     Builtin,
 }
 
+impl Backend {
+    /// As they are written in the configuration and on the command line.
+    pub const NAMES: [(&str, Self); 5] = [
+        ("auto", Self::Auto),
+        ("tensorrt", Self::Tensorrt),
+        ("openvino", Self::Openvino),
+        ("onnxruntime", Self::Onnxruntime),
+        ("builtin", Self::Builtin),
+    ];
+}
+
 /// `provider = …`: where ONNX Runtime computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnnxProvider {
@@ -108,15 +119,18 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// As it is written in the configuration.
+    /// As they are written in the configuration and on the command line.
+    pub const NAMES: [(&str, Self); 5] = [
+        ("auto", Self::Auto),
+        ("fp32", Self::Fp32),
+        ("fp16", Self::Fp16),
+        ("bf16", Self::Bf16),
+        ("int8", Self::Int8),
+    ];
+
+    /// As it is written.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Fp32 => "fp32",
-            Self::Fp16 => "fp16",
-            Self::Bf16 => "bf16",
-            Self::Int8 => "int8",
-        }
+        Self::NAMES.iter().find(|(_, one)| *one == self).map_or("auto", |(name, _)| name)
     }
 }
 

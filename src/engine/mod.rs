@@ -4,11 +4,13 @@ pub mod batch_probe;
 pub mod builtin;
 pub mod cache;
 pub mod calibration;
+mod fastest;
 mod on_gpu;
 pub mod onnxruntime;
 pub mod onnxruntime_gpu;
 pub mod openvino;
 mod select;
+pub mod stopwatch;
 pub mod tensorrt;
 pub mod tensorrt_build;
 mod worker;
@@ -22,7 +24,7 @@ pub use watchpost_binding::TensorView;
 use watchpost_cuda::SlotTensor;
 
 use crate::frame::{Place, SlotError, SlotMemory};
-use crate::model::Manifest;
+use crate::model::{self, Manifest};
 
 /// Why an inference, or the loading of an engine, failed.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +104,15 @@ fn check_shapes(manifest: &Manifest, input: &[usize], outputs: &[&[usize]]) -> R
         }
     }
     manifest.check_outputs(outputs).map_err(|error| refuse(error.to_string()))
+}
+
+/// Whether the model's own weights are quantised.
+fn is_quantised(manifest: &Manifest) -> Result<bool, EngineError> {
+    let facts = model::verify(manifest).map_err(|error| EngineError::Model {
+        path: manifest.source.to_string(),
+        reason: error.to_string(),
+    })?;
+    Ok(facts.nodes.iter().any(|node| node.op == "DequantizeLinear"))
 }
 
 /// A slot's tensor, for engines that compute on the CPU; empty for one that was made for another engine, which

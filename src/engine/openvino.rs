@@ -4,10 +4,10 @@ use watchpost_openvino::{
     Arithmetic, Library, LoadError, LoadOptions, Mode, Model, ModelBytes, find_library,
 };
 
-use super::{Engine, EngineError, TensorView, cache, check_shapes, host_tensor};
+use super::{Engine, EngineError, TensorView, cache, check_shapes, host_tensor, is_quantised};
 use crate::config::{DetectorOptions, OpenVinoDevice, Precision};
 use crate::frame::SlotMemory;
-use crate::model::{self, Manifest, ModelSource};
+use crate::model::{Manifest, ModelSource};
 
 /// Name of this backend in records, metrics and errors.
 pub const BACKEND: &str = "openvino";
@@ -17,6 +17,11 @@ pub const BACKEND: &str = "openvino";
 pub struct OpenVinoEngine {
     model: Model,
     precision: &'static str,
+}
+
+/// The library's file, where there is one.
+pub fn library() -> Option<std::path::PathBuf> {
+    find_library().ok()
 }
 
 /// One line on what was found, or why nothing was.
@@ -109,15 +114,6 @@ fn compiled_models(device: OpenVinoDevice) -> Option<std::path::PathBuf> {
             cache::default_folder().map(|engines| engines.with_file_name("openvino"))
         }
     }
-}
-
-/// Whether the model's own weights are quantised.
-pub(super) fn is_quantised(manifest: &Manifest) -> Result<bool, EngineError> {
-    let facts = model::verify(manifest).map_err(|error| EngineError::Model {
-        path: manifest.source.to_string(),
-        reason: error.to_string(),
-    })?;
-    Ok(facts.nodes.iter().any(|node| node.op == "DequantizeLinear"))
 }
 
 impl Engine for OpenVinoEngine {

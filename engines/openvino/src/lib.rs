@@ -5,8 +5,10 @@
 //! Input tensors are lent to it in place.
 
 mod find;
+mod graph;
 mod library;
 mod model;
+mod outputs;
 mod owned;
 
 pub use find::{LIBRARY_VARIABLE, find_library};

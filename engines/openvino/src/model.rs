@@ -7,11 +7,13 @@ use std::ptr;
 
 use openvino_sys as ov;
 use openvino_sys::ov_element_type_e as Element;
-use watchpost_binding::{TensorView, size_numbers};
+use watchpost_binding::TensorView;
 
 use crate::find::LIBRARY_VARIABLE;
+use crate::graph::{Constant, feed_constants, output_names, settle};
 use crate::library::Library;
-use crate::owned::{Compiled, ConstPort, Core, Graph, Refusal, Request, Tensor, c_string, check, take_text};
+use crate::outputs::{floats, shape_of};
+use crate::owned::{Compiled, Core, Graph, Refusal, Request, Tensor, c_string, check, take_text};
 
 /// Where the weights are.
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +120,7 @@ impl From<Refusal> for LoadError {
 /// Why an inference failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct RunError(String);
+pub struct RunError(pub(crate) String);
 
 impl From<Refusal> for RunError {
     fn from(Refusal(words): Refusal) -> Self {
@@ -144,7 +146,7 @@ pub struct Model {
     arithmetic: Option<Arithmetic>,
     // What is above is ours. Below, in the order in which it has to go.
     /// What the inputs besides the picture are fed with; the request reads them.
-    _constants: Vec<(Tensor, Box<[i64]>)>,
+    _constants: Vec<Constant>,
     request: Request,
     _compiled: Compiled,
     _core: Core,
@@ -176,7 +178,8 @@ impl Model {
         let constants = feed_constants(&graph, &request, (input.shape[3], input.shape[2]))?;
         let length: usize = input.shape.iter().product();
         let halves = is_half.then(|| vec![half::f16::ZERO; length]);
-        let outputs = outputs(&graph)?;
+        let outputs = output_names(&graph)?.into_iter();
+        let outputs = outputs.map(|name| Output { name, shape: Vec::new(), converted: Vec::new() }).collect();
         let mut loaded = Self {
             input,
             input_index,
@@ -334,213 +337,4 @@ fn computes_in(compiled: &Compiled) -> Option<Arithmetic> {
     // SAFETY: properties are freed with `ov_free`.
     let text = unsafe { take_text(value) };
     Arithmetic::ALL.into_iter().find(|one| one.hint() == text)
-}
-
-/// One input of a model as it was read: its name, its type of numbers, its dimensions (`None`: left open).
-struct Inlet {
-    name: String,
-    element: u32,
-    dims: Vec<Option<usize>>,
-}
-
-fn inlets(graph: &Graph) -> Result<Vec<Inlet>, Refusal> {
-    let mut count = 0;
-    // SAFETY: the graph is the library's own.
-    check(unsafe { ov::ov_model_inputs_size(graph.raw(), &raw mut count) })?;
-    (0..count)
-        .map(|index| {
-            // SAFETY: as above; the index is below the count.
-            let port = ConstPort::made(|port| unsafe {
-                ov::ov_model_const_input_by_index(graph.raw(), index, port)
-            })?;
-            let mut shape =
-                ov::ov_partial_shape_t { rank: ov::ov_dimension_t { min: 0, max: 0 }, dims: ptr::null_mut() };
-            // SAFETY: the port is the library's own, the shape valid for writes.
-            check(unsafe { ov::ov_port_get_partial_shape(port.raw(), &raw mut shape) })?;
-            let rank = usize::try_from(shape.rank.max).unwrap_or(0);
-            let dims = match shape.dims.is_null() {
-                true => Vec::new(),
-                // SAFETY: the library made an array of so many dimensions.
-                false => unsafe { std::slice::from_raw_parts(shape.dims, rank) }
-                    .iter()
-                    .map(|dim| usize::try_from(dim.max).ok().filter(|_| dim.min == dim.max))
-                    .collect(),
-            };
-            // SAFETY: filled by the call above, freed once.
-            unsafe { ov::ov_partial_shape_free(&raw mut shape) };
-            Ok(Inlet { name: name_of(&port, index)?, element: element_of(&port)?, dims })
-        })
-        .collect()
-}
-
-fn name_of(port: &ConstPort, index: usize) -> Result<String, Refusal> {
-    let mut name = ptr::null_mut();
-    // SAFETY: the port is the library's own, the pointer valid for writes.
-    match check(unsafe { ov::ov_port_get_any_name(port.raw(), &raw mut name) }) {
-        // SAFETY: names are freed with `ov_free`.
-        Ok(()) => Ok(unsafe { take_text(name) }),
-        Err(_nameless) => Ok(index.to_string()),
-    }
-}
-
-/// The number of the type: newer libraries have types that our list of them lacks.
-fn element_of(port: &ConstPort) -> Result<u32, Refusal> {
-    let mut element = 0_u32;
-    // SAFETY: the port is the library's own; a C enum is written as the 32-bit number that it is.
-    check(unsafe { ov::ov_port_get_element_type(port.raw(), (&raw mut element).cast()) })?;
-    Ok(element)
-}
-
-/// Finds the picture among the inputs, settles its dimensions with batch 1 and, where the model leaves them open, the
-/// size asked for; gives its place and whether it is of half precision.
-fn settle(graph: &Graph, (width, height): (usize, usize)) -> Result<(TensorInfo, usize, bool), LoadError> {
-    let inlets = inlets(graph)?;
-    let pictures: Vec<_> =
-        inlets.iter().enumerate().filter(|(_, inlet)| size_numbers(&inlet.name, (0, 0)).is_none()).collect();
-    let [(index, inlet)] = pictures.as_slice() else {
-        return Err(LoadError::Input(format!("is one of {}", pictures.len())));
-    };
-    let is_half = inlet.element == Element::F16 as u32;
-    if !is_half && inlet.element != Element::F32 as u32 {
-        return Err(LoadError::Input(format!("{} is not of floats", inlet.name)));
-    }
-    let &[batch, channels, model_height, model_width] = &inlet.dims[..] else {
-        return Err(LoadError::Input(format!("{} has {} dimensions", inlet.name, inlet.dims.len())));
-    };
-    if batch.is_some_and(|batch| batch != 1) || channels.is_some_and(|channels| channels != 3) {
-        return Err(LoadError::Input(format!("{} has the shape {:?}", inlet.name, inlet.dims)));
-    }
-    let shape = vec![1, 3, model_height.unwrap_or(height), model_width.unwrap_or(width)];
-    if inlet.dims.iter().any(Option::is_none) {
-        reshape(graph, *index, &shape)?;
-    }
-    Ok((TensorInfo { name: inlet.name.clone(), shape }, *index, is_half))
-}
-
-fn reshape(graph: &Graph, index: usize, shape: &[usize]) -> Result<(), Refusal> {
-    let mut dims: Vec<ov::ov_dimension_t> =
-        shape.iter().map(|&size| ov::ov_dimension_t { min: size as i64, max: size as i64 }).collect();
-    let rank = dims.len() as i64;
-    let partial =
-        ov::ov_partial_shape_t { rank: ov::ov_dimension_t { min: rank, max: rank }, dims: dims.as_mut_ptr() };
-    // SAFETY: one index and one shape, as many dimensions as its rank says; they are read during the call.
-    check(unsafe {
-        ov::ov_model_reshape_by_port_indexes(graph.raw(), &raw const index, &raw const partial, 1)
-    })
-}
-
-/// Feeds the inputs that say how large the picture is. The request reads them where they are.
-fn feed_constants(
-    graph: &Graph,
-    request: &Request,
-    size: (usize, usize),
-) -> Result<Vec<(Tensor, Box<[i64]>)>, LoadError> {
-    let mut constants = Vec::new();
-    for (index, inlet) in inlets(graph)?.iter().enumerate() {
-        let Some(numbers) = size_numbers(&inlet.name, size) else { continue };
-        // Two numbers of up to eight bytes. Sides are at most 8192: exact in each type.
-        let mut room: Box<[i64]> = Box::new([0; 2]);
-        let element = if inlet.element == Element::I64 as u32 {
-            room.copy_from_slice(&numbers.map(|number| number as i64));
-            Element::I64
-        } else if inlet.element == Element::I32 as u32 {
-            room[0] = i64::from_ne_bytes(pair(numbers.map(|number| (number as i32).to_ne_bytes())));
-            Element::I32
-        } else if inlet.element == Element::F32 as u32 {
-            room[0] = i64::from_ne_bytes(pair(numbers.map(|number| (number as f32).to_ne_bytes())));
-            Element::F32
-        } else {
-            return Err(LoadError::Input(format!("{} is not two numbers of a size", inlet.name)));
-        };
-        let mut dims = [1_i64, 2];
-        let shape = ov::ov_shape_t { rank: 2, dims: dims.as_mut_ptr() };
-        // SAFETY: `room` holds two numbers of this type and is kept beside the tensor.
-        let tensor = Tensor::made(|tensor| unsafe {
-            ov::ov_tensor_create_from_host_ptr(element, shape, room.as_mut_ptr().cast(), tensor)
-        })?;
-        // SAFETY: request and tensor are the library's own; the index is one of the model's inputs.
-        check(unsafe { ov::ov_infer_request_set_input_tensor_by_index(request.raw(), index, tensor.raw()) })?;
-        constants.push((tensor, room));
-    }
-    Ok(constants)
-}
-
-fn pair([first, second]: [[u8; 4]; 2]) -> [u8; 8] {
-    let mut bytes = [0; 8];
-    bytes[..4].copy_from_slice(&first);
-    bytes[4..].copy_from_slice(&second);
-    bytes
-}
-
-fn outputs(graph: &Graph) -> Result<Vec<Output>, Refusal> {
-    let mut count = 0;
-    // SAFETY: the graph is the library's own.
-    check(unsafe { ov::ov_model_outputs_size(graph.raw(), &raw mut count) })?;
-    (0..count)
-        .map(|index| {
-            // SAFETY: as above; the index is below the count.
-            let port = ConstPort::made(|port| unsafe {
-                ov::ov_model_const_output_by_index(graph.raw(), index, port)
-            })?;
-            Ok(Output { name: name_of(&port, index)?, shape: Vec::new(), converted: Vec::new() })
-        })
-        .collect()
-}
-
-fn shape_of(tensor: &Tensor, to: &mut Vec<usize>) -> Result<(), Refusal> {
-    let mut shape = ov::ov_shape_t { rank: 0, dims: ptr::null_mut() };
-    // SAFETY: the tensor is the library's own, the shape valid for writes.
-    check(unsafe { ov::ov_tensor_get_shape(tensor.raw(), &raw mut shape) })?;
-    to.clear();
-    if !shape.dims.is_null() {
-        // SAFETY: the library made an array of `rank` dimensions.
-        let dims =
-            unsafe { std::slice::from_raw_parts(shape.dims, usize::try_from(shape.rank).unwrap_or(0)) };
-        to.extend(dims.iter().map(|&size| usize::try_from(size).unwrap_or(0)));
-    }
-    // SAFETY: filled by the call above, freed once.
-    check(unsafe { ov::ov_shape_free(&raw mut shape) })
-}
-
-/// The tensor's values: where they lie if they are f32, converted into `room` if they are not.
-#[allow(clippy::cast_precision_loss, reason = "class ids and counts are far below 2^24")]
-fn floats<'v>(
-    tensor: &'v Tensor,
-    name: &str,
-    length: usize,
-    room: &'v mut Vec<f32>,
-) -> Result<&'v [f32], RunError> {
-    let (mut element, mut data) = (0_u32, ptr::null_mut());
-    // SAFETY: the tensor is the library's own; a C enum is written as the 32-bit number that it is.
-    check(unsafe { ov::ov_tensor_get_element_type(tensor.raw(), (&raw mut element).cast()) })?;
-    if length == 0 {
-        return Ok(&[]);
-    }
-    // SAFETY: as above, the pointer is valid for writes.
-    check(unsafe { ov::ov_tensor_data(tensor.raw(), &raw mut data) })?;
-    if data.is_null() {
-        return Err(RunError(format!("output {name} has no data")));
-    }
-    macro_rules! converted {
-        ($number:ty, $convert:expr) => {{
-            // SAFETY: the tensor holds `length` numbers of this type, its shape's product.
-            let numbers = unsafe { std::slice::from_raw_parts(data.cast::<$number>(), length) };
-            room.clear();
-            room.extend(numbers.iter().map($convert));
-            Ok(room.as_slice())
-        }};
-    }
-    match element {
-        // SAFETY: as above; the values stay where they are until the next inference, and `tensor` is held until then.
-        n if n == Element::F32 as u32 => {
-            Ok(unsafe { std::slice::from_raw_parts(data.cast::<f32>(), length) })
-        }
-        n if n == Element::F16 as u32 => converted!(half::f16, |number| number.to_f32()),
-        n if n == Element::F64 as u32 => converted!(f64, |&number| number as f32),
-        n if n == Element::I64 as u32 => converted!(i64, |&number| number as f32),
-        n if n == Element::I32 as u32 => converted!(i32, |&number| number as f32),
-        n if n == Element::I8 as u32 => converted!(i8, |&number| f32::from(number)),
-        n if n == Element::U8 as u32 => converted!(u8, |&number| f32::from(number)),
-        _ => Err(RunError(format!("output {name} is not of numbers we can read"))),
-    }
 }
