@@ -57,6 +57,17 @@ pub enum Backend {
     Builtin,
 }
 
+impl Backend {
+    /// As they are written in the configuration and on the command line.
+    pub const NAMES: [(&str, Self); 5] = [
+        ("auto", Self::Auto),
+        ("tensorrt", Self::Tensorrt),
+        ("openvino", Self::Openvino),
+        ("onnxruntime", Self::Onnxruntime),
+        ("builtin", Self::Builtin),
+    ];
+}
+
 /// `provider = …`: where ONNX Runtime computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnnxProvider {
@@ -68,6 +79,41 @@ pub enum OnnxProvider {
     Cuda,
     /// On the GPU, with TensorRT.
     Tensorrt,
+}
+
+/// `device = …`: where OpenVINO computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenVinoDevice {
+    /// On the CPU.
+    Cpu,
+    /// On Intel's GPU.
+    Gpu,
+    /// On Intel's NPU.
+    Npu,
+}
+
+impl OpenVinoDevice {
+    /// As OpenVINO calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "CPU",
+            Self::Gpu => "GPU",
+            Self::Npu => "NPU",
+        }
+    }
+}
+
+/// `decode = …`: which coded pictures are decoded at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decode {
+    /// Those that `detect_fps` needs: only keyframes, or only pictures that others need, where they come often enough.
+    Auto,
+    /// All.
+    All,
+    /// Those that others need.
+    Reference,
+    /// Those that need no other.
+    Keyframes,
 }
 
 /// `precision = …`
@@ -86,15 +132,18 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// As it is written in the configuration.
+    /// As they are written in the configuration and on the command line.
+    pub const NAMES: [(&str, Self); 5] = [
+        ("auto", Self::Auto),
+        ("fp32", Self::Fp32),
+        ("fp16", Self::Fp16),
+        ("bf16", Self::Bf16),
+        ("int8", Self::Int8),
+    ];
+
+    /// As it is written.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Fp32 => "fp32",
-            Self::Fp16 => "fp16",
-            Self::Bf16 => "bf16",
-            Self::Int8 => "int8",
-        }
+        Self::NAMES.iter().find(|(_, one)| *one == self).map_or("auto", |(name, _)| name)
     }
 }
 
@@ -107,6 +156,8 @@ pub struct DetectorOptions {
     pub backend: Backend,
     /// Where ONNX Runtime computes.
     pub provider: OnnxProvider,
+    /// Where OpenVINO computes.
+    pub device: OpenVinoDevice,
     /// Which arithmetic.
     pub precision: Precision,
     /// Frames in one inference, 1..=64.
@@ -135,6 +186,7 @@ impl DetectorOptions {
             model: model.into(),
             backend: Backend::Auto,
             provider: OnnxProvider::Auto,
+            device: OpenVinoDevice::Cpu,
             precision: Precision::Auto,
             max_batch_size: Auto::Auto,
             max_batch_delay: Duration::from_millis(10),
@@ -272,6 +324,8 @@ pub struct CameraOptions {
     pub track_across_restart: Option<Duration>,
     /// Frame slots, 1..=16; 2 by default.
     pub slots: usize,
+    /// Which coded pictures are decoded; `Auto` by default.
+    pub decode: Decode,
     /// Who decodes; `Auto` by default.
     pub decoder: DecoderChoice,
     /// Threads of the software decoder, 1..=16; 1 by default.
@@ -309,6 +363,7 @@ impl CameraOptions {
             track_keep: Duration::from_secs(2),
             track_across_restart: None,
             slots: 2,
+            decode: Decode::Auto,
             decoder: DecoderChoice::Auto,
             decode_threads: 1,
             priority: 0,
