@@ -56,10 +56,16 @@ fn detect(manifest: &Manifest, picture: &Path, spec: Spec, canvas: &mut Canvas) 
     let choice = Choice { every: 1, max_frames: Some(1), realtime: false };
     let mut outcome = Ok(Vec::new());
     let totals = offline::run(&inputs, &manifest.input, choice, engine.as_mut(), &mut |ready, outputs, _| {
-        let read = reader.read(outputs, &ready.geometry, &filter, |objects| {
-            draw(canvas, objects);
-            objects.iter().map(|object| (object.label.to_owned(), object.score)).collect()
-        });
+        let read = reader.read(
+            outputs,
+            &ready.geometry,
+            &filter,
+            |_| {},
+            |objects| {
+                draw(canvas, objects);
+                objects.iter().map(|object| (object.label.to_owned(), object.score)).collect()
+            },
+        );
         outcome = read.map_err(|error| Failure::new(exit::NO_INPUT, error.to_string()));
         outcome.is_ok()
     })
