@@ -18,7 +18,7 @@ use watchpost_pipelines::{Frame, Pipeline, Pull, PullPipeline, SourceKind, Spec}
 use crate::camera::Reason;
 use crate::clock;
 use crate::engine::{Engine, EngineError, TensorView};
-use crate::frame::{Geometry, Pool, Preprocessor, Slot, SlotForm};
+use crate::frame::{Geometry, Pool, Preprocessor, PrivacyMask, Slot, SlotForm};
 use crate::model::InputRecipe;
 use crate::source::{Decoded, Fault, fault};
 use crate::wake::{Bell, doorbell};
@@ -97,7 +97,7 @@ pub struct Totals {
 }
 
 /// Runs `inputs` through `engine`, one after the other. `each` gets every inferred frame, its outputs and the
-/// inference time, and says whether to go on.
+/// inference time, and says whether to go on. What `mask` covers is black before the engine sees it.
 ///
 /// # Errors
 /// The engine failed. Inputs that fail do not end the run: they are in [`Totals::faults`].
@@ -105,6 +105,7 @@ pub fn run(
     inputs: &[Input],
     recipe: &InputRecipe,
     choice: Choice,
+    mask: PrivacyMask,
     engine: &mut dyn Engine,
     each: &mut dyn FnMut(&Ready, &[TensorView<'_>], Duration) -> bool,
 ) -> Result<Totals, EngineError> {
@@ -115,11 +116,11 @@ pub fn run(
             Arc::new(SlotForm { epoch: 1, input: *recipe, gpu: engine.place().gpu(), place: engine.place() });
         let (wake, bell) = doorbell();
         let pool = Pool::new(SLOTS, &form, wake)?;
-        let mut preprocessor = Preprocessor::new(&form)?;
+        let mut filler = Filler { preprocessor: Preprocessor::new(&form)?, mask };
         let reader = Reader { inputs, choice, stop: &stop, steps: steps_tx, pool, bell };
         let reading = std::thread::Builder::new()
             .name("input".to_owned())
-            .spawn_scoped(scope, move || reader.run(&mut preprocessor));
+            .spawn_scoped(scope, move || reader.run(&mut filler));
         let reading = reading.map_err(|error| EngineError::Inference {
             backend: engine.backend(),
             reason: format!("no thread for reading the input: {error}"),
@@ -162,6 +163,12 @@ fn infer(
     Ok(totals)
 }
 
+/// What fills slots.
+struct Filler {
+    preprocessor: Preprocessor,
+    mask: PrivacyMask,
+}
+
 struct Reader<'a> {
     inputs: &'a [Input],
     choice: Choice,
@@ -176,7 +183,7 @@ struct Enough;
 
 impl Reader<'_> {
     /// Reads all inputs; returns how many frames were dropped.
-    fn run(self, preprocessor: &mut Preprocessor) -> u64 {
+    fn run(self, filler: &mut Filler) -> u64 {
         let mut dropped = 0;
         for (input_index, input) in self.inputs.iter().enumerate() {
             let name = format!("detect-{input_index}");
@@ -184,7 +191,7 @@ impl Reader<'_> {
                 Err(error) => Some(fault(error.into_failure())),
                 Ok(pipeline) => {
                     let mut lane = Lane { reader: &self, input_index };
-                    match lane.read(&pipeline, preprocessor, &mut dropped) {
+                    match lane.read(&pipeline, filler, &mut dropped) {
                         Ok(fault) => fault,
                         Err(Enough) => return dropped,
                     }
@@ -211,7 +218,7 @@ impl Lane<'_> {
     fn read(
         &mut self,
         pipeline: &PullPipeline,
-        preprocessor: &mut Preprocessor,
+        filler: &mut Filler,
         dropped: &mut u64,
     ) -> Result<Option<Fault>, Enough> {
         let choice = self.reader.choice;
@@ -235,7 +242,7 @@ impl Lane<'_> {
             reached = frame.pts_ns().map_or(reached, |pts_ns| reached.max(Duration::from_nanos(pts_ns)));
             if (seq - 1).is_multiple_of(choice.every) {
                 match self.slot()? {
-                    Some(slot) => self.send(Decoded::Gst(frame), slot, seq, preprocessor, at, at - asked)?,
+                    Some(slot) => self.send(Decoded::Gst(frame), slot, seq, filler, at, at - asked)?,
                     None => *dropped += 1,
                 }
             }
@@ -284,12 +291,12 @@ impl Lane<'_> {
         frame: Decoded,
         mut slot: Slot,
         seq: u64,
-        preprocessor: &mut Preprocessor,
+        filler: &mut Filler,
         at: Instant,
         decode: Duration,
     ) -> Result<(), Enough> {
         let began = clock::now();
-        let geometry = match preprocessor.run(&frame, &mut slot) {
+        let geometry = match filler.preprocessor.run(&frame, &mut filler.mask, &mut slot) {
             Ok(geometry) => geometry,
             Err(error) => {
                 tracing::warn!(seq, "a frame could not be read: {error}");

@@ -199,8 +199,13 @@ fn detect(
     let choice = Choice { every: args.every, max_frames: args.max_frames, realtime: args.realtime };
     let mut last = (usize::MAX, 0);
     let mut undecodable = None;
-    let totals =
-        offline::run(inputs, &manifest.input, choice, engine.as_mut(), &mut |ready, outputs, took| {
+    let totals = offline::run(
+        inputs,
+        &manifest.input,
+        choice,
+        PrivacyMask::default(),
+        engine.as_mut(),
+        &mut |ready, outputs, took| {
             let began = clock::now();
             let previous = if last.0 == ready.input_index { last.1 } else { 0 };
             last = (ready.input_index, ready.seq);
@@ -227,7 +232,8 @@ fn detect(
             });
             stages.add(ready, took, began);
             go_on
-        });
+        },
+    );
     match undecodable {
         Some(failure) => Err(failure),
         None => totals.map_err(|error| Failure::new(exit::INTERNAL, error.to_string())),

@@ -11,9 +11,11 @@ use super::locator::{CameraUrl, parse_url};
 use super::measure::show_duration;
 use super::names::named_tables;
 use super::options::{CameraOptions, DecoderChoice, Locator, Transport};
+use super::points::picture_size;
 use super::reading::{Reading, Section, Wrong, duration_of, float_of, is_word, text_of};
 use super::sections::{absolute_path_of, belongs_to, fraction_json, fraction_of};
 use super::tree::{Node, Table, Value};
+use super::zones::{box_limits, privacy_masks, score_thresholds, zones_and_lines};
 
 /// One detector serves all; more cameras than this need another box.
 const MOST_CAMERAS: usize = 64;
@@ -34,7 +36,7 @@ pub(super) fn cameras(reading: &mut Reading, root: &Table, environment: &Environ
         Some(Value::Table(table)) => Some(table),
         _ => None,
     };
-    let tables = named_tables(reading, root, "camera", MOST_CAMERAS);
+    let tables = named_tables(reading, root, "camera", "camera", MOST_CAMERAS);
     tables.into_iter().filter_map(|(name, node)| camera(reading, name, node, beneath, environment)).collect()
 }
 
@@ -49,6 +51,15 @@ fn check_defaults(reading: &mut Reading, node: Option<&Node>) {
         PASSWORD_KEYS.into_iter().filter_map(|key| section.find(key).map(|node| (key, node))).collect();
     credentials::check_keys(&mut section, &own, None);
     settings(&mut section, CameraOptions::new("", Locator::Csi { sensor_index: 0 }));
+    let size = picture_size(&mut section);
+    privacy_masks(&mut section, size);
+    for key in ["zone", "line"] {
+        if let Some(node) = section.find(key) {
+            let message = format!("`{key}` belongs to one camera, not to [defaults]");
+            let hint = format!("write [camera.NAME.{key}.NAME]");
+            section.reading.error_at_key(node.key_place, message, Some(&hint));
+        }
+    }
     section.finish(belongs_to("camera"));
 }
 
@@ -68,7 +79,13 @@ fn camera(
     let mut camera = settings(&mut section, CameraOptions::new(name, locator));
     camera.username = credentials.username;
     camera.password = credentials.password;
+    let size = picture_size(&mut section);
+    camera.privacy_masks = privacy_masks(&mut section, size);
+    let _read_below = (section.find_own("zone"), section.find_own("line"));
     section.finish(belongs_to("camera"));
+    if let Value::Table(own) = &node.value {
+        zones_and_lines(reading, own, size, &mut camera);
+    }
     url.map(|_| camera)
 }
 
@@ -112,6 +129,8 @@ fn settings(section: &mut Section<'_, '_>, defaults: CameraOptions) -> CameraOpt
         detect_fps: detect_fps(section),
         classes: classes(section),
         score_threshold: score_threshold(section),
+        score_thresholds: score_thresholds(section),
+        boxes: box_limits(section),
         slots: section.integer("slots", defaults.slots as i64, 1..=16) as usize,
         decoder: section.choice("decoder", defaults.decoder, &DECODERS),
         decode_threads: section.integer("decode_threads", defaults.decode_threads as i64, 1..=16) as usize,
@@ -156,7 +175,8 @@ fn detect_fps(section: &mut Section<'_, '_>) -> Option<f64> {
     section.read("detect_fps", None, parse, |value| Some(value.map_or(Json::from("all"), Json::from)))
 }
 
-fn classes(section: &mut Section<'_, '_>) -> Option<Vec<String>> {
+/// `classes`, of a camera or of one of its zones.
+pub(super) fn classes(section: &mut Section<'_, '_>) -> Option<Vec<String>> {
     let parse = |node: &Node| match is_word(node, "all") {
         true => Ok(None),
         false => classes_of(node).map(Some),

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::secret::Secret;
+use super::zone_options::{BoxLimits, LineOptions, ZoneOptions};
 use super::{locator, masking};
+use crate::shape::Polygon;
 
 /// A setting that is either left to us or fixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,6 +266,16 @@ pub struct CameraOptions {
     pub classes: Option<Vec<String>>,
     /// Overrides the detector's threshold.
     pub score_threshold: Option<f32>,
+    /// Overrides both for single labels.
+    pub score_thresholds: Vec<(String, f32)>,
+    /// How large and how slim boxes may be.
+    pub boxes: BoxLimits,
+    /// Black before anything looks at the pictures.
+    pub privacy_masks: Vec<Polygon>,
+    /// Sorted by name.
+    pub zones: Vec<ZoneOptions>,
+    /// Sorted by name.
+    pub lines: Vec<LineOptions>,
     /// Frame slots, 1..=16; 2 by default.
     pub slots: usize,
     /// Who decodes; `Auto` by default.
@@ -299,6 +311,11 @@ impl CameraOptions {
             detect_fps: None,
             classes: None,
             score_threshold: None,
+            score_thresholds: Vec::new(),
+            boxes: BoxLimits::default(),
+            privacy_masks: Vec::new(),
+            zones: Vec::new(),
+            lines: Vec::new(),
             slots: 2,
             decoder: DecoderChoice::Auto,
             decode_threads: 1,
