@@ -21,6 +21,7 @@ const ROOMS: [&str; 22] = [
     "batch",
     "engine",
     "decode",
+    "track",
     "filter",
     "publish",
     "annotate",
