@@ -132,6 +132,10 @@ impl Polygon {
         if area.is_nan() || area <= 0.0 {
             return if self.contains([(x1 + x2) / 2.0, (y1 + y2) / 2.0]) { 1.0 } else { 0.0 };
         }
+        let [left, top, right, bottom] = self.bounds;
+        if x1 >= right || x2 <= left || y1 >= bottom || y2 <= top {
+            return 0.0;
+        }
         let bbox = [x1, y1, x2, y2].map(f64::from);
         // Above every x of the box lies a stretch of the polygon from one side to the next: what of it is in the box is
         // the difference of the sides' heights, held within the box. Added up along the outline, with the direction of

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::config::{Auto, Backend, CameraOptions, DetectorOptions, Locator, parse_url};
 use crate::decode::{Decoder, Limits};
 use crate::filter::{Filter, lacks_labels};
+use crate::frame::PrivacyMask;
 use crate::metrics::process_usage;
 use crate::model::Manifest;
 use crate::offline::{self, Choice, Input, Ready, Totals};

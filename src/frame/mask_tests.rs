@@ -51,7 +51,7 @@ fn scramble(
                 edge(column + 1, sub.0, width),
                 edge(row + 1, sub.1, height),
             ];
-            if masks.iter().any(|mask| mask.covered(cell) > 0.0) {
+            if masks.iter().any(|mask| mask.covered(cell) > 1e-6) {
                 let start = row as usize * plane.1 + column as usize * bytes;
                 plane.0[start..start + bytes].iter_mut().for_each(|sample| *sample = !*sample);
             }

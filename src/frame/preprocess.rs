@@ -97,18 +97,17 @@ impl Preprocessor {
                 let (width, height) = (picture.width(), picture.height());
                 let placement = device_placement(&input, &picture)?;
                 let device = self.device()?;
-                let mut cover = |tensor: &mut [f32]| {
-                    mask.cover(&input, Source::on_device(width, height), tensor);
-                };
+                let source = Source::on_device(width, height);
                 match memory {
                     SlotMemory::Host(tensor) => {
                         device.letterbox_to_host(&picture, placement, tensor)?;
-                        cover(tensor);
+                        mask.cover(&input, source, tensor);
                     }
                     SlotMemory::Device(tensor) if mask.is_empty() => {
                         device.letterbox(&picture, placement, tensor)?;
                     }
                     SlotMemory::Device(tensor) => {
+                        let mut cover = |staged: &mut [f32]| mask.cover(&input, source, staged);
                         device.letterbox_over_host(&picture, placement, tensor, &mut cover)?;
                     }
                 }

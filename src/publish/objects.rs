@@ -7,6 +7,7 @@ use crate::decode::{DecodeError, Decoder, Detection};
 use crate::engine::TensorView;
 use crate::filter::Filter;
 use crate::frame::Geometry;
+use crate::track::Tracked;
 
 /// Decodes, filters and names. One per engine; allocates only in `new`.
 #[derive(Debug)]
@@ -51,7 +52,9 @@ impl ObjectReader {
         let mut objects = emptied(std::mem::take(&mut self.objects));
         self.gather_points(geometry, filter);
         let (mut keypoints, mut outlines) = (self.keypoints.as_slice(), self.outlines.as_slice());
-        for (index, detection) in self.detections.iter().enumerate().filter(|(_, one)| filter.passes(one)) {
+        for (index, detection) in
+            self.detections.iter().enumerate().filter(|(_, one)| passes(filter, geometry, one))
+        {
             let detail = self.decoder.detail(index);
             let label = self.labels.get(detection.class_id as usize).map_or("", String::as_str);
             let bbox = geometry.to_source(detection.bbox);
@@ -74,7 +77,8 @@ impl ObjectReader {
     fn gather_points(&mut self, geometry: &Geometry, filter: &Filter) {
         self.keypoints.clear();
         self.outlines.clear();
-        for (index, _) in self.detections.iter().enumerate().filter(|(_, one)| filter.passes(one)) {
+        for (index, _) in self.detections.iter().enumerate().filter(|(_, one)| passes(filter, geometry, one))
+        {
             let detail = self.decoder.detail(index);
             self.keypoints.extend(detail.keypoints.iter().map(|&[x, y, score]| {
                 let [x, y] = geometry.point_to_source([x, y]);
@@ -83,6 +87,11 @@ impl ObjectReader {
             self.outlines.extend(detail.outline.iter().map(|&point| geometry.point_to_source(point)));
         }
     }
+}
+
+fn passes(filter: &Filter, geometry: &Geometry, detection: &Detection) -> bool {
+    let in_picture = Detection { bbox: geometry.to_source(detection.bbox), ..*detection };
+    filter.passes(&Tracked::new(&in_picture), [geometry.source_width, geometry.source_height])
 }
 
 /// The memory of a vector, for objects that borrow from elsewhere: collecting in place keeps it.
