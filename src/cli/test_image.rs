@@ -62,10 +62,16 @@ fn detect(manifest: &Manifest, picture: &Path, spec: Spec, canvas: &mut Canvas) 
         PrivacyMask::default(),
         engine.as_mut(),
         &mut |ready, outputs, _| {
-            let read = reader.read(outputs, &ready.geometry, &filter, |objects| {
-                draw(canvas, objects);
-                objects.iter().map(|object| (object.label.to_owned(), object.score)).collect()
-            });
+            let read = reader.read(
+                outputs,
+                &ready.geometry,
+                &filter,
+                |_| {},
+                |objects| {
+                    draw(canvas, objects);
+                    objects.iter().map(|object| (object.label.to_owned(), object.score)).collect()
+                },
+            );
             outcome = read.map_err(|error| Failure::new(exit::NO_INPUT, error.to_string()));
             outcome.is_ok()
         },

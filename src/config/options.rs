@@ -276,6 +276,12 @@ pub struct CameraOptions {
     pub zones: Vec<ZoneOptions>,
     /// Sorted by name.
     pub lines: Vec<LineOptions>,
+    /// Objects get a number that stays with them; false by default.
+    pub track: bool,
+    /// An object that was not seen for longer gets another number when it comes back; 2 s by default.
+    pub track_keep: Duration,
+    /// Objects keep their numbers over an interruption of the stream that is no longer than this; `None`: over none.
+    pub track_across_restart: Option<Duration>,
     /// Frame slots, 1..=16; 2 by default.
     pub slots: usize,
     /// Who decodes; `Auto` by default.
@@ -316,6 +322,9 @@ impl CameraOptions {
             privacy_masks: Vec::new(),
             zones: Vec::new(),
             lines: Vec::new(),
+            track: false,
+            track_keep: Duration::from_secs(2),
+            track_across_restart: None,
             slots: 2,
             decoder: DecoderChoice::Auto,
             decode_threads: 1,

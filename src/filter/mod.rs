@@ -94,6 +94,11 @@ impl Filter {
         }
     }
 
+    /// Whether objects of this class are of any interest: others are not even tracked.
+    pub fn wants(&self, class_id: u32) -> bool {
+        self.classes.has(class_id)
+    }
+
     /// Whether this object of a picture of `size` (width and height in pixels) is published.
     pub fn passes(&self, object: &Tracked, size: [u32; 2]) -> bool {
         let class_id = object.class_id;

@@ -47,10 +47,9 @@ pub struct Tracked {
 }
 
 impl Tracked {
-    /// A detection whose box is in pixels of the source frame already.
-    pub fn new(detection: &Detection) -> Self {
-        let Detection { class_id, score, bbox } = *detection;
-        Self { class_id, score, bbox, track_id: None }
+    /// A detection, with its box in pixels of the source frame.
+    pub fn new(detection: &Detection, bbox: [f32; 4]) -> Self {
+        Self { class_id: detection.class_id, score: detection.score, bbox, track_id: None }
     }
 }
 
