@@ -18,6 +18,7 @@ use watchpost_pipelines::{Frame, Pipeline, Pull, PullPipeline, SourceKind, Spec}
 use crate::camera::Reason;
 use crate::clock;
 use crate::engine::{Engine, EngineError, TensorView};
+use crate::filter::{Event, Events};
 use crate::frame::{Geometry, Pool, Preprocessor, PrivacyMask, Slot, SlotForm};
 use crate::model::InputRecipe;
 use crate::source::{Decoded, Fault, fault};
@@ -78,20 +79,24 @@ pub struct Ready {
 /// Where an input says nothing about its times, its frames are so far apart.
 const UNKNOWN_INTERVAL: Duration = Duration::from_millis(40);
 
-/// Tells who is who from frame to frame, in each input by itself.
+/// Tells who is who from frame to frame and what happens to them, in each input by itself.
 #[derive(Debug)]
 pub struct Follower {
     tracker: Tracker,
     workspace: Workspace,
+    /// As they are when an input begins.
+    first_events: Option<Events>,
+    events: Option<Events>,
     /// The input, and the time of its last frame.
-    last: Option<(usize, Duration)>,
+    last: Option<(usize, Moment)>,
 }
 
 impl Follower {
-    /// Objects from `threshold` on get numbers; `max_objects` in a frame at most.
-    pub fn new(threshold: f32, max_objects: usize) -> Self {
-        let tracker = Tracker::new(Options::new(threshold, max_objects), Ids::default());
-        Self { tracker, workspace: Workspace::new(max_objects), last: None }
+    /// Objects are tracked so, and `events` tell of them.
+    pub fn new(tracking: Options, events: Option<Events>) -> Self {
+        let workspace = Workspace::new(tracking.max_objects);
+        let tracker = Tracker::new(tracking, Ids::default());
+        Self { tracker, workspace, first_events: events.clone(), events, last: None }
     }
 
     /// Says of each object of the next frame which one it is.
@@ -99,14 +104,25 @@ impl Follower {
         let told = ready.pts_ns.map(Duration::from_nanos);
         let before = self.last.filter(|&(input_index, _)| input_index == ready.input_index);
         let at = match before {
-            Some((_, before)) => told.filter(|&at| at > before).unwrap_or(before + UNKNOWN_INTERVAL),
-            None => told.unwrap_or_default(),
+            Some((_, before)) => told.filter(|&at| at > before.at).unwrap_or(before.at + UNKNOWN_INTERVAL),
+            None => {
+                self.events.clone_from(&self.first_events);
+                told.unwrap_or_default()
+            }
         };
-        self.last = Some((ready.input_index, at));
         let generation = ready.input_index as u64;
         let Ready { width, height, .. } = *ready;
         let moment = Moment { at, generation, width, height };
+        self.last = Some((ready.input_index, moment));
         self.tracker.update(&mut self.workspace, moment, objects);
+    }
+
+    /// Tells what has happened in zones and at lines in the frame of the last [`Self::follow`], given those of its objects
+    /// that are published.
+    pub fn tell(&mut self, objects: &[Tracked], tell: &mut dyn FnMut(&Event<'_>)) {
+        if let (Some(events), Some((_, moment))) = (&mut self.events, self.last) {
+            events.update(moment, objects.iter().copied(), tell);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::Origin;
 use super::credentials::{self, PASSWORD_KEYS};
 use super::environment::Environment;
 use super::locator::{CameraUrl, parse_url};
@@ -16,7 +17,7 @@ use super::points::picture_size;
 use super::reading::{Reading, Section, Wrong, duration_of, float_of, is_word, text_of};
 use super::sections::{absolute_path_of, belongs_to, fraction_json, fraction_of};
 use super::tree::{Node, Table, Value};
-use super::zones::{box_limits, privacy_masks, score_thresholds, zones_and_lines};
+use super::zones::{box_limits, first_watcher, privacy_masks, score_thresholds, zones_and_lines};
 
 /// One detector serves all; more cameras than this need another box.
 const MOST_CAMERAS: usize = 64;
@@ -82,8 +83,7 @@ fn camera(
     camera.password = credentials.password;
     let size = picture_size(&mut section);
     camera.privacy_masks = privacy_masks(&mut section, size);
-    let _read_below = (section.find_own("zone"), section.find_own("line"));
-    warn_if_nothing_tracks(&mut section);
+    warn_if_nothing_tracks(&mut section, camera.track);
     section.finish(belongs_to("camera"));
     if let Value::Table(own) = &node.value {
         zones_and_lines(reading, own, size, &mut camera);
@@ -91,9 +91,10 @@ fn camera(
     url.map(|_| camera)
 }
 
-fn warn_if_nothing_tracks(section: &mut Section<'_, '_>) {
+fn warn_if_nothing_tracks(section: &mut Section<'_, '_>, tracks: bool) {
     // A mistake in `track` is told by itself.
-    let is_off = section.find("track").is_none_or(|node| matches!(node.value, Value::Boolean(false)));
+    let is_off =
+        !tracks && section.find("track").is_none_or(|node| matches!(node.value, Value::Boolean(false)));
     for key in ["track_keep", "track_across_restart"] {
         if let Some(node) = section.find_own(key).filter(|_| is_off) {
             let message = format!("`{key}` means nothing without `track = true`");
@@ -144,7 +145,7 @@ fn settings(section: &mut Section<'_, '_>, defaults: CameraOptions) -> CameraOpt
         score_threshold: score_threshold(section),
         score_thresholds: score_thresholds(section),
         boxes: box_limits(section),
-        track: section.boolean("track", defaults.track),
+        track: track(section),
         track_keep: section.duration("track_keep", defaults.track_keep, ms(100)..=s(60)),
         track_across_restart: off_or_duration(section, "track_across_restart", ms(100)..=s(60)),
         slots: section.integer("slots", defaults.slots as i64, 1..=16) as usize,
@@ -156,6 +157,24 @@ fn settings(section: &mut Section<'_, '_>, defaults: CameraOptions) -> CameraOpt
         read_stamp: section.boolean("read_stamp", defaults.read_stamp),
         ..defaults
     }
+}
+
+/// Zones and lines that tell of objects have them tracked.
+fn track(section: &mut Section<'_, '_>) -> bool {
+    let needed_by = first_watcher(section);
+    let (Some(by), None) = (&needed_by, section.find("track")) else {
+        let track = section.boolean("track", false);
+        if let (Some(by), Some(node)) = (needed_by, section.find("track"))
+            && matches!(node.value, Value::Boolean(false))
+        {
+            let message =
+                format!("`track` is false, but `{by}` tells of objects, which have to be tracked for that");
+            section.reading.error(node.place, message, Some("write track = true, or leave it out"));
+        }
+        return track;
+    };
+    section.record("track", Some(Json::from(true)), Origin::Needed { by: by.clone() });
+    true
 }
 
 fn tls_ca_file(section: &mut Section<'_, '_>) -> Option<PathBuf> {

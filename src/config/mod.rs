@@ -157,6 +157,11 @@ pub enum Origin {
     },
     /// An environment variable.
     Variable(String),
+    /// Nobody set it, and something else does not work without it.
+    Needed {
+        /// What needs it: `zone.door`.
+        by: String,
+    },
 }
 
 impl fmt::Display for Origin {
@@ -165,6 +170,7 @@ impl fmt::Display for Origin {
             Origin::Default => f.write_str("default"),
             Origin::File { name, line } => write!(f, "{name}:{line}"),
             Origin::Variable(name) => f.write_str(name),
+            Origin::Needed { by } => write!(f, "needed by {by}"),
         }
     }
 }

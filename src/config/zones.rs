@@ -132,6 +132,23 @@ pub(super) fn score_thresholds(section: &mut Section<'_, '_>) -> Vec<(String, f3
     })
 }
 
+/// The first zone or line of a camera's own table that tells of objects: `zone.door`.
+pub(super) fn first_watcher(section: &mut Section<'_, '_>) -> Option<String> {
+    let tells = |kind: &str, node: &Node| match &node.value {
+        Value::Table(table) if kind == "zone" => table.get("kind").is_none_or(|kind| is_word(kind, "watch")),
+        Value::Table(_) => true,
+        _ => false,
+    };
+    for kind in ["zone", "line"] {
+        if let Some(Node { value: Value::Table(tables), .. }) = section.find_own(kind)
+            && let Some((name, _)) = tables.iter().find(|(_, node)| tells(kind, node))
+        {
+            return Some(format!("{kind}.{}", shown_key(name)));
+        }
+    }
+    None
+}
+
 /// Zones and lines of one camera, from its own table.
 pub(super) fn zones_and_lines(
     reading: &mut Reading,

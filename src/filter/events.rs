@@ -11,7 +11,7 @@ use super::zone_watch::{Stay, ZoneWatch};
 use super::{Unknown, UnknownLabels, placed};
 use crate::config::{CameraOptions, LineOptions, ZoneKind, ZoneOptions};
 use crate::metrics::EventKind;
-use crate::track::{Moment, Tracked};
+use crate::track::{Moment, Options, Tracked};
 
 /// How far a box may be on the wrong side and still be taken for trembling, as a share of its shorter side.
 pub(super) const MARGIN: f32 = 0.2;
@@ -92,7 +92,7 @@ impl<'a> Event<'a> {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Zone {
     options: ZoneOptions,
     watch: ZoneWatch,
@@ -100,7 +100,7 @@ struct Zone {
     told: Option<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Line {
     options: LineOptions,
     watch: LineWatch,
@@ -115,7 +115,7 @@ struct Track {
 }
 
 /// The zones and lines of one camera that tell, and everybody on their way through them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Events {
     zones: Vec<Zone>,
     lines: Vec<Line>,
@@ -127,21 +127,20 @@ pub struct Events {
     /// Row by row, one for each line.
     ways: Vec<Way>,
     free_rows: Vec<usize>,
-    /// Who is not seen for longer is lost.
-    keep: Duration,
-    generation: u64,
+    /// How the objects are tracked.
+    tracking: Options,
+    last: Option<Moment>,
 }
 
 impl Events {
-    /// What a camera asks for. Tracks that are not seen for `keep` are lost; `tracks_max` are remembered.
+    /// What a camera asks for, of objects that are tracked so.
     ///
     /// # Errors
     /// Every label that the model does not have.
     pub fn new(
         camera: &CameraOptions,
         labels: &[String],
-        keep: Duration,
-        tracks_max: usize,
+        tracking: Options,
     ) -> Result<Self, Vec<UnknownLabels>> {
         let mut unknown = Unknown::default();
         let key = |kind: &str, name: &str| format!("{kind}.{name}.classes");
@@ -157,7 +156,7 @@ impl Events {
         if !unknown.0.is_empty() {
             return Err(unknown.0);
         }
-        let tracks_max = if zones.is_empty() && lines.is_empty() { 0 } else { tracks_max };
+        let tracks_max = if zones.is_empty() && lines.is_empty() { 0 } else { tracking.tracks_max() };
         Ok(Self {
             stays: vec![Stay::default(); tracks_max * zones.len()],
             ways: vec![Way::default(); tracks_max * lines.len()],
@@ -166,8 +165,8 @@ impl Events {
             zones,
             lines,
             tracks_max,
-            keep,
-            generation: 0,
+            tracking,
+            last: None,
         })
     }
 
@@ -177,7 +176,8 @@ impl Events {
     }
 
     /// Bytes that the tables of a camera take: the line for the memory budget.
-    pub fn buffer_bytes(camera: &CameraOptions, tracks_max: usize) -> usize {
+    pub fn buffer_bytes(camera: &CameraOptions, max_objects: usize) -> usize {
+        let tracks_max = Options::new(1.0, max_objects).tracks_max();
         if !Self::are_wanted(camera) {
             return 0;
         }
@@ -194,7 +194,7 @@ impl Events {
     /// Goes on where `other` stopped, in the zones and at the lines that are the same in both. Of others, whoever is in
     /// them will enter them anew. The labels of both must be the same.
     pub fn inherit(&mut self, other: &Self) {
-        self.generation = other.generation;
+        self.last = other.last;
         let zones = counterparts(&self.zones, &other.zones, |zone, old| zone.options == old.options);
         let lines = counterparts(&self.lines, &other.lines, |line, old| line.options == old.options);
         for (line, old) in self.lines.iter_mut().zip(&lines) {
@@ -223,25 +223,25 @@ impl Events {
 
     /// Takes in the objects of the camera's next frame that are published, and tells what has happened: of each object
     /// in its order, then of those that are lost, then how many are in zones where that has changed.
-    pub fn update<'o>(
+    pub fn update(
         &mut self,
         moment: Moment,
-        objects: impl Iterator<Item = &'o Tracked>,
+        objects: impl Iterator<Item = Tracked>,
         tell: &mut dyn FnMut(&Event<'_>),
     ) {
         if self.is_empty() {
             return;
         }
-        if self.generation != moment.generation {
-            self.generation = moment.generation;
-            // Readers that begin with a new opening learn where it stands.
-            self.zones.iter_mut().for_each(|zone| zone.told = None);
+        if let Some(last) = self.last.replace(moment)
+            && last.generation != moment.generation
+        {
+            self.reopened(moment.at.saturating_sub(last.at), tell);
         }
         for object in objects {
             let Some(track_id) = object.track_id else { continue };
             let subject = Subject { track_id, class_id: object.class_id, bbox: object.bbox };
             if let Some(row) = self.row_of(subject, moment.at, tell) {
-                self.see(subject, row, &placed(object, [moment.width, moment.height]), moment.at, tell);
+                self.see(subject, row, &placed(&object, [moment.width, moment.height]), moment.at, tell);
             }
         }
         self.forget(moment.at, tell);
@@ -252,6 +252,21 @@ impl Events {
                 tell(&Event { kind, place, subject: None, count, stayed: None, lost: false });
             }
         }
+    }
+
+    /// The frame is the first of a new opening.
+    fn reopened(&mut self, gap: Duration, tell: &mut dyn FnMut(&Event<'_>)) {
+        if self.tracking.across_restart.is_some_and(|limit| gap <= limit) {
+            // Nobody could be seen meanwhile.
+            self.tracks.iter_mut().for_each(|track| track.seen_at += gap);
+        } else {
+            // The tracker begins anew, and none of its numbers comes again.
+            while !self.tracks.is_empty() {
+                self.lose(0, tell);
+            }
+        }
+        // Readers that begin with a new opening learn where it stands.
+        self.zones.iter_mut().for_each(|zone| zone.told = None);
     }
 
     /// The row of a track, which is a new one for a new track. `None`: all rows are of objects of this frame.
@@ -305,7 +320,7 @@ impl Events {
     fn forget(&mut self, at: Duration, tell: &mut dyn FnMut(&Event<'_>)) {
         let mut place = 0;
         while let Some(track) = self.tracks.get(place) {
-            if at.saturating_sub(track.seen_at) > self.keep {
+            if at.saturating_sub(track.seen_at) > self.tracking.keep {
                 self.lose(place, tell);
             } else {
                 place += 1;

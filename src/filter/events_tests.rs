@@ -9,9 +9,8 @@ use super::{Event, Events, Where};
 use crate::config::{Anchor, CameraOptions, LineOptions, Locator, ZoneKind, ZoneOptions};
 use crate::metrics::EventKind;
 use crate::shape::{Point, Polygon, Segment};
-use crate::track::{Moment, Tracked};
+use crate::track::{Moment, Options, Tracked};
 
-const KEEP: Duration = Duration::from_secs(2);
 const SIZE: [f32; 2] = [1000.0, 500.0];
 
 fn zone(name: &str, [x1, y1, x2, y2]: [f32; 4]) -> ZoneOptions {
@@ -45,8 +44,13 @@ fn labels() -> Vec<String> {
     ["person", "car"].map(str::to_owned).to_vec()
 }
 
+/// Four objects in a frame, eight tracks; forgotten after 2 s.
+fn tracking() -> Options {
+    Options::new(0.5, 4)
+}
+
 fn events(camera: &CameraOptions) -> Events {
-    Events::new(camera, &labels(), KEEP, 8).expect("known labels")
+    Events::new(camera, &labels(), tracking()).expect("known labels")
 }
 
 /// Somebody 40 by 100 pixels whose foot is at a point.
@@ -65,7 +69,7 @@ fn frame_of(events: &mut Events, generation: u64, at_ms: u64, objects: &[Tracked
     let mut told = Vec::new();
     let at = Duration::from_millis(at_ms);
     let moment = Moment { at, generation, width: SIZE[0] as u32, height: SIZE[1] as u32 };
-    events.update(moment, objects.iter(), &mut |event| told.push(short(at_ms, event)));
+    events.update(moment, objects.iter().copied(), &mut |event| told.push(short(at_ms, event)));
     told
 }
 
@@ -200,24 +204,25 @@ fn a_zone_is_about_its_labels_and_counts_everybody() {
 
 #[test]
 fn a_new_opening_tells_where_it_stands() {
-    let mut events = events(&camera(vec![zone("door", DOOR)], vec![]));
-    walk(&mut events, 0, (0..11).map(|_| [0.5, 0.5]));
-    // The tracker kept the identity.
-    assert_eq!(frame_of(&mut events, 2, 2000, &[at(7, [0.5, 0.5])]), ["2.0 count door =1"]);
-    // It did not: the one is lost, the other enters.
-    let mut told = frame_of(&mut events, 3, 3000, &[at(8, [0.5, 0.5])]);
-    told.extend(frame_of(&mut events, 3, 3600, &[at(8, [0.5, 0.5])]));
-    told.extend(frame_of(&mut events, 3, 4200, &[at(8, [0.5, 0.5])]));
-    assert_eq!(
-        told,
-        [
-            "3.0 count door =1",
-            "3.6 enter door 8 =2",
-            "3.6 count door =2",
-            "4.2 leave door 7 2.0s lost =1",
-            "4.2 count door =1",
-        ]
-    );
+    let camera = camera(vec![zone("door", DOOR)], vec![]);
+    let mut lasting = Events::new(
+        &camera,
+        &labels(),
+        Options { across_restart: Some(Duration::from_secs(10)), ..tracking() },
+    )
+    .expect("known labels");
+    walk(&mut lasting, 0, (0..11).map(|_| [0.5, 0.5]));
+    // The tracker keeps who they are, and nobody is lost although the gap is longer than its memory.
+    assert_eq!(frame_of(&mut lasting, 2, 9000, &[]), ["9.0 count door =1"]);
+    assert_eq!(frame_of(&mut lasting, 2, 9100, &[at(7, [0.5, 0.5])]), [""; 0]);
+    // Too long a gap.
+    let told = frame_of(&mut lasting, 3, 20_000, &[at(8, [0.5, 0.5])]);
+    assert_eq!(told, ["20.0 leave door 7 9.1s lost =0", "20.0 count door =0"]);
+
+    let mut forgetful = events(&camera);
+    walk(&mut forgetful, 0, (0..11).map(|_| [0.5, 0.5]));
+    let told = frame_of(&mut forgetful, 2, 1500, &[at(8, [0.5, 0.5])]);
+    assert_eq!(told, ["1.5 leave door 7 1.0s lost =0", "1.5 count door =0"]);
 }
 
 #[test]
@@ -246,7 +251,7 @@ fn a_reload_goes_on_where_nothing_changed_and_begins_anew_elsewhere() {
     assert_eq!(told.iter().filter(|told| told.contains("leave")).count(), 3, "{told:?}");
     // Into one with less room: nobody who is not remembered is counted.
     walk(&mut old, 1200, (0..2).map(|_| [0.55, 0.5]));
-    let mut small = Events::new(&before, &labels(), KEEP, 0).expect("known");
+    let mut small = Events::new(&before, &labels(), Options::new(0.5, 0)).expect("known");
     small.inherit(&old);
     assert_eq!(frame(&mut small, 1500, &[]), ["1.5 count door =0", "1.5 count yard =0"]);
 }
@@ -272,7 +277,7 @@ fn unknown_labels_of_zones_and_lines_are_told_with_their_keys() {
         vec![ZoneOptions { classes: cats(), ..zone("door", DOOR) }],
         vec![LineOptions { classes: cats(), ..line("wall") }],
     );
-    let unknown = Events::new(&camera, &labels(), KEEP, 8).expect_err("no cats");
+    let unknown = Events::new(&camera, &labels(), tracking()).expect_err("no cats");
     let keys: Vec<_> = unknown.iter().map(|unknown| unknown.key.as_str()).collect();
     assert_eq!(keys, ["zone.door.classes", "line.wall.classes"]);
 }
@@ -324,7 +329,7 @@ proptest! {
             objects.sort_by_key(|object| object.track_id);
             objects.dedup_by_key(|object| object.track_id);
             let moment = Moment { at: Duration::from_millis(at_ms), generation: 1, width: 1000, height: 500 };
-            events.update(moment, objects.iter(), &mut check);
+            events.update(moment, objects.iter().copied(), &mut check);
             at_ms += 150;
         }
         let moment = Moment { at: Duration::from_secs(100), generation: 1, width: 1000, height: 500 };

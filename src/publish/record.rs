@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 pub use crate::source::TsSource;
+use crate::track::Tracked;
 
 /// The first field of every record.
 pub const SCHEMA: &str = "watchpost/1";
@@ -84,6 +85,14 @@ impl<'a> Object<'a> {
             angle: None,
             corners: None,
         }
+    }
+}
+
+impl Object<'_> {
+    /// What of it tracking knows.
+    pub fn tracked(&self) -> Tracked {
+        let Self { class_id, score, bbox, track_id, .. } = *self;
+        Tracked { class_id, score, bbox, track_id }
     }
 }
 
