@@ -139,14 +139,12 @@ pub(super) fn first_watcher(section: &mut Section<'_, '_>) -> Option<String> {
         Value::Table(_) => true,
         _ => false,
     };
-    for kind in ["zone", "line"] {
-        if let Some(Node { value: Value::Table(tables), .. }) = section.find_own(kind)
-            && let Some((name, _)) = tables.iter().find(|(_, node)| tells(kind, node))
-        {
-            return Some(format!("{kind}.{}", shown_key(name)));
-        }
-    }
-    None
+    let named = ["zone", "line"].map(|kind| (kind, section.find_own(kind)));
+    named.into_iter().find_map(|(kind, node)| {
+        let Some(Node { value: Value::Table(tables), .. }) = node else { return None };
+        let telling = |(name, node): &(&String, &Node)| check_name(name).is_ok() && tells(kind, node);
+        tables.iter().find(telling).map(|(name, _)| format!("{kind}.{name}"))
+    })
 }
 
 /// Zones and lines of one camera, from its own table.
