@@ -10,15 +10,14 @@ use serde_json::json;
 use watchpost_pipelines::SourceKind;
 
 use super::common::{
-    LoadedModel, input_failure, load_config, load_model, output_failure, quiet_if_closed, start_gstreamer,
+    EngineArgs, LoadedModel, input_failure, load_config, load_model, output_failure, quiet_if_closed,
+    start_gstreamer,
 };
 use super::records::Records;
 use super::{Failure, exit};
 use crate::camera::Reason;
 use crate::clock;
-use crate::config::{
-    Auto, Backend, CameraOptions, DEFAULT_PATH, Demands, DetectorOptions, Locator, parse_url,
-};
+use crate::config::{CameraOptions, DEFAULT_PATH, Demands, DetectorOptions, Locator, parse_url};
 use crate::decode::{Decoder, Limits};
 use crate::filter::lacks_labels;
 use crate::frame::PrivacyMask;
@@ -90,13 +89,8 @@ pub struct DetectArgs {
     #[arg(long, value_name = "LABEL,…", value_delimiter = ',', conflicts_with = "camera")]
     classes: Option<Vec<String>>,
 
-    /// Which engine: the fastest that this box has, or the one named (`watchpost devices` lists them)
-    #[arg(long, default_value = "auto", value_parser = ["auto", "tensorrt", "openvino", "onnxruntime", "builtin"])]
-    backend: String,
-
-    /// Threads of one inference; one a core by default
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
-    threads: Option<u64>,
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
 fn count(text: &str) -> Result<u64, String> {
@@ -161,16 +155,7 @@ fn plan(args: &DetectArgs) -> Result<(DetectorOptions, CameraOptions), Failure> 
     if let Some(model) = &args.model {
         detector.model.clone_from(model);
     }
-    detector.backend = match args.backend.as_str() {
-        "tensorrt" => Backend::Tensorrt,
-        "openvino" => Backend::Openvino,
-        "onnxruntime" => Backend::Onnxruntime,
-        "builtin" => Backend::Builtin,
-        _ => detector.backend,
-    };
-    if let Some(threads) = args.threads {
-        detector.threads = Auto::Fixed(usize::try_from(threads).unwrap_or(1));
-    }
+    args.engine.apply(&mut detector);
     Ok((detector, camera))
 }
 
