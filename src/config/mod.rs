@@ -101,6 +101,7 @@ pub const KEYS: [(&str, &[&str]); 6] = [
             "track_keep",
             "track_across_restart",
             "slots",
+            "decode",
             "decoder",
             "decode_threads",
             "priority",

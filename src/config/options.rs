@@ -105,6 +105,19 @@ impl OpenVinoDevice {
     }
 }
 
+/// `decode = …`: which coded pictures are decoded at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decode {
+    /// Those that `detect_fps` needs: only keyframes, or only pictures that others need, where they come often enough.
+    Auto,
+    /// All.
+    All,
+    /// Those that others need.
+    Reference,
+    /// Those that need no other.
+    Keyframes,
+}
+
 /// `precision = …`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
@@ -323,6 +336,8 @@ pub struct CameraOptions {
     pub track_across_restart: Option<Duration>,
     /// Frame slots, 1..=16; 2 by default.
     pub slots: usize,
+    /// Which coded pictures are decoded; `Auto` by default.
+    pub decode: Decode,
     /// Who decodes; `Auto` by default.
     pub decoder: DecoderChoice,
     /// Threads of the software decoder, 1..=16; 1 by default.
@@ -365,6 +380,7 @@ impl CameraOptions {
             track_keep: Duration::from_secs(2),
             track_across_restart: None,
             slots: 2,
+            decode: Decode::Auto,
             decoder: DecoderChoice::Auto,
             decode_threads: 1,
             priority: 0,
