@@ -14,6 +14,7 @@ use crate::clock;
 use crate::config::DetectorOptions;
 use crate::decode::{Decoder, Limits};
 use crate::engine::{self, stopwatch::Timing};
+use crate::frame::PrivacyMask;
 use crate::offline::{self, Choice, Input};
 
 /// Arguments of `watchpost bench`.
@@ -134,6 +135,7 @@ fn through_all(
         std::slice::from_ref(input),
         &manifest.input,
         choice,
+        PrivacyMask::default(),
         model.engine.as_mut(),
         &mut |_, outputs, _| {
             let _what_they_are = decoder.decode(outputs, &mut found);

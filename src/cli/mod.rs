@@ -13,6 +13,7 @@ mod eval;
 mod logging;
 pub mod model;
 mod probe;
+mod records;
 mod run;
 mod test_image;
 

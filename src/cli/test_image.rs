@@ -17,7 +17,7 @@ use crate::config::DetectorOptions;
 use crate::decode::{Decoder, Limits};
 use crate::engine;
 use crate::filter::Filter;
-use crate::frame::{Layout, Letterbox, Picture};
+use crate::frame::{Layout, Letterbox, Picture, PrivacyMask};
 use crate::model::{ChannelOrder, Fit, InputRecipe, Manifest};
 use crate::offline::{self, Choice, Input};
 use crate::publish::ObjectReader;
@@ -55,20 +55,27 @@ fn detect(manifest: &Manifest, picture: &Path, spec: Spec, canvas: &mut Canvas) 
     let inputs = [Input { name: picture.display().to_string(), spec }];
     let choice = Choice { every: 1, max_frames: Some(1), realtime: false };
     let mut outcome = Ok(Vec::new());
-    let totals = offline::run(&inputs, &manifest.input, choice, engine.as_mut(), &mut |ready, outputs, _| {
-        let read = reader.read(
-            outputs,
-            &ready.geometry,
-            &filter,
-            |_| {},
-            |objects| {
-                draw(canvas, objects);
-                objects.iter().map(|object| (object.label.to_owned(), object.score)).collect()
-            },
-        );
-        outcome = read.map_err(|error| Failure::new(exit::NO_INPUT, error.to_string()));
-        outcome.is_ok()
-    })
+    let totals = offline::run(
+        &inputs,
+        &manifest.input,
+        choice,
+        PrivacyMask::default(),
+        engine.as_mut(),
+        &mut |ready, outputs, _| {
+            let read = reader.read(
+                outputs,
+                &ready.geometry,
+                &filter,
+                |_| {},
+                |objects| {
+                    draw(canvas, objects);
+                    objects.iter().map(|object| (object.label.to_owned(), object.score)).collect()
+                },
+            );
+            outcome = read.map_err(|error| Failure::new(exit::NO_INPUT, error.to_string()));
+            outcome.is_ok()
+        },
+    )
     .map_err(|error| Failure::new(exit::INTERNAL, error.to_string()))?;
     match totals.faults.into_iter().next() {
         Some((_, fault)) => Err(Failure::new(exit::NO_INPUT, fault.detail)),
