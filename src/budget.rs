@@ -13,6 +13,7 @@ use crate::engine::WORK_MAX;
 use crate::frame::{Letterbox, Place, Work};
 use crate::model::Manifest;
 use crate::publish::footprint_bytes;
+use crate::track::{Tracker, Workspace};
 
 /// The stream that estimates are made for.
 const STREAM_WIDTH: u32 = 1920;
@@ -70,11 +71,24 @@ impl Budget {
         budget.cameras(config, manifest, place);
         budget.add("engine", "work queue", WORK_MAX, size_of::<Work>(), Basis::Exact);
         budget.add("engine", "decoding and NMS buffers", 1, decoder.buffer_bytes(), Basis::Exact);
+        budget.tracks(config);
         for output in &config.outputs {
             let owner = format!("output {}", output.name);
             budget.add(&owner, "lines kept, and their readers", 1, footprint_bytes(output), Basis::Bounded);
         }
         budget
+    }
+
+    fn tracks(&mut self, config: &Config) {
+        let max_objects = config.detector.max_objects;
+        let tracking = config.cameras.iter().filter(|camera| camera.track);
+        for camera in tracking.clone() {
+            let owner = format!("camera {}", camera.name);
+            self.add(&owner, "tracks", 1, Tracker::buffer_bytes(max_objects), Basis::Exact);
+        }
+        if tracking.count() > 0 {
+            self.add("engine", "tracking buffers", 1, Workspace::buffer_bytes(max_objects), Basis::Exact);
+        }
     }
 
     /// What the engine holds on the GPU, by owner; slots have lines of their own.

@@ -23,6 +23,8 @@ pub mod batch;
 pub mod engine;
 
 pub mod decode;
+pub mod track;
+
 pub mod filter;
 
 pub mod publish;

@@ -21,6 +21,7 @@ use crate::engine::{Engine, EngineError, TensorView};
 use crate::frame::{Geometry, Pool, Preprocessor, Slot, SlotForm};
 use crate::model::InputRecipe;
 use crate::source::{Decoded, Fault, fault};
+use crate::track::{Ids, Moment, Options, Tracked, Tracker, Workspace};
 use crate::wake::{Bell, doorbell};
 
 /// One being inferred, one ready, one being filled.
@@ -72,6 +73,41 @@ pub struct Ready {
     pub decode: Duration,
     /// How long the letterbox took.
     pub preprocess: Duration,
+}
+
+/// Where an input says nothing about its times, its frames are so far apart.
+const UNKNOWN_INTERVAL: Duration = Duration::from_millis(40);
+
+/// Tells who is who from frame to frame, in each input by itself.
+#[derive(Debug)]
+pub struct Follower {
+    tracker: Tracker,
+    workspace: Workspace,
+    /// The input, and the time of its last frame.
+    last: Option<(usize, Duration)>,
+}
+
+impl Follower {
+    /// Objects from `threshold` on get numbers; `max_objects` in a frame at most.
+    pub fn new(threshold: f32, max_objects: usize) -> Self {
+        let tracker = Tracker::new(Options::new(threshold, max_objects), Ids::default());
+        Self { tracker, workspace: Workspace::new(max_objects), last: None }
+    }
+
+    /// Says of each object of the next frame which one it is.
+    pub fn follow(&mut self, ready: &Ready, objects: &mut [Tracked]) {
+        let told = ready.pts_ns.map(Duration::from_nanos);
+        let before = self.last.filter(|&(input_index, _)| input_index == ready.input_index);
+        let at = match before {
+            Some((_, before)) => told.filter(|&at| at > before).unwrap_or(before + UNKNOWN_INTERVAL),
+            None => told.unwrap_or_default(),
+        };
+        self.last = Some((ready.input_index, at));
+        let generation = ready.input_index as u64;
+        let Ready { width, height, .. } = *ready;
+        let moment = Moment { at, generation, width, height };
+        self.tracker.update(&mut self.workspace, moment, objects);
+    }
 }
 
 /// What the caller is told, in order.

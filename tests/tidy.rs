@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 500;
 
 /// Rooms of `src/` from left to right: a room may use rooms before it, never rooms after it.
-const ROOMS: [&str; 21] = [
+const ROOMS: [&str; 22] = [
     "clock",
     "os_words",
     "wake",
@@ -20,6 +20,7 @@ const ROOMS: [&str; 21] = [
     "batch",
     "engine",
     "decode",
+    "track",
     "filter",
     "publish",
     "annotate",

@@ -20,10 +20,11 @@ use crate::decode::{Decoder, Limits};
 use crate::filter::{Filter, lacks_labels};
 use crate::metrics::process_usage;
 use crate::model::Manifest;
-use crate::offline::{self, Choice, Input, Ready, Totals};
+use crate::offline::{self, Choice, Follower, Input, Ready, Totals};
 use crate::publish::{Detections, FrameSize, ObjectReader};
 use crate::source::{Fault, GstSource, TsSource};
 use crate::supervisor::CANDIDATES_MAX;
+use crate::track::LOW_SCORE;
 
 /// Arguments of `watchpost detect`.
 #[derive(Debug, clap::Args)]
@@ -67,6 +68,10 @@ pub struct DetectArgs {
     /// Objects below this score are left out
     #[arg(long, value_name = "0..1", default_value_t = 0.35, value_parser = score)]
     score_threshold: f32,
+
+    /// Give objects a number that stays with them ("track_id"); each input is tracked by itself
+    #[arg(long)]
+    track: bool,
 
     /// Only these labels, separated by commas
     #[arg(long, value_name = "LABEL,…", value_delimiter = ',')]
@@ -187,8 +192,9 @@ fn detect(
     stages: &mut Stages,
 ) -> Result<Totals, Failure> {
     let LoadedModel { manifest, engine, tag, .. } = model;
+    let score_threshold = detector.score_threshold;
     let limits = Limits {
-        score_threshold: detector.score_threshold,
+        score_threshold: if args.track { score_threshold.min(LOW_SCORE) } else { score_threshold },
         iou_threshold: detector.iou_threshold,
         max_objects: detector.max_objects,
         max_candidates: CANDIDATES_MAX,
@@ -199,12 +205,18 @@ fn detect(
     let choice = Choice { every: args.every, max_frames: args.max_frames, realtime: args.realtime };
     let mut last = (usize::MAX, 0);
     let mut undecodable = None;
+    let mut follower = args.track.then(|| Follower::new(score_threshold, detector.max_objects));
     let totals =
         offline::run(inputs, &manifest.input, choice, engine.as_mut(), &mut |ready, outputs, took| {
             let began = clock::now();
             let previous = if last.0 == ready.input_index { last.1 } else { 0 };
             last = (ready.input_index, ready.seq);
-            let written = reader.read(outputs, &ready.geometry, filter, |objects| {
+            let identify = |objects: &mut [_]| {
+                if let Some(follower) = &mut follower {
+                    follower.follow(ready, objects);
+                }
+            };
+            let written = reader.read(outputs, &ready.geometry, filter, identify, |objects| {
                 stages.objects += objects.len() as u64;
                 records.write(&Detections {
                     camera: &inputs[ready.input_index].name,

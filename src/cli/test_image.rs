@@ -59,10 +59,16 @@ fn detect(manifest: &Manifest, picture: &Path, spec: Spec, canvas: &mut Canvas) 
     }
     let mut outcome = Ok(Vec::new());
     let totals = offline::run(&inputs, &manifest.input, choice, engine.as_mut(), &mut |ready, outputs, _| {
-        let read = reader.read(outputs, &ready.geometry, &filter, |objects| {
-            painter.draw(canvas, &Surroundings::default(), objects);
-            objects.iter().map(|object| (object.label.to_owned(), object.score)).collect()
-        });
+        let read = reader.read(
+            outputs,
+            &ready.geometry,
+            &filter,
+            |_| {},
+            |objects| {
+                painter.draw(canvas, &Surroundings::default(), objects);
+                objects.iter().map(|object| (object.label.to_owned(), object.score)).collect()
+            },
+        );
         outcome = read.map_err(|error| Failure::new(exit::NO_INPUT, error.to_string()));
         outcome.is_ok()
     })

@@ -1,5 +1,6 @@
 //! `[defaults]` and `[camera.NAME]`.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,8 +69,20 @@ fn camera(
     let mut camera = settings(&mut section, CameraOptions::new(name, locator));
     camera.username = credentials.username;
     camera.password = credentials.password;
+    warn_if_nothing_tracks(&mut section);
     section.finish(belongs_to("camera"));
     url.map(|_| camera)
+}
+
+fn warn_if_nothing_tracks(section: &mut Section<'_, '_>) {
+    // A mistake in `track` is told by itself.
+    let is_off = section.find("track").is_none_or(|node| matches!(node.value, Value::Boolean(false)));
+    for key in ["track_keep", "track_across_restart"] {
+        if let Some(node) = section.find_own(key).filter(|_| is_off) {
+            let message = format!("`{key}` means nothing without `track = true`");
+            section.reading.warning(node.key_place, message, None);
+        }
+    }
 }
 
 fn read_url<'t>(section: &mut Section<'_, 't>, name: &str) -> Option<(&'t Node, CameraUrl)> {
@@ -107,11 +120,14 @@ fn settings(section: &mut Section<'_, '_>, defaults: CameraOptions) -> CameraOpt
         latency: section.duration("latency", defaults.latency, s(0)..=s(10)),
         open_timeout: section.duration("open_timeout", defaults.open_timeout, ms(100)..=s(600)),
         stall_timeout: section.duration("stall_timeout", defaults.stall_timeout, ms(100)..=s(3600)),
-        freeze_timeout: freeze_timeout(section),
+        freeze_timeout: off_or_duration(section, "freeze_timeout", s(1)..=s(86_400)),
         max_frame_age: section.duration("max_frame_age", defaults.max_frame_age, ms(10)..=s(60)),
         detect_fps: detect_fps(section),
         classes: classes(section),
         score_threshold: score_threshold(section),
+        track: section.boolean("track", defaults.track),
+        track_keep: section.duration("track_keep", defaults.track_keep, ms(100)..=s(60)),
+        track_across_restart: off_or_duration(section, "track_across_restart", ms(100)..=s(60)),
         slots: section.integer("slots", defaults.slots as i64, 1..=16) as usize,
         decoder: section.choice("decoder", defaults.decoder, &DECODERS),
         decode_threads: section.integer("decode_threads", defaults.decode_threads as i64, 1..=16) as usize,
@@ -136,8 +152,12 @@ fn tls_ca_file(section: &mut Section<'_, '_>) -> Option<PathBuf> {
     path
 }
 
-fn freeze_timeout(section: &mut Section<'_, '_>) -> Option<Duration> {
-    let range = Duration::from_secs(1)..=Duration::from_secs(86_400);
+/// A duration or `"off"`, which is the default.
+fn off_or_duration(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    range: RangeInclusive<Duration>,
+) -> Option<Duration> {
     let parse = |node: &Node| match is_word(node, "off") {
         true => Ok(None),
         false => duration_of(node, &range).map(Some).map_err(|wrong| format!("{wrong}; or \"off\"")),
@@ -145,7 +165,7 @@ fn freeze_timeout(section: &mut Section<'_, '_>) -> Option<Duration> {
     let show = |value: &Option<Duration>| {
         Some(value.map_or(Json::from("off"), |value| Json::from(show_duration(value))))
     };
-    section.read("freeze_timeout", None, parse, show)
+    section.read(key, None, parse, show)
 }
 
 fn detect_fps(section: &mut Section<'_, '_>) -> Option<f64> {

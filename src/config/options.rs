@@ -264,6 +264,12 @@ pub struct CameraOptions {
     pub classes: Option<Vec<String>>,
     /// Overrides the detector's threshold.
     pub score_threshold: Option<f32>,
+    /// Objects get a number that stays with them; false by default.
+    pub track: bool,
+    /// An object that was not seen for longer gets another number when it comes back; 2 s by default.
+    pub track_keep: Duration,
+    /// Objects keep their numbers over an interruption of the stream that is no longer than this; `None`: over none.
+    pub track_across_restart: Option<Duration>,
     /// Frame slots, 1..=16; 2 by default.
     pub slots: usize,
     /// Who decodes; `Auto` by default.
@@ -299,6 +305,9 @@ impl CameraOptions {
             detect_fps: None,
             classes: None,
             score_threshold: None,
+            track: false,
+            track_keep: Duration::from_secs(2),
+            track_across_restart: None,
             slots: 2,
             decoder: DecoderChoice::Auto,
             decode_threads: 1,

@@ -1,7 +1,7 @@
-//! PURE: which detections of a camera are published.
+//! PURE: which objects of a camera are published.
 
-use crate::decode::Detection;
 use crate::model::nearest;
+use crate::track::Tracked;
 
 /// One camera's filter.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,13 +32,17 @@ impl Filter {
         Ok(Self { allowed: Some(allowed), score_threshold })
     }
 
-    /// Whether this detection is published.
-    pub fn passes(&self, detection: &Detection) -> bool {
-        let class_passes = match &self.allowed {
-            Some(allowed) => allowed.get(detection.class_id as usize).copied().unwrap_or(false),
+    /// Whether objects of this class are of any interest: others are not even tracked.
+    pub fn wants(&self, class_id: u32) -> bool {
+        match &self.allowed {
+            Some(allowed) => allowed.get(class_id as usize).copied().unwrap_or(false),
             None => true,
-        };
-        class_passes && detection.score >= self.score_threshold
+        }
+    }
+
+    /// Whether this object is published.
+    pub fn passes(&self, object: &Tracked) -> bool {
+        self.wants(object.class_id) && object.score >= self.score_threshold
     }
 }
 
@@ -70,8 +74,8 @@ mod tests {
         ["人", "car", "dog"].map(str::to_owned).to_vec()
     }
 
-    fn detection(class_id: u32, score: f32) -> Detection {
-        Detection { class_id, score, bbox: [0.0, 0.0, 1.0, 1.0] }
+    fn detection(class_id: u32, score: f32) -> Tracked {
+        Tracked { class_id, score, bbox: [0.0, 0.0, 1.0, 1.0], track_id: None }
     }
 
     #[test]

@@ -13,6 +13,7 @@
 
 mod debug;
 mod debug_socket;
+mod identities;
 mod memory;
 mod notify;
 mod opening;

@@ -167,6 +167,9 @@ impl Change {
             classes: new.classes.clone(),
             score_threshold: new.score_threshold,
             priority: new.priority,
+            track: new.track,
+            track_keep: new.track_keep,
+            track_across_restart: new.track_across_restart,
             ..old.clone()
         };
         if settled == *new { Self::Kept } else { Self::Reopened }

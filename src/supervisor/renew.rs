@@ -91,7 +91,7 @@ impl Supervisor {
         if let Some(detector) = detector {
             return self.take_over(detector, config);
         }
-        let reading = self.reading.reading(&self.cameras, config, &self.house.publisher)?;
+        let reading = self.reading.reading(&self.cameras, config, &self.house.publisher, &self.house.ids)?;
         self.orders.try_send(Order::Read(reading)).map_err(|_full| Refused::Busy)
     }
 

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use super::identities::Identities;
 use crate::clock;
 use crate::engine::TensorView;
 use crate::filter::Filter;
 use crate::frame::Work;
 use crate::metrics::Outcome;
 use crate::publish::{Detections, FrameSize, ModelPart, Object, ObjectReader, Publisher};
+use crate::track::Workspace;
 
 /// The model as records name it.
 #[derive(Debug, Clone)]
@@ -29,24 +31,33 @@ impl ModelTag {
     }
 }
 
+/// What is done with one camera's objects.
+pub(super) struct View {
+    pub filter: Filter,
+    pub identities: Identities,
+}
+
 /// Turns finished frames into records. Lives on the engine's thread, with its engine.
 pub(super) struct Results {
     pub reader: ObjectReader,
     pub tag: ModelTag,
     /// By the index of the camera; `None` where there is none now.
-    pub filters: Vec<Option<Filter>>,
+    pub views: Vec<Option<View>>,
+    /// For tracking, where a camera does.
+    pub workspace: Workspace,
     pub publisher: Arc<Publisher>,
 }
 
 impl Results {
     /// Decodes one frame's outputs and publishes its record, unless its opening is over.
     pub fn finish(&mut self, work: &Work, outputs: &[TensorView<'_>]) {
-        let Self { reader, tag, filters, publisher } = self;
-        let Some(Some(filter)) = filters.get(work.feed.index) else {
+        let Self { reader, tag, views, workspace, publisher } = self;
+        let Some(Some(View { filter, identities })) = views.get_mut(work.feed.index) else {
             work.feed.dropped(Outcome::StaleGeneration);
             return;
         };
-        let published = reader.read(outputs, &work.geometry, filter, |objects| {
+        let identify = |objects: &mut [_]| identities.identify(workspace, work, objects);
+        let published = reader.read(outputs, &work.geometry, filter, identify, |objects| {
             // Nothing is published after the record that says the camera is being closed.
             work.feed.while_live(work.generation, || publish(publisher, tag, work, objects))
         });

@@ -19,6 +19,7 @@ use crate::frame::{Feed, Preprocessor, SlotError, SlotForm, Turnstile};
 use crate::metrics::Registry;
 use crate::publish::{PublishError, Publisher};
 use crate::source::Source;
+use crate::track::Ids;
 use crate::wake::doorbell;
 
 /// Engines of this process are counted from here.
@@ -105,7 +106,8 @@ impl Supervisor {
             metrics: Arc::clone(&registry),
         };
         let outputs = detector.outputs();
-        let reading = outputs.reading(&cameras, &config, &publisher)?;
+        let ids = Ids::default();
+        let reading = outputs.reading(&cameras, &config, &publisher, &ids)?;
         let station = Station { engine: detector.engine, form: Arc::clone(&form), reading };
         let engine = spawn_engine(worker, station, supervisor.clone())?;
         let debug_socket = config
@@ -114,7 +116,7 @@ impl Supervisor {
             .and_then(|path| debug_socket::DebugSocket::start(path, supervisor.clone()));
         let mut supervisor = Self {
             cameras,
-            house: House { turnstile, work: work_tx, supervisor, publisher, gpu },
+            house: House { turnstile, work: work_tx, supervisor, publisher, gpu, ids },
             inbox,
             registry,
             pulse,

@@ -6,8 +6,9 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender};
 use watchpost_cuda::Gpu;
 
+use super::identities::{self, Identities};
 use super::opening::thread_name;
-use super::results::Results;
+use super::results::{Results, View};
 use super::watched::Watched;
 use super::{Message, ModelTag, StartError};
 use crate::config::{Auto, CameraOptions, Config, DetectorOptions};
@@ -18,6 +19,7 @@ use crate::frame::{SlotForm, Work};
 use crate::metrics::Outcome;
 use crate::model::{HeadRecipe, InputRecipe};
 use crate::publish::{ObjectReader, Publisher};
+use crate::track::{Ids, LOW_SCORE, Workspace};
 
 /// Boxes that pass the score threshold and are looked at by NMS, at most.
 pub const CANDIDATES_MAX: usize = 3000;
@@ -80,6 +82,7 @@ impl Outputs {
         cameras: &[Watched],
         config: &Config,
         publisher: &Arc<Publisher>,
+        ids: &Ids,
     ) -> Result<Reading, StartError> {
         let detector = &config.detector;
         let limits = Limits {
@@ -91,18 +94,27 @@ impl Outputs {
         };
         let decoder = Decoder::new(&self.head, &self.input, self.labels.len(), limits);
         let reader = ObjectReader::new(self.labels.as_slice().into(), decoder, detector.max_objects);
-        let mut by_index: Vec<Option<Filter>> = Vec::new();
+        let mut views: Vec<Option<View>> = Vec::new();
         for (options, filter) in
             config.cameras.iter().zip(filters(&config.cameras, detector, &self.tag, &self.labels)?)
         {
-            let camera = cameras.iter().find(|camera| camera.options.name == options.name);
-            if let Some(index) = camera.map(|camera| camera.feed.index) {
-                by_index.resize_with(by_index.len().max(index + 1), || None);
-                by_index[index] = Some(filter);
-            }
+            let Some(camera) = cameras.iter().find(|camera| camera.options.name == options.name) else {
+                continue;
+            };
+            let tracking = identities::options(options, threshold(options, detector), detector.max_objects);
+            let identities = Identities::new(&camera.memory, &self.tag.sha256, tracking, ids);
+            let index = camera.feed.index;
+            views.resize_with(views.len().max(index + 1), || None);
+            views[index] = Some(View { filter, identities });
         }
-        let publisher = Arc::clone(publisher);
-        let mut results = Results { reader, tag: self.tag.clone(), filters: by_index, publisher };
+        let tracks = config.cameras.iter().any(|camera| camera.track);
+        let mut results = Results {
+            reader,
+            tag: self.tag.clone(),
+            views,
+            workspace: Workspace::new(if tracks { detector.max_objects } else { 0 }),
+            publisher: Arc::clone(publisher),
+        };
         Ok(Reading {
             finish: Box::new(move |work, outputs| results.finish(work, outputs)),
             max_batch: match detector.max_batch_size {
@@ -125,7 +137,7 @@ pub(super) fn filters(
     labels: &[String],
 ) -> Result<Vec<Filter>, StartError> {
     let filter = |camera: &CameraOptions| {
-        let threshold = camera.score_threshold.unwrap_or(detector.score_threshold);
+        let threshold = threshold(camera, detector);
         Filter::new(camera.classes.as_deref(), labels, threshold).map_err(|unknown| StartError::Classes {
             camera: camera.name.clone(),
             model: tag.name.clone(),
@@ -136,10 +148,19 @@ pub(super) fn filters(
     cameras.iter().map(filter).collect()
 }
 
-/// The decoder serves all cameras: it keeps what the most curious of them wants to see.
+/// The score from which a camera's objects are published.
+fn threshold(camera: &CameraOptions, detector: &DetectorOptions) -> f32 {
+    camera.score_threshold.unwrap_or(detector.score_threshold)
+}
+
+/// The decoder serves all cameras: it keeps what the most curious of them wants to see. A tracker wants boxes that
+/// nobody is shown.
 fn lowest_threshold(config: &Config) -> f32 {
-    let cameras = config.cameras.iter().filter_map(|camera| camera.score_threshold);
-    cameras.fold(config.detector.score_threshold, f32::min)
+    let wanted = |camera: &CameraOptions| {
+        let published = threshold(camera, &config.detector);
+        if camera.track { published.min(LOW_SCORE) } else { published }
+    };
+    config.cameras.iter().map(wanted).fold(config.detector.score_threshold, f32::min)
 }
 
 /// Starts the engine's thread.

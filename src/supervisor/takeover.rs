@@ -88,7 +88,7 @@ impl Supervisor {
             shelves.push((Pool::prepare(capacity, &form)?, Preprocessor::new(&form)?));
         }
         let outputs = detector.outputs();
-        let reading = outputs.reading(&self.cameras, config, &self.house.publisher)?;
+        let reading = outputs.reading(&self.cameras, config, &self.house.publisher, &self.house.ids)?;
         let station = Station { engine: detector.engine, form: Arc::clone(&form), reading };
         self.orders.try_send(Order::Install(station)).map_err(|_full| Refused::Busy)?;
         for (camera, (restock, preprocessor)) in self.cameras.iter().zip(shelves) {

@@ -7,6 +7,7 @@ use crossbeam_channel::Sender;
 use watchpost_cuda::Gpu;
 
 use super::Message;
+use super::identities::Memory;
 use super::opening::{Opening, Running};
 use super::shedding::Level;
 use crate::camera::{Action, Announcement, BackoffOptions, Input, Limits, Machine, Reason, State};
@@ -15,6 +16,7 @@ use crate::config::{CameraOptions, SupervisorOptions};
 use crate::frame::{Bench, Feed, FreezeWatch, Preprocessor, SlotForm, Turnstile, Work};
 use crate::publish::{CameraState, Publisher};
 use crate::source::{Fault, Source};
+use crate::track::Ids;
 
 /// Why load is shed.
 const SHED_WORDS: &str = "memory is above memory.soft_limit";
@@ -27,6 +29,8 @@ pub(super) struct House {
     pub publisher: Arc<Publisher>,
     /// Whose decoders may be used: the engine is on it, or will be.
     pub gpu: Option<Gpu>,
+    /// Numbers for tracks.
+    pub ids: Ids,
 }
 
 /// One camera.
@@ -36,6 +40,8 @@ pub(super) struct Watched {
     pub machine: Machine,
     source: Arc<dyn Source>,
     bench: Arc<Mutex<Bench>>,
+    /// Who is in the picture.
+    pub memory: Memory,
     running: Option<Running>,
     /// Threads of wedged openings, which nobody waits for. At most `max_wedged` + 1 in the process.
     pub wedged: Vec<Running>,
@@ -69,6 +75,7 @@ impl Watched {
             machine: Machine::new(limits, seed),
             source,
             bench: Arc::new(Mutex::new(bench)),
+            memory: Memory::default(),
             running: None,
             wedged: Vec::new(),
             next: Next::Nothing,
