@@ -55,7 +55,7 @@ pub use outlet::{Event, Memory, Pull, Receiver, SourceInfo};
 pub use pipeline::{Pipeline, PullPipeline};
 pub use plan::{CodecPlan, DecoderPlan, plan};
 pub use probe::{ProbeReport, probe};
-pub use recording::{Recording, RecordingError};
+pub use recording::{Recording, RecordingError, can_record};
 pub use scrub::scrub;
 pub use spec::{Credentials, DecoderChoice, SourceKind, Spec, Transport};
 pub use watchpost_cuda::{DeviceLayout, DevicePicture, DevicePlane, Gpu};

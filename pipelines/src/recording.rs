@@ -172,7 +172,6 @@ impl Recording {
         if !(2..=8192).contains(&width) || !(2..=8192).contains(&height) {
             return Err(refused);
         }
-        let is_installed = |element: &str| gst::ElementFactory::find(element).is_some();
         let encoder = choose(is_installed)?;
         let description = describe(encoder, width.next_multiple_of(2), height.next_multiple_of(2));
         let failed = |error: gst::glib::Error| RecordingError::Failed(scrub(error.message()));
@@ -312,6 +311,19 @@ fn buffers(width: u32, height: u32) -> Option<Buffers> {
     pool.set_config(config).ok()?;
     pool.set_active(true).ok()?;
     Some(Buffers { info, pool })
+}
+
+fn is_installed(element: &str) -> bool {
+    gst::ElementFactory::find(element).is_some()
+}
+
+/// Whether this box can record at all.
+///
+/// # Errors
+/// Says what to install.
+pub fn can_record() -> Result<(), RecordingError> {
+    crate::init()?;
+    choose(is_installed).map(|_| ())
 }
 
 fn choose(is_installed: impl Fn(&str) -> bool) -> Result<&'static Encoder, RecordingError> {

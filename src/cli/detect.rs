@@ -4,23 +4,25 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use serde_json::json;
 use watchpost_pipelines::SourceKind;
 
+use super::annotate::{Pictures, stop_on_signal};
 use super::common::{
     LoadedModel, input_failure, load_model, output_failure, quiet_if_closed, start_gstreamer,
 };
+use super::summary::{Stages, summary_text};
 use super::{Failure, exit};
 use crate::camera::Reason;
 use crate::clock;
 use crate::config::{Auto, Backend, CameraOptions, DetectorOptions, Locator, parse_url};
 use crate::decode::{Decoder, Limits};
 use crate::filter::{Filter, lacks_labels};
-use crate::metrics::process_usage;
 use crate::model::Manifest;
-use crate::offline::{self, Choice, Follower, Input, Ready, Totals};
+use crate::offline::{self, Choice, Follower, Input, Totals};
 use crate::publish::{Detections, FrameSize, ObjectReader};
 use crate::source::{Fault, GstSource, TsSource};
 use crate::supervisor::CANDIDATES_MAX;
@@ -35,7 +37,8 @@ as the daemon writes them; \"camera\" is the input.
 Examples:
     watchpost detect clip.mp4 -m yolox-nano | jq '.objects | length'
     watchpost detect photos/ -m ./yolov8n.onnx -o boxes.jsonl --summary summary.json
-    watchpost detect rtsp://10.0.0.12/stream2 --max-frames 100")]
+    watchpost detect rtsp://10.0.0.12/stream2 --max-frames 100
+    watchpost detect clip.mp4 --track --annotate seen.mp4 -o seen.jsonl")]
 pub struct DetectArgs {
     /// Video files, images, folders of images, or URLs (rtsp://, v4l2://, file://)
     #[arg(required = true)]
@@ -52,6 +55,10 @@ pub struct DetectArgs {
     /// Write a summary to this file: frames, frames/s, CPU time, memory, milliseconds per stage
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
+
+    /// Draw what was detected: into a new or empty folder, a PNG file a frame, or into an MP4 file
+    #[arg(long, value_name = "DIR|FILE.mp4")]
+    annotate: Option<PathBuf>,
 
     /// Read at most so many frames of each input
     #[arg(long, value_name = "N", value_parser = count)]
@@ -119,12 +126,20 @@ pub(super) fn run(args: &DetectArgs) -> Result<(), Failure> {
         },
     )?;
     spare_inputs(args, &inputs, &model.manifest)?;
-    let mut records = Records::open(args.output.as_deref())?;
+    let labels = model.manifest.labels.clone();
+    let texts = labels.iter().map(String::as_str);
+    let pictures = args.annotate.as_deref().map(|path| Pictures::open(path, texts)).transpose()?;
+    let records = Records::open(args.output.as_deref())?;
     // Opened before the work: hours of it should not end with a summary that has no place.
     let summary =
         args.summary.as_deref().map(|path| open(path, &records).map(|file| (path, file))).transpose()?;
-    let mut stages = Stages::default();
-    let totals = detect(args, &inputs, &detector, &filter, &mut model, &mut records, &mut stages);
+    // Without pictures there is nothing to be ended in order.
+    let stop = pictures.is_some().then(stop_on_signal).transpose()?;
+    let mut results = Results { records, pictures, stages: Stages::default(), stop };
+    let totals = detect(args, &inputs, &detector, &filter, &mut model, &mut results);
+    let Results { records, pictures, stages, stop } = results;
+    let stopped = stop.is_some_and(|stop| stop.load(Ordering::Acquire));
+    let drawn = pictures.map_or(Ok(()), |pictures| pictures.finish(stopped));
     let written = records.finish();
     let totals = totals?;
     let summed_up = summary.map_or(Ok(()), |(path, file)| {
@@ -133,6 +148,7 @@ pub(super) fn run(args: &DetectArgs) -> Result<(), Failure> {
         write_over(&file, &text).map_err(|error| output_failure(&path.display().to_string(), &error))
     });
     written.or_else(quiet_if_closed)?;
+    drawn?;
     summed_up?;
     faults(&missing, &totals)
 }
@@ -171,8 +187,14 @@ fn spare_inputs(args: &DetectArgs, inputs: &[Input], model: &Manifest) -> Result
         SourceKind::File { path } | SourceKind::Image { path } => Some(path),
         _ => None,
     });
+    let others = [("--output", &args.output), ("--summary", &args.summary)];
+    for (_, other) in others.iter().filter(|(_, other)| other.is_some() && **other == args.annotate) {
+        return Err(taken_already("--annotate", other.as_deref().unwrap_or(Path::new(""))));
+    }
     let taken: Vec<(u64, u64)> = files.chain(model.file()).filter_map(|path| identity(path)).collect();
-    for (option, path) in [("--output", &args.output), ("--summary", &args.summary)] {
+    for (option, path) in
+        [("--output", &args.output), ("--summary", &args.summary), ("--annotate", &args.annotate)]
+    {
         let Some(path) = path else { continue };
         let Some(id) = identity(path) else { continue };
         if taken.contains(&id) {
@@ -182,14 +204,22 @@ fn spare_inputs(args: &DetectArgs, inputs: &[Input], model: &Manifest) -> Result
     Ok(())
 }
 
+/// Where everything goes that comes of a frame.
+struct Results {
+    records: Records,
+    pictures: Option<Pictures>,
+    stages: Stages,
+    /// Set when the user has seen enough.
+    stop: Option<Arc<AtomicBool>>,
+}
+
 fn detect(
     args: &DetectArgs,
     inputs: &[Input],
     detector: &DetectorOptions,
     filter: &Filter,
     model: &mut LoadedModel,
-    records: &mut Records,
-    stages: &mut Stages,
+    results: &mut Results,
 ) -> Result<Totals, Failure> {
     let LoadedModel { manifest, engine, tag, .. } = model;
     let score_threshold = detector.score_threshold;
@@ -202,13 +232,20 @@ fn detect(
     };
     let decoder = Decoder::new(&manifest.head, &manifest.input, manifest.labels.len(), limits);
     let mut reader = ObjectReader::new(manifest.labels.as_slice().into(), decoder, detector.max_objects);
-    let choice = Choice { every: args.every, max_frames: args.max_frames, realtime: args.realtime };
+    let Results { records, pictures, stages, stop } = results;
+    let choice = Choice {
+        every: args.every,
+        max_frames: args.max_frames,
+        realtime: args.realtime,
+        keep_pictures: pictures.is_some(),
+        stop: stop.as_deref(),
+    };
     let mut last = (usize::MAX, 0);
     let mut undecodable = None;
     let mut follower = args.track.then(|| Follower::new(score_threshold, detector.max_objects));
     let totals =
         offline::run(inputs, &manifest.input, choice, engine.as_mut(), &mut |ready, outputs, took| {
-            let began = clock::now();
+            let (began, mut drawing) = (clock::now(), Duration::ZERO);
             let previous = if last.0 == ready.input_index { last.1 } else { 0 };
             last = (ready.input_index, ready.seq);
             let identify = |objects: &mut [_]| {
@@ -218,7 +255,7 @@ fn detect(
             };
             let written = reader.read(outputs, &ready.geometry, filter, identify, |objects| {
                 stages.objects += objects.len() as u64;
-                records.write(&Detections {
+                let goes_on = records.write(&Detections {
                     camera: &inputs[ready.input_index].name,
                     generation: 1,
                     seq: ready.seq,
@@ -231,13 +268,17 @@ fn detect(
                     model: tag.part(),
                     dropped_since_last: ready.seq - previous - 1,
                     objects,
-                })
+                });
+                let began = clock::now();
+                let drawn = pictures.as_mut().is_none_or(|pictures| pictures.add(inputs, ready, objects));
+                drawing = clock::now().saturating_duration_since(began);
+                goes_on && drawn
             });
             let go_on = written.unwrap_or_else(|error| {
                 undecodable = Some(Failure::new(exit::NO_INPUT, error.to_string()));
                 false
             });
-            stages.add(ready, took, began);
+            stages.add(ready, took, began + drawing);
             go_on
         });
     match undecodable {
@@ -410,67 +451,4 @@ impl Records {
 
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-/// Milliseconds per frame of each stage. Bounded: a long run is sampled.
-#[derive(Default)]
-struct Stages {
-    samples: [Vec<f32>; 4],
-    seen: u64,
-    objects: u64,
-}
-
-/// Frames whose times are kept; of more, every n-th.
-const SAMPLES_MAX: u64 = 100_000;
-
-impl Stages {
-    fn add(&mut self, ready: &Ready, inference: Duration, postprocess_began: Instant) {
-        self.seen += 1;
-        if self.seen > SAMPLES_MAX {
-            return;
-        }
-        let postprocess = clock::now().saturating_duration_since(postprocess_began);
-        let times = [ready.decode, ready.preprocess, inference, postprocess];
-        for (samples, time) in self.samples.iter_mut().zip(times) {
-            samples.push(time.as_secs_f32() * 1e3);
-        }
-    }
-
-    fn median(&self, stage: usize) -> f64 {
-        let mut sorted = self.samples[stage].clone();
-        sorted.sort_unstable_by(f32::total_cmp);
-        let middle = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
-        (f64::from(middle) * 1000.0).round() / 1000.0
-    }
-}
-
-fn summary_text(
-    inputs: usize,
-    totals: &Totals,
-    seconds: f64,
-    model: &LoadedModel,
-    stages: &Stages,
-) -> Result<String, Failure> {
-    let usage = process_usage();
-    let round = |value: f64| (value * 1000.0).round() / 1000.0;
-    let summary = json!({
-        "inputs": inputs,
-        "frames": totals.frames,
-        "dropped": totals.dropped,
-        "objects": stages.objects,
-        "seconds": round(seconds),
-        "fps": round(totals.frames as f64 / seconds.max(1e-9)),
-        "cpu_seconds": round(usage.cpu_seconds),
-        "max_rss_mib": round(usage.max_rss_bytes as f64 / 1_048_576.0),
-        "backend": model.tag.backend,
-        "precision": model.tag.precision,
-        "batch": 1,
-        "decode_ms": stages.median(0),
-        "preprocess_ms": stages.median(1),
-        "inference_ms": stages.median(2),
-        "postprocess_ms": stages.median(3),
-    });
-    let text = serde_json::to_string_pretty(&summary)
-        .map_err(|error| Failure::new(exit::INTERNAL, format!("the summary cannot be written: {error}")))?;
-    Ok(text + "\n")
 }

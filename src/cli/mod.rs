@@ -1,5 +1,6 @@
 //! One file per sub-command. A sub-command ends with `Ok(())` (0) or a [`Failure`].
 
+mod annotate;
 mod check;
 mod common;
 mod completions;
@@ -13,6 +14,7 @@ mod logging;
 pub mod model;
 mod probe;
 mod run;
+mod summary;
 mod test_image;
 
 use std::io::Write;

@@ -3,13 +3,13 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, BufWriter};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use watchpost_pipelines::{Pipeline, Pull, SourceKind, Spec};
 
+use super::annotate::encode_png;
 use super::common::{output_failure, start_gstreamer};
 use super::{Failure, exit};
 use crate::annotate::{Canvas, Painter, Surroundings};
@@ -52,7 +52,7 @@ fn detect(manifest: &Manifest, picture: &Path, spec: Spec, canvas: &mut Canvas) 
         .map_err(|_| Failure::new(exit::INTERNAL, "a filter of no classes names one"))?;
     let mut reader = ObjectReader::new(labels, decoder, limits.max_objects);
     let inputs = [Input { name: picture.display().to_string(), spec }];
-    let choice = Choice { every: 1, max_frames: Some(1), realtime: false };
+    let choice = Choice { every: 1, max_frames: Some(1), realtime: false, keep_pictures: false, stop: None };
     let mut painter = Painter::new(manifest.labels.iter().map(String::as_str));
     if let Some(missing) = painter.missing(manifest.labels.iter().map(String::as_str)) {
         tracing::warn!("{missing}");
@@ -103,21 +103,7 @@ fn read(spec: &Spec) -> Result<Canvas, Failure> {
 fn write(canvas: &Canvas, output: &Path) -> Result<(), Failure> {
     let name = output.display().to_string();
     let file = File::create(output).map_err(|error| output_failure(&name, &error))?;
-    let sides = (u32::try_from(canvas.width), u32::try_from(canvas.height));
-    let (Ok(width), Ok(height)) = sides else {
-        return Err(Failure::new(exit::INTERNAL, format!("{name}: the picture is too large for PNG")));
-    };
-    let mut encoder = png::Encoder::new(BufWriter::new(file), width, height);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    let written = encoder.write_header().and_then(|mut writer| {
-        writer.write_image_data(&canvas.pixels)?;
-        writer.finish()
-    });
-    written.map_err(|error| match error {
-        png::EncodingError::IoError(error) => output_failure(&name, &error),
-        error => output_failure(&name, &io::Error::other(error.to_string())),
-    })
+    encode_png(canvas, file).map_err(|error| output_failure(&name, &error))
 }
 
 fn report(found: &Found, picture: &Path, output: &Path) -> String {
