@@ -90,7 +90,7 @@ impl Sizes {
     fn of(canvas: &Canvas) -> Self {
         let side = canvas.width.min(canvas.height) as f32;
         let text = (side / 42.0).clamp(11.0, 64.0).round();
-        Self { line: ((side / 320.0).round() as i64).clamp(1, 10), text }
+        Self { line: ((side / 260.0).round() as i64).clamp(1, 10), text }
     }
 }
 

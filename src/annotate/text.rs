@@ -98,7 +98,7 @@ impl Typesetter {
     /// Which characters of some texts will be drawn as boxes. Nobody misses letters where there is no font at all: the
     /// built-in one has them.
     pub fn missing<'a>(&mut self, texts: impl Iterator<Item = &'a str>) -> Option<Missing> {
-        let mut all: Vec<char> = texts.flat_map(|text| cleaned(text)).filter(|c| !c.is_ascii()).collect();
+        let mut all: Vec<char> = texts.flat_map(cleaned).filter(|c| !c.is_ascii()).collect();
         all.sort_unstable();
         all.dedup();
         all.retain(|&character| self.face_of(character).is_none());

@@ -41,7 +41,7 @@ pub(super) struct Pictures {
 
 enum Output {
     Folder(PathBuf),
-    Film(Film),
+    Film(Box<Film>),
 }
 
 impl Pictures {
@@ -51,7 +51,7 @@ impl Pictures {
         let name = path.display().to_string();
         let extension = path.extension().unwrap_or_default();
         let output = if extension.eq_ignore_ascii_case("mp4") {
-            Output::Film(Film::open(path)?)
+            Output::Film(Box::new(Film::open(path)?))
         } else {
             Output::Folder(open_folder(path)?)
         };
@@ -115,10 +115,11 @@ impl Pictures {
                 failure.message += &format!("; {written} pictures were written before");
                 Err(failure)
             }
-            (Output::Film(film), None) => film.finish(),
-            (Output::Film(_), Some(mut failure)) => {
-                failure.message += &format!("; nothing is left of it, after {written} frames");
-                Err(failure)
+            (Output::Film(film), failure) => {
+                failure.map_or_else(|| film.finish(), Err).map_err(|mut failure| {
+                    failure.message += &format!("; nothing is left of it, after {written} frames");
+                    failure
+                })
             }
         };
         if stopped && ended.is_ok() {

@@ -187,9 +187,10 @@ fn spare_inputs(args: &DetectArgs, inputs: &[Input], model: &Manifest) -> Result
         SourceKind::File { path } | SourceKind::Image { path } => Some(path),
         _ => None,
     });
-    let others = [("--output", &args.output), ("--summary", &args.summary)];
-    for (_, other) in others.iter().filter(|(_, other)| other.is_some() && **other == args.annotate) {
-        return Err(taken_already("--annotate", other.as_deref().unwrap_or(Path::new(""))));
+    if let Some(path) = args.annotate.as_deref().filter(|_| {
+        [&args.output, &args.summary].into_iter().any(|other| other.is_some() && *other == args.annotate)
+    }) {
+        return Err(taken_already("--annotate", path));
     }
     let taken: Vec<(u64, u64)> = files.chain(model.file()).filter_map(|path| identity(path)).collect();
     for (option, path) in
