@@ -10,7 +10,8 @@ use watchpost_cuda::{Element, Ledger, Owner};
 use crate::config::{Config, Locator};
 use crate::decode::Decoder;
 use crate::engine::WORK_MAX;
-use crate::frame::{Letterbox, Place, Work};
+use crate::filter::Events;
+use crate::frame::{Letterbox, Place, PrivacyMask, Work};
 use crate::model::Manifest;
 use crate::publish::footprint_bytes;
 use crate::track::{Tracker, Workspace};
@@ -85,6 +86,10 @@ impl Budget {
         for camera in tracking.clone() {
             let owner = format!("camera {}", camera.name);
             self.add(&owner, "tracks", 1, Tracker::buffer_bytes(max_objects), Basis::Exact);
+            let events_bytes = Events::buffer_bytes(camera, max_objects);
+            if events_bytes > 0 {
+                self.add(&owner, "ways through zones and over lines", 1, events_bytes, Basis::Exact);
+            }
         }
         if tracking.count() > 0 {
             self.add("engine", "tracking buffers", 1, Workspace::buffer_bytes(max_objects), Basis::Exact);
@@ -132,6 +137,10 @@ impl Budget {
             self.slots(&owner, camera.slots, manifest, place);
             let scratch = Letterbox::scratch_bytes_for(&manifest.input, STREAM_WIDTH);
             self.add(&owner, "letterbox rows and tables", 1, scratch, Basis::Bounded);
+            if !camera.privacy_masks.is_empty() {
+                let rows = PrivacyMask::bytes_for(&camera.privacy_masks, &manifest.input);
+                self.add(&owner, "rows of privacy masks", 1, rows, Basis::Bounded);
+            }
             let (width, height) = match camera.locator {
                 Locator::Scene { width, height, .. } => (width, height),
                 _ => (STREAM_WIDTH, STREAM_HEIGHT),

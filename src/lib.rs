@@ -6,6 +6,7 @@
 // What every room may use.
 pub mod clock;
 mod os_words;
+pub mod shape;
 pub mod wake;
 
 // What is asked for.

@@ -19,7 +19,7 @@ mod trails;
 
 pub use canvas::{Canvas, Color, OPAQUE};
 pub use palette::color;
-pub use scene::{Line, Zone, ZoneKind};
+pub use scene::Surroundings;
 pub use text::Missing;
 
 use std::fmt::Write as _;
@@ -94,15 +94,6 @@ impl Sizes {
     }
 }
 
-/// What is to be drawn besides objects. It stays the same from picture to picture.
-#[derive(Debug, Clone, Default)]
-pub struct Surroundings {
-    /// In pixels of the picture.
-    pub zones: Vec<Zone>,
-    /// In pixels of the picture.
-    pub lines: Vec<Line>,
-}
-
 /// Draws. One for all pictures of a run: it keeps fonts, written labels and trails, all of bounded size.
 #[derive(Debug)]
 pub struct Painter {
@@ -111,6 +102,7 @@ pub struct Painter {
     trails: Trails,
     /// Being put together.
     numbers: String,
+    points: Vec<[f32; 2]>,
 }
 
 impl Painter {
@@ -120,7 +112,13 @@ impl Painter {
     }
 
     fn with(typesetter: Typesetter) -> Self {
-        Self { typesetter, plates: Plates::default(), trails: Trails::default(), numbers: String::new() }
+        Self {
+            typesetter,
+            plates: Plates::default(),
+            trails: Trails::default(),
+            numbers: String::new(),
+            points: Vec::new(),
+        }
     }
 
     /// Which characters of some texts no font of this box draws.
@@ -138,7 +136,7 @@ impl Painter {
         let sizes = Sizes::of(canvas);
         self.typesetter.set_size(sizes.text);
         self.plates.clear();
-        scene::draw(canvas, surroundings, sizes.line);
+        scene::draw(canvas, surroundings, sizes.line, &mut self.points);
         self.draw_trails(canvas, objects, sizes);
         for object in objects.iter().rev() {
             shape(canvas, object, sizes);
@@ -148,7 +146,8 @@ impl Painter {
         }
         // Over everything, so that they can be read; the most certain has the best place.
         objects.iter().for_each(|object| self.label(canvas, object));
-        scene::names(surroundings, |name, at, color| self.name(canvas, name, at, color));
+        let size = [canvas.width as f32, canvas.height as f32];
+        scene::names(surroundings, size, |name, at, color| self.name(canvas, name, at, color));
     }
 
     fn draw_trails(&mut self, canvas: &mut Canvas, objects: &[Object<'_>], sizes: Sizes) {

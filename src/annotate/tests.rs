@@ -2,7 +2,9 @@
 
 use super::fonts::{Fonts, Language};
 use super::*;
+use crate::config::ZoneKind;
 use crate::publish::Mask;
+use crate::shape::Segment;
 
 /// A painter that draws the same on every machine: with the built-in font.
 fn painter() -> Painter {
@@ -127,24 +129,21 @@ fn a_trail_follows_its_track_and_ends_with_its_input() {
 fn zones_are_shown_and_private_ones_are_black() {
     let mut canvas = Canvas::new(300, 200);
     canvas.pixels.fill(200);
-    let square = |x: f32| vec![[x, 50.0], [x + 50.0, 50.0], [x + 50.0, 150.0], [x, 150.0]];
-    let zone = |kind, x| Zone { name: String::new(), kind, polygon: square(x) };
+    let square = |x: f32| {
+        let (left, right) = (x / 300.0, (x + 50.0) / 300.0);
+        vec![[left, 0.25], [right, 0.25], [right, 0.75], [left, 0.75]]
+    };
+    let zone = |kind, x| (String::new(), kind, square(x));
+    let line = Segment { from: [250.5 / 300.0, 20.5 / 200.0], to: [250.5 / 300.0, 180.5 / 200.0] };
     let surroundings = Surroundings {
-        zones: vec![
-            zone(ZoneKind::Include, 10.0),
-            zone(ZoneKind::Ignore, 80.0),
-            zone(ZoneKind::Privacy, 150.0),
-        ],
-        lines: vec![Line {
-            name: String::new(),
-            from: [250.5, 20.5],
-            to: [250.5, 180.5],
-            counts: [true, false],
-        }],
+        zones: vec![zone(ZoneKind::Include, 10.0), zone(ZoneKind::Ignore, 80.0)],
+        lines: vec![(String::new(), line)],
+        masks: vec![square(150.0)],
     };
     painter().draw(&mut canvas, &surroundings, &[]);
     let at = |x, y| canvas.get(x, y).unwrap();
-    assert_eq!(at(175, 100), [0; 3]);
+    assert_eq!((at(150, 50), at(175, 100), at(199, 149)), ([0; 3], [0; 3], [0; 3]));
+    assert_eq!(at(205, 100), [200; 3]);
     assert!(at(100, 100)[0] < 170 && at(100, 100)[0] > 90);
     assert!(at(35, 100)[0] < 190 && at(35, 100)[1] > 190);
     assert_eq!(at(250, 60), [255; 3], "the line");

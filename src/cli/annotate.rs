@@ -45,9 +45,9 @@ enum Output {
 }
 
 impl Pictures {
-    /// Sees that `path` can be written: hours of work should not end with pictures that have no place. `texts` is what
-    /// will be drawn.
-    pub fn open<'a>(path: &Path, texts: impl Iterator<Item = &'a str> + Clone) -> Result<Self, Failure> {
+    /// Sees that `path` can be written: hours of work should not end with pictures that have no place.
+    pub fn open(path: &Path, labels: &[String], surroundings: Surroundings) -> Result<Self, Failure> {
+        let texts = labels.iter().map(String::as_str).chain(surroundings.names());
         let name = path.display().to_string();
         let extension = path.extension().unwrap_or_default();
         let output = if extension.eq_ignore_ascii_case("mp4") {
@@ -59,7 +59,6 @@ impl Pictures {
         if let Some(missing) = painter.missing(texts) {
             tracing::warn!("{missing}");
         }
-        let surroundings = Surroundings::default();
         Ok(Self {
             name,
             painter,

@@ -47,12 +47,20 @@ impl EngineArgs {
     /// A detector with this engine.
     pub fn detector(&self, model: &str) -> DetectorOptions {
         let mut options = DetectorOptions::new(model);
-        options.backend = named(&Backend::NAMES, &self.backend).unwrap_or(Backend::Auto);
-        options.precision = named(&Precision::NAMES, &self.precision).unwrap_or(Precision::Auto);
+        self.apply(&mut options);
+        options
+    }
+
+    /// Changes what was asked for; `auto` leaves what a configuration says.
+    pub fn apply(&self, options: &mut DetectorOptions) {
+        let backend = named(&Backend::NAMES, &self.backend).filter(|&backend| backend != Backend::Auto);
+        let precision =
+            named(&Precision::NAMES, &self.precision).filter(|&precision| precision != Precision::Auto);
+        options.backend = backend.unwrap_or(options.backend);
+        options.precision = precision.unwrap_or(options.precision);
         if let Some(threads) = self.threads {
             options.threads = Auto::Fixed(usize::try_from(threads).unwrap_or(1));
         }
-        options
     }
 }
 

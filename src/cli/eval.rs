@@ -16,7 +16,7 @@ use super::{Failure, exit};
 use crate::clock;
 use crate::decode::{Decoder, Detection, Limits};
 use crate::evaluate::{self, Evaluation, Labelled, Report, Scored};
-use crate::frame::Geometry;
+use crate::frame::{Geometry, PrivacyMask};
 use crate::offline::{self, Choice, Input};
 
 /// Arguments of `watchpost eval`.
@@ -181,22 +181,29 @@ fn evaluate_images(
     let mut progress = Progress::start(images.len());
     let choice = Choice { every: 1, max_frames: Some(1), realtime: false, keep_pictures: false, stop: None };
     let mut failure = None;
-    let ran = offline::run(images, &manifest.input, choice, engine.as_mut(), &mut |ready, outputs, _took| {
-        progress.step();
-        let mut one = || -> Result<(), Failure> {
-            let undecodable =
-                |error: crate::decode::DecodeError| Failure::new(exit::NO_INPUT, error.to_string());
-            decoder.decode(outputs, &mut detections).map_err(undecodable)?;
-            let found: Vec<Scored> =
-                detections.iter().map(|detection| scored(detection, &ready.geometry)).collect();
-            let path = Path::new(&images[ready.input_index].name);
-            let labelled = truth.of(path, (ready.width, ready.height))?;
-            evaluation.add(&labelled, &found);
-            results.as_mut().map_or(Ok(()), |results| results.write(ready.input_index, path, &found))
-        };
-        failure = one().err();
-        failure.is_none()
-    });
+    let ran = offline::run(
+        images,
+        &manifest.input,
+        choice,
+        PrivacyMask::default(),
+        engine.as_mut(),
+        &mut |ready, outputs, _took| {
+            progress.step();
+            let mut one = || -> Result<(), Failure> {
+                let undecodable =
+                    |error: crate::decode::DecodeError| Failure::new(exit::NO_INPUT, error.to_string());
+                decoder.decode(outputs, &mut detections).map_err(undecodable)?;
+                let found: Vec<Scored> =
+                    detections.iter().map(|detection| scored(detection, &ready.geometry)).collect();
+                let path = Path::new(&images[ready.input_index].name);
+                let labelled = truth.of(path, (ready.width, ready.height))?;
+                evaluation.add(&labelled, &found);
+                results.as_mut().map_or(Ok(()), |results| results.write(ready.input_index, path, &found))
+            };
+            failure = one().err();
+            failure.is_none()
+        },
+    );
     progress.end();
     if let Some(failure) = failure {
         return Err(failure);

@@ -14,6 +14,7 @@ mod eval;
 mod logging;
 pub mod model;
 mod probe;
+mod records;
 mod run;
 mod summary;
 mod test_image;

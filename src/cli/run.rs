@@ -118,7 +118,7 @@ fn source(camera: &CameraOptions) -> Arc<dyn Source> {
 
 pub(super) fn start_failure(error: StartError) -> Failure {
     let code = match &error {
-        StartError::Classes { .. } => exit::CONFIG,
+        StartError::Classes(_) => exit::CONFIG,
         StartError::Publish(
             PublishError::SocketInUse { .. } | PublishError::PortInUse { .. } | PublishError::Setup { .. },
         ) => exit::UNAVAILABLE,

@@ -16,6 +16,7 @@ pub(super) struct Stages {
     samples: [Vec<f32>; 4],
     seen: u64,
     pub objects: u64,
+    pub events: u64,
 }
 
 /// Frames whose times are kept; of more, every n-th.
@@ -57,6 +58,7 @@ pub(super) fn summary_text(
         "frames": totals.frames,
         "dropped": totals.dropped,
         "objects": stages.objects,
+        "events": stages.events,
         "seconds": round(seconds),
         "fps": round(totals.frames as f64 / seconds.max(1e-9)),
         "cpu_seconds": round(usage.cpu_seconds),

@@ -17,6 +17,7 @@ use crate::config::DetectorOptions;
 use crate::decode::{Decoder, Limits};
 use crate::engine;
 use crate::filter::Filter;
+use crate::frame::PrivacyMask;
 use crate::model::Manifest;
 use crate::offline::{self, Choice, Input};
 use crate::publish::ObjectReader;
@@ -58,20 +59,27 @@ fn detect(manifest: &Manifest, picture: &Path, spec: Spec, canvas: &mut Canvas) 
         tracing::warn!("{missing}");
     }
     let mut outcome = Ok(Vec::new());
-    let totals = offline::run(&inputs, &manifest.input, choice, engine.as_mut(), &mut |ready, outputs, _| {
-        let read = reader.read(
-            outputs,
-            &ready.geometry,
-            &filter,
-            |_| {},
-            |objects| {
-                painter.draw(canvas, &Surroundings::default(), objects);
-                objects.iter().map(|object| (object.label.to_owned(), object.score)).collect()
-            },
-        );
-        outcome = read.map_err(|error| Failure::new(exit::NO_INPUT, error.to_string()));
-        outcome.is_ok()
-    })
+    let totals = offline::run(
+        &inputs,
+        &manifest.input,
+        choice,
+        PrivacyMask::default(),
+        engine.as_mut(),
+        &mut |ready, outputs, _| {
+            let read = reader.read(
+                outputs,
+                &ready.geometry,
+                &filter,
+                |_| {},
+                |objects| {
+                    painter.draw(canvas, &Surroundings::default(), objects);
+                    objects.iter().map(|object| (object.label.to_owned(), object.score)).collect()
+                },
+            );
+            outcome = read.map_err(|error| Failure::new(exit::NO_INPUT, error.to_string()));
+            outcome.is_ok()
+        },
+    )
     .map_err(|error| Failure::new(exit::INTERNAL, error.to_string()))?;
     match totals.faults.into_iter().next() {
         Some((_, fault)) => Err(Failure::new(exit::NO_INPUT, fault.detail)),

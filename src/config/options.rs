@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::secret::Secret;
+use super::zone_options::{BoxLimits, LineOptions, ZoneOptions};
 use super::{locator, masking};
+use crate::shape::Polygon;
 
 /// A setting that is either left to us or fixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -303,6 +305,16 @@ pub struct CameraOptions {
     pub classes: Option<Vec<String>>,
     /// Overrides the detector's threshold.
     pub score_threshold: Option<f32>,
+    /// Overrides both for single labels.
+    pub score_thresholds: Vec<(String, f32)>,
+    /// How large and how slim boxes may be.
+    pub boxes: BoxLimits,
+    /// Black before anything looks at the pictures.
+    pub privacy_masks: Vec<Polygon>,
+    /// Sorted by name.
+    pub zones: Vec<ZoneOptions>,
+    /// Sorted by name.
+    pub lines: Vec<LineOptions>,
     /// Objects get a number that stays with them; false by default.
     pub track: bool,
     /// An object that was not seen for longer gets another number when it comes back; 2 s by default.
@@ -344,6 +356,11 @@ impl CameraOptions {
             detect_fps: None,
             classes: None,
             score_threshold: None,
+            score_thresholds: Vec::new(),
+            boxes: BoxLimits::default(),
+            privacy_masks: Vec::new(),
+            zones: Vec::new(),
+            lines: Vec::new(),
             track: false,
             track_keep: Duration::from_secs(2),
             track_across_restart: None,

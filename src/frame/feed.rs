@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::pool::{Pool, Restock, SlotError, SlotForm};
 use super::preprocess::Preprocessor;
 use crate::metrics::{CameraMetrics, Outcome};
+use crate::shape::Polygon;
 use crate::wake::{Bell, Wake};
 
 /// A camera's permanent part.
@@ -43,6 +44,10 @@ pub struct Feed {
     shed_interval_ns: AtomicU64,
     /// Only pictures that need no others are decoded while load is shed.
     keyframes_only: AtomicBool,
+    /// What is masked of its pictures.
+    masks: Mutex<Arc<[Polygon]>>,
+    /// Counts the changes of `masks`.
+    masks_version: AtomicU64,
 }
 
 impl Feed {
@@ -74,6 +79,8 @@ impl Feed {
             published_seq: AtomicU64::new(0),
             shed_interval_ns: AtomicU64::new(0),
             keyframes_only: AtomicBool::new(false),
+            masks: Mutex::default(),
+            masks_version: AtomicU64::new(0),
         })
     }
 
@@ -88,6 +95,25 @@ impl Feed {
     pub fn take_refit(&self, form: &SlotForm) -> Option<Preprocessor> {
         let mut refit = self.refit.lock().unwrap_or_else(PoisonError::into_inner);
         refit.take_if(|preprocessor| preprocessor.fits(form))
+    }
+
+    /// From the next frame on this is masked.
+    pub fn set_masks(&self, polygons: &[Polygon]) {
+        let mut masks = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
+        if **masks != *polygons {
+            *masks = polygons.into();
+            self.masks_version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// What is masked, if it is another than when `version` was the newest. Costs one load where it is not.
+    pub fn newer_masks(&self, version: &mut u64) -> Option<Arc<[Polygon]>> {
+        if self.masks_version.load(Ordering::Acquire) == *version {
+            return None;
+        }
+        let masks = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
+        *version = self.masks_version.load(Ordering::Acquire);
+        Some(Arc::clone(&masks))
     }
 
     /// The camera's name.

@@ -10,6 +10,7 @@
 //! was overtaken is told so by a `lost` record between two whole lines, and the loss is counted.
 
 mod error;
+mod event;
 mod objects;
 mod outbox;
 mod record;
@@ -32,6 +33,7 @@ use crate::config::{OutputKind, OutputOptions};
 use crate::metrics::{OutputMetrics, Registry};
 
 pub use error::PublishError;
+pub use event::EventRecord;
 pub use objects::ObjectReader;
 pub use outbox::STAGING_BYTES;
 pub use record::{
@@ -184,6 +186,11 @@ impl Publisher {
 
     /// Publishes one frame's detections. Never waits for a reader.
     pub fn detections(&self, record: &Detections<'_>) {
+        self.publish(|line| record.write_line(line));
+    }
+
+    /// Publishes what has happened in a zone or at a line. Never waits for a reader.
+    pub fn event(&self, record: &EventRecord<'_>) {
         self.publish(|line| record.write_line(line));
     }
 

@@ -27,6 +27,7 @@ mod station;
 mod takeover;
 mod watchdog;
 mod watched;
+mod wishes;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -58,6 +59,7 @@ pub use sentinel::Pace as GrowthPace;
 pub use shedding::Pace as SheddingPace;
 pub use start::{Parts, StartError};
 pub use station::{CANDIDATES_MAX, Detector, Upgrade};
+pub use wishes::{Wish, lacking, lowest_shown};
 
 /// The watchdog looks this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

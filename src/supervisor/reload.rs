@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::station::filters;
+use super::wishes::wishes;
 use super::{Detector, Message, ModelTag, Upgrade};
 use crate::clock;
 use crate::config::{CameraOptions, Config, OutputOptions};
@@ -108,7 +108,7 @@ impl Reload {
             Some(detector) => (detector.tag.clone(), detector.labels.clone()),
             None => (self.tag.clone(), self.labels.clone()),
         };
-        filters(&config.cameras, &config.detector, &tag, &labels).map_err(|error| error.to_string())?;
+        wishes(&config.cameras, &config.detector, &tag, &labels).map_err(|error| error.to_string())?;
         let summary = Summary::new(&self.running, &config, detector.is_some());
         self.change_outputs(&self.running.outputs, &config.outputs)?;
         let (answer, answered) = bounded(1);
@@ -166,6 +166,11 @@ impl Change {
         let settled = CameraOptions {
             classes: new.classes.clone(),
             score_threshold: new.score_threshold,
+            score_thresholds: new.score_thresholds.clone(),
+            boxes: new.boxes,
+            zones: new.zones.clone(),
+            lines: new.lines.clone(),
+            privacy_masks: new.privacy_masks.clone(),
             priority: new.priority,
             track: new.track,
             track_keep: new.track_keep,

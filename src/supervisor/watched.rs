@@ -68,7 +68,8 @@ impl Watched {
     ) -> Self {
         let limits = limits(&options, supervisor);
         let seed = seed(&options.name);
-        let bench = Bench { preprocessor, freeze: options.freeze_timeout.map(FreezeWatch::new) };
+        let bench = Bench::new(preprocessor, options.freeze_timeout.map(FreezeWatch::new));
+        feed.set_masks(&options.privacy_masks);
         Self {
             options: Arc::new(options),
             feed,
@@ -225,6 +226,7 @@ impl Watched {
         if matches!(self.next, Next::Gone) {
             return;
         }
+        self.feed.set_masks(&options.privacy_masks);
         self.options = Arc::new(options);
     }
 
@@ -244,6 +246,8 @@ impl Watched {
         house: &House,
     ) {
         let limits = limits(&options, supervisor);
+        // What is to be masked is, also until the old opening has ended.
+        self.feed.set_masks(&options.privacy_masks);
         self.next = Next::Reopened(Box::new(Successor { options, source, limits }));
         self.handle(Input::Stop, now, house);
     }
@@ -274,7 +278,7 @@ impl Watched {
             self.bench.lock().unwrap_or_else(PoisonError::into_inner).freeze = freeze;
         } else {
             match Preprocessor::new(form) {
-                Ok(preprocessor) => self.bench = Arc::new(Mutex::new(Bench { preprocessor, freeze })),
+                Ok(preprocessor) => self.bench = Arc::new(Mutex::new(Bench::new(preprocessor, freeze))),
                 Err(error) => tracing::warn!(camera = options.name, "nothing to letterbox with: {error}"),
             }
         }
