@@ -1,4 +1,7 @@
-//! From a decoded picture of any layout to the red, green and blue of a canvas, at full size.
+//! From a decoded picture of any layout to the red, green and blue of a canvas, at full size; and from there to PNG.
+
+use std::fs::File;
+use std::io::{self, BufWriter};
 
 use super::canvas::Canvas;
 use crate::frame::{Layout, Matrix, Picture, PictureError, Range};
@@ -51,6 +54,28 @@ impl Factors {
 }
 
 impl Canvas {
+    /// Writes it into a file as PNG.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_png(&self, file: File) -> io::Result<()> {
+        let (Ok(width), Ok(height)) = (u32::try_from(self.width), u32::try_from(self.height)) else {
+            return Err(io::Error::other("the picture is too large for PNG"));
+        };
+        let mut encoder = png::Encoder::new(BufWriter::new(file), width, height);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        encoder.set_compression(png::Compression::Fast);
+        let written = encoder.write_header().and_then(|mut writer| {
+            writer.write_image_data(&self.pixels)?;
+            writer.finish()
+        });
+        written.map_err(|error| match error {
+            png::EncodingError::IoError(error) => error,
+            error => io::Error::other(error.to_string()),
+        })
+    }
+
     /// Takes a picture over, and its size. A canvas that has held one as large allocates nothing.
     ///
     /// # Errors

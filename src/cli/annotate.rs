@@ -3,7 +3,7 @@
 //! Nothing half-written has the name of a result: a picture and a film get their names when they are whole.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -182,31 +182,11 @@ fn file_name(inputs: &[Input], ready: &Ready) -> String {
 fn write_png(canvas: &Canvas, path: &Path) -> io::Result<()> {
     let part = path.with_file_name(".part");
     let written =
-        File::create(&part).and_then(|file| encode_png(canvas, file)).and_then(|()| fs::rename(&part, path));
+        File::create(&part).and_then(|file| canvas.write_png(file)).and_then(|()| fs::rename(&part, path));
     if written.is_err() {
         let _best_effort = fs::remove_file(&part);
     }
     written
-}
-
-/// Writes a canvas as PNG.
-pub(super) fn encode_png(canvas: &Canvas, file: File) -> io::Result<()> {
-    let sides = (u32::try_from(canvas.width), u32::try_from(canvas.height));
-    let (Ok(width), Ok(height)) = sides else {
-        return Err(io::Error::other("the picture is too large for PNG"));
-    };
-    let mut encoder = png::Encoder::new(BufWriter::new(file), width, height);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_compression(png::Compression::Fast);
-    let written = encoder.write_header().and_then(|mut writer| {
-        writer.write_image_data(&canvas.pixels)?;
-        writer.finish()
-    });
-    written.map_err(|error| match error {
-        png::EncodingError::IoError(error) => error,
-        error => io::Error::other(error.to_string()),
-    })
 }
 
 /// An MP4 file in the making.

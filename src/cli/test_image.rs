@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use watchpost_pipelines::{Pipeline, Pull, SourceKind, Spec};
 
-use super::annotate::encode_png;
 use super::common::{output_failure, start_gstreamer};
 use super::{Failure, exit};
 use crate::annotate::{Canvas, Painter, Surroundings};
@@ -111,7 +110,7 @@ fn read(spec: &Spec) -> Result<Canvas, Failure> {
 fn write(canvas: &Canvas, output: &Path) -> Result<(), Failure> {
     let name = output.display().to_string();
     let file = File::create(output).map_err(|error| output_failure(&name, &error))?;
-    encode_png(canvas, file).map_err(|error| output_failure(&name, &error))
+    canvas.write_png(file).map_err(|error| output_failure(&name, &error))
 }
 
 fn report(found: &Found, picture: &Path, output: &Path) -> String {
