@@ -10,7 +10,9 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use watchpost::metrics::Outcome;
+use watchpost::config::{Anchor, BoxArea, CameraOptions, LineOptions, ZoneKind, ZoneOptions};
+use watchpost::metrics::{EventKind, Outcome};
+use watchpost::shape::{Polygon, Segment};
 use watchpost::supervisor::{Supervisor, Verdict};
 
 struct Counting;
@@ -59,14 +61,50 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// Every filter, masks, and zones and a line that the swaying objects cross again and again.
+fn watch_everything(camera: &mut CameraOptions) {
+    let polygon = |points: &[[f32; 2]]| Polygon::new(points).expect("a polygon");
+    let zone = |index: usize, kind, x: f32| ZoneOptions {
+        name: format!("zone{index}"),
+        polygon: polygon(&[[0.0, 0.0], [x, 0.0], [x, 1.0], [0.0, 1.0]]),
+        kind,
+        anchor: [Anchor::Foot, Anchor::Centre, Anchor::Overlap(0.5)][index % 3],
+        classes: None,
+        dwell: Some(Duration::from_millis(200)),
+        settle: Duration::ZERO,
+    };
+    camera.track = true;
+    camera.score_thresholds = vec![("car".to_owned(), 0.2)];
+    camera.boxes.min_area = Some(BoxArea::Pixels(4.0));
+    camera.privacy_masks = vec![polygon(&[[0.0, 0.0], [0.2, 0.0], [0.1, 0.3]]); 3];
+    // The object of class 0 sways about x = 0.47.
+    camera.zones = (0..6).map(|index| zone(index, ZoneKind::Watch, 0.47)).collect();
+    camera.zones.push(zone(6, ZoneKind::Include, 0.97));
+    camera.zones.push(zone(7, ZoneKind::Ignore, 0.01));
+    camera.lines = vec![LineOptions {
+        name: "line".to_owned(),
+        segment: Segment { from: [0.47, 1.0], to: [0.47, 0.0] },
+        anchor: Anchor::Centre,
+        classes: None,
+        directions: ["in".to_owned(), "out".to_owned()],
+    }];
+}
+
 #[test]
 fn the_frame_path_allocates_nothing_after_warm_up_and_the_test_would_see_it() {
     let folder = tempfile::tempdir().expect("a folder");
-    let engine = fakes::FakeEngine::new(Duration::ZERO, mark);
-    let (parts, _sent) = fakes::parts(3, Duration::from_millis(2), engine, folder.path());
+    let mut engine = fakes::FakeEngine::new(Duration::ZERO, mark);
+    engine.sway = 4.0;
+    let (mut parts, _sent) = fakes::parts(3, Duration::from_millis(2), engine, folder.path());
+    watch_everything(&mut parts.config.cameras[0]);
     let supervisor = Supervisor::start(parts).expect("starts");
     let (control, registry) = (supervisor.control(), supervisor.registry());
     let running = std::thread::spawn(move || supervisor.run());
+    let events = || {
+        let of_first = registry.cameras()[0].clone();
+        [EventKind::Enter, EventKind::Leave, EventKind::Cross, EventKind::Count]
+            .map(|kind| of_first.event_count(kind))
+    };
     let detected = || registry.cameras().iter().map(|c| c.outcome_count(Outcome::Detected)).sum::<u64>();
 
     let wait_for = |frames: u64| {
@@ -96,6 +134,8 @@ fn the_frame_path_allocates_nothing_after_warm_up_and_the_test_would_see_it() {
 
     control.stop("the test is over");
     assert_eq!(running.join().expect("no panic"), Verdict::Stopped);
+    let told = events();
+    assert!(told.iter().all(|&count| count >= 10), "enter, leave, cross, count: {told:?}");
     assert!(windows.contains(&0), "allocations in windows of 1000 frames: {windows:?}");
     assert!(windows.iter().sum::<u64>() <= 20, "allocations in windows of 1000 frames: {windows:?}");
     assert!(control_allocations >= 100, "the control saw {control_allocations} of 100 allocations");

@@ -151,6 +151,23 @@ fn variables_find_names_that_a_variable_cannot_spell() {
 }
 
 #[test]
+fn variables_reach_into_zones_and_lines() {
+    let text = "[detector]\nmodel = \"m\"\n[camera.Front-Door]\nurl = \"csi://0\"\n[camera.Front-Door.zone.The-Mat]\n\
+                polygon = [[0, 0], [1, 0], [1, 1]]\n";
+    let environment = variables([
+        ("WATCHPOST__CAMERA__FRONT_DOOR__ZONE__THE_MAT__DWELL", "10s"),
+        ("WATCHPOST__CAMERA__FRONT_DOOR__LINE__SILL__FROM", "[0.1, 0.5]"),
+        ("WATCHPOST__CAMERA__FRONT_DOOR__LINE__SILL__TO", "[0.9, 0.5]"),
+        ("WATCHPOST__CAMERA__FRONT_DOOR__PRIVACY_MASKS", "[[[0, 0], [0.1, 0], [0.1, 0.1]]]"),
+    ]);
+    let loaded = load_layers(&[("a", text)], environment, Demands::RUN).unwrap_or_else(|e| panic!("{e}"));
+    let camera = &loaded.config.cameras[0];
+    assert_eq!((loaded.config.cameras.len(), camera.zones.len(), camera.lines.len()), (1, 1, 1));
+    assert_eq!(camera.zones[0].dwell, Some(Duration::from_secs(10)));
+    assert_eq!((camera.lines[0].name.as_str(), camera.privacy_masks.len(), camera.track), ("sill", 1, true));
+}
+
+#[test]
 fn mistaken_variables_are_told_by_name() {
     let text =
         "[detector]\nmodel = \"m\"\n[camera.a-b]\nurl = \"csi://0\"\n[camera.a_b]\nurl = \"csi://1\"\n";

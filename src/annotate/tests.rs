@@ -42,8 +42,9 @@ fn nothing_that_lies_outside_makes_it_panic() {
     let boxes =
         [[-100.0, -100.0, 500.0, 500.0], [59.0, 39.0, 59.0, 39.0], [f32::NAN; 4], [9.0, 9.0, 1.0, 1.0]];
     let surroundings = Surroundings {
-        zones: vec![Zone { name: "z".to_owned(), kind: ZoneKind::Include, polygon: polygon.to_vec() }],
-        lines: vec![Line { name: "l".to_owned(), from: [f32::NAN; 2], to: [1e30, -1e30], counts: [true; 2] }],
+        zones: vec![("z".to_owned(), ZoneKind::Include, polygon.to_vec())],
+        lines: vec![("l".to_owned(), Segment { from: [f32::NAN; 2], to: [1e30, -1e30] })],
+        masks: vec![polygon.to_vec()],
     };
     let mut painter = painter();
     for bbox in boxes {

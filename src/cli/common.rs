@@ -51,13 +51,15 @@ impl EngineArgs {
         options
     }
 
-    /// Changes what was asked for; `auto` leaves what a configuration says.
+    /// What was asked for, over what a configuration says.
     pub fn apply(&self, options: &mut DetectorOptions) {
-        let backend = named(&Backend::NAMES, &self.backend).filter(|&backend| backend != Backend::Auto);
-        let precision =
-            named(&Precision::NAMES, &self.precision).filter(|&precision| precision != Precision::Auto);
-        options.backend = backend.unwrap_or(options.backend);
-        options.precision = precision.unwrap_or(options.precision);
+        let asked = |text: &str| text != "auto";
+        if asked(&self.backend) {
+            options.backend = named(&Backend::NAMES, &self.backend).unwrap_or(options.backend);
+        }
+        if asked(&self.precision) {
+            options.precision = named(&Precision::NAMES, &self.precision).unwrap_or(options.precision);
+        }
         if let Some(threads) = self.threads {
             options.threads = Auto::Fixed(usize::try_from(threads).unwrap_or(1));
         }

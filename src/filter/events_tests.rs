@@ -258,8 +258,8 @@ fn a_reload_goes_on_where_nothing_changed_and_begins_anew_elsewhere() {
 
 #[test]
 fn without_room_the_one_not_seen_for_longest_makes_it() {
-    let mut events =
-        Events::new(&camera(vec![zone("door", DOOR)], vec![]), &labels(), KEEP, 2).expect("known");
+    let camera = camera(vec![zone("door", DOOR)], vec![]);
+    let mut events = Events::new(&camera, &labels(), Options::new(0.5, 1)).expect("known");
     let objects = [at(1, [0.5, 0.5]), at(2, [0.5, 0.6])];
     frame(&mut events, 0, &objects);
     frame(&mut events, 500, &objects);

@@ -93,18 +93,24 @@ pub struct FakeEngine {
     pub inference: Duration,
     pub on_thread: fn(),
     pub output: Vec<f32>,
+    /// How far they go to and fro, in cells of the head; 0: they stand still.
+    pub sway: f32,
+    frames: u32,
 }
+
+/// Where the three objects are in the head.
+const PLACES: [(usize, usize); 3] = [(700, 0), (1400, 1), (3000, 2)];
 
 impl FakeEngine {
     pub fn new(inference: Duration, on_thread: fn()) -> Self {
         let mut output = vec![0.0; BOXES * CHANNELS];
-        for (index, class) in [(700, 0), (1400, 1), (3000, 2)] {
+        for (index, class) in PLACES {
             let row = &mut output[index * CHANNELS..][..CHANNELS];
             row[2..4].copy_from_slice(&[1.0, 1.2]);
             row[4] = 0.9;
             row[5 + class] = 0.95;
         }
-        Self { inference, on_thread, output }
+        Self { inference, on_thread, output, sway: 0.0, frames: 0 }
     }
 }
 
@@ -129,6 +135,13 @@ impl Engine for FakeEngine {
         (self.on_thread)();
         if !self.inference.is_zero() {
             wait(self.inference);
+        }
+        if self.sway > 0.0 {
+            self.frames += 1;
+            let phase = (self.frames as f32 / 200.0).sin() * self.sway;
+            for (index, _) in PLACES {
+                self.output[index * CHANNELS] = phase;
+            }
         }
         for index in 0..inputs.len() {
             each(index, &[TensorView { name: "output", shape: &[1, BOXES, CHANNELS], data: &self.output }]);
