@@ -223,7 +223,7 @@ mod tests {
     fn bytes_are_bounded_too() {
         let temp = tempfile::tempdir().unwrap();
         let mut bounded = folder(temp.path(), 1000, 400, 0);
-        (0..50).for_each(|id| drop(save(&mut bounded, id)));
+        (0..50).for_each(|id| assert_eq!(save(&mut bounded, id), SnapshotOutcome::Written));
         let bytes: u64 =
             fs::read_dir(temp.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
         assert!(bytes > 0 && bytes <= 400, "{bytes}");

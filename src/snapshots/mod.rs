@@ -170,7 +170,9 @@ impl Watch {
     fn choose<'o, 'a>(&mut self, objects: &'o [Object<'a>], moment: Moment) -> Option<(&'o Object<'a>, u64)> {
         let mut choice: Option<(&Object<'_>, u64, f32)> = None;
         for object in objects {
-            let Some(id) = object.track_id else { continue };
+            let Some(id) = object.track_id.filter(|_| object.bbox.iter().all(|side| side.is_finite())) else {
+                continue;
+            };
             let known = self.tracks.iter_mut().find(|best| best.id == id);
             let before = known.map_or(0.0, |best| {
                 best.seen = moment.now;
@@ -213,7 +215,7 @@ fn cut_out(recipe: &InputRecipe, geometry: &Geometry, tensor: &[f32], bbox: [f32
     let span = |from: f32, to: f32, scale: f32, offset: f32, source: f32, most: usize| {
         let at = |side: f32| side.clamp(0.0, source) * scale + offset;
         let first = at(from).floor().clamp(0.0, most.saturating_sub(1) as f32) as usize;
-        let last = at(to).ceil().clamp(first as f32 + 1.0, most.max(first + 1) as f32) as usize;
+        let last = (at(to).ceil().min(most as f32) as usize).max(first + 1);
         (first, last)
     };
     let (left, right) =

@@ -96,9 +96,10 @@ fn a_camera_has_pictures_saved_no_more_often_than_it_may() {
     let now = crate::clock::now();
     let (memory, geometry) = slot([9; 3]);
     for id in 0..100 {
-        let object = Object { track_id: Some(id), ..Object::new("p", 0, 0.9, [f32::NAN, -5.0, 1e9, 1e9]) };
+        let object = |bbox| Object { track_id: Some(id), ..Object::new("p", 0, 0.9, bbox) };
+        let objects = [object([-1e9, -5.0, 1e9, 1e9]), object([f32::NAN, 0.0, 1.0, f32::INFINITY])];
         let moment = Moment { now: now + Duration::from_millis(id), wall: SystemTime::UNIX_EPOCH };
-        snapshots.consider(2, moment, &memory, &geometry, &[object]);
+        snapshots.consider(2, moment, &memory, &geometry, &objects);
     }
     wait_for(&metrics, 1);
     assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1);
