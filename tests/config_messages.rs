@@ -241,9 +241,13 @@ fn drop_ins_are_read_in_the_order_of_their_names() {
 #[test]
 fn what_is_rendered_is_a_configuration_again() {
     let text = fs::read_to_string(example()).expect("the example");
-    let loaded = load_str("config.toml", &text).unwrap_or_else(|errors| panic!("{errors}"));
-    let again = load_str("again.toml", &report::render(&loaded)).unwrap_or_else(|errors| panic!("{errors}"));
-    assert_eq!(again.config, loaded.config);
+    let zones = fs::read_to_string(fixtures().join("zones.toml")).expect("zones");
+    for text in [text, zones] {
+        let loaded = load_str("config.toml", &text).unwrap_or_else(|errors| panic!("{errors}"));
+        let again =
+            load_str("again.toml", &report::render(&loaded)).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(again.config, loaded.config);
+    }
 }
 
 #[test]

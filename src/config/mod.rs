@@ -102,6 +102,7 @@ pub const KEYS: [(&str, &[&str]); 7] = [
             "track_across_restart",
             "snapshots",
             "slots",
+            "decode",
             "decoder",
             "decode_threads",
             "priority",

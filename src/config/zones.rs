@@ -177,15 +177,18 @@ fn zone(
     let kind = section.choice("kind", ZoneKind::Watch, &KINDS);
     let anchor = zone_anchor(&mut section);
     let classes = classes_of_camera(&mut section, allowed);
-    let dwell = dwell(&mut section);
-    let settle = section.duration("settle", SETTLE, Duration::ZERO..=Duration::from_secs(60));
-    for key in ["dwell", "settle"] {
-        if let Some(node) = section.find(key).filter(|_| kind != ZoneKind::Watch) {
-            let message = format!("`{key}` is about events, and only zones of kind \"watch\" have them");
-            let hint = "for both, write a second zone with the same polygon";
-            section.reading.error_at_key(node.key_place, message, Some(hint));
+    let (dwell, settle) = if kind == ZoneKind::Watch {
+        (dwell(&mut section), section.duration("settle", SETTLE, Duration::ZERO..=Duration::from_secs(60)))
+    } else {
+        for key in ["dwell", "settle"] {
+            if let Some(node) = section.find(key) {
+                let message = format!("`{key}` is about events, and only zones of kind \"watch\" have them");
+                let hint = "for both, write a second zone with the same polygon";
+                section.reading.error_at_key(node.key_place, message, Some(hint));
+            }
         }
-    }
+        (None, SETTLE)
+    };
     section.finish(|_| None);
     Some(ZoneOptions { name: name.to_owned(), polygon: polygon?, kind, anchor, classes, dwell, settle })
 }
@@ -260,7 +263,7 @@ fn line(
             let hint = "write from = [0.2, 0.8] and to = [0.8, 0.8], as fractions of the picture";
             section.reading.missing(
                 section.header,
-                format!("line `{name}` needs `from` and `to`"),
+                format!("line `{name}` needs a `from` and a `to` point"),
                 Some(hint),
             );
             None

@@ -97,11 +97,11 @@ impl Assignment {
 
     /// One more pair of the row that is being made. A cost from 0; one at or above the limit is no pair.
     pub fn pair(&mut self, column: usize, cost: f32) {
-        debug_assert!(cost >= 0.0 && column < self.row_of.len());
         // What is not a number is no pair either.
         if !(cost < self.limit) {
             return;
         }
+        debug_assert!(cost >= 0.0 && column < self.row_of.len());
         let start = self.starts.last().map_or(0, |&start| start as usize);
         let row = &mut self.pairs[start..];
         if row.len() < PAIRS_MAX.min(self.columns_max) {

@@ -10,7 +10,7 @@
 //! - Time is real. Every frame brings its own, predictions go over the interval that passed, and tracks are forgotten
 //!   after a time, not after a number of frames.
 //! - Where the prediction is vague (few frames a second, a second sighting, a gap), boxes are widened by that vagueness
-//!   before they are compared, after the paper's stages: see [`stages`].
+//!   before they are compared, after the paper's stages: see `stages.rs`.
 //! - A track is of a class. Only a box that nothing of its own class explains, and that lies on a track's box, may
 //!   change it: a van that the detector calls a truck for a moment is still the same van.
 //! - Everything is bounded and allocated in `new`.
@@ -160,10 +160,12 @@ impl Tracker {
         for object in objects.iter_mut() {
             object.track_id = None;
         }
+        let before = self.last.map_or(moment.at, |last| last.at);
+        let now = stages::Now { at: moment.at, interval: moment.at.saturating_sub(before) };
         let is_first = self.advance(moment);
         let Self { options, ids, tracks, .. } = self;
         workspace.begin(options, tracks, objects);
-        workspace.associate(options, tracks, objects, moment.at);
+        workspace.associate(options, tracks, objects, &now);
         for (object, &place) in objects.iter_mut().zip(workspace.track_of()) {
             let Some(track) = tracks.get_mut(place as usize) else { continue };
             if track.id == 0 {
@@ -172,7 +174,6 @@ impl Tracker {
             object.track_id = Some(track.id);
         }
         self.forget(workspace, moment.at);
-        self.merge(workspace);
         self.welcome(workspace, moment.at, objects, is_first);
     }
 
@@ -214,16 +215,6 @@ impl Tracker {
         self.tracks.retain(|track| {
             let is_remembered = track.id != 0 && at.saturating_sub(track.seen_at) <= keep;
             track.standing == Standing::Seen || is_remembered
-        });
-    }
-
-    /// Of a track that is seen and a lost one in the same place, the older is the object.
-    fn merge(&mut self, workspace: &mut Workspace) {
-        workspace.find_duplicates(&self.tracks);
-        let mut place = 0;
-        self.tracks.retain(|_| {
-            place += 1;
-            !workspace.is_duplicate(place - 1)
         });
     }
 

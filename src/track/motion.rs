@@ -21,7 +21,7 @@ const ASPECT_MEASURED: f32 = 1e-1;
 const NEW_POSITION: f32 = 2.0;
 const NEW_RATE: f32 = 10.0;
 /// Nothing goes straight on for longer than this: a track that nobody has seen for so many seconds waits where it is.
-const HORIZON_S: f32 = 2.0;
+const HORIZON_S: f32 = 4.0;
 /// Heights and aspects that no box has.
 const HEIGHT_MIN: f32 = 1e-3;
 const ASPECT_MIN: f32 = 1e-3;

@@ -38,3 +38,27 @@ impl Timeline {
         self.at
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    #[test]
+    fn time_follows_the_stream_and_never_goes_back() {
+        let (mut timeline, start) = (Timeline::default(), clock::now());
+        let mut at = |generation, pts_ms: Option<u64>, arrived_ms| {
+            let arrived_at = start + Duration::from_millis(arrived_ms);
+            timeline.advance(generation, pts_ms.map(|ms| ms * 1_000_000), arrived_at).as_millis()
+        };
+        assert_eq!(at(1, Some(500), 1000), 0);
+        assert_eq!(at(1, Some(600), 1170), 100, "arrivals jitter, presentation times do not");
+        assert_eq!(at(1, Some(700), 1180), 200);
+        assert_eq!(at(1, Some(9700), 1280), 300, "a presentation time that jumps is not believed");
+        assert_eq!(at(1, Some(20), 1380), 400, "nor one that goes back");
+        assert_eq!(at(1, None, 1480), 500);
+        assert_eq!(at(2, Some(40), 4480), 3500, "another opening counts anew, time does not");
+        assert_eq!(at(2, Some(140), 4480), 3600);
+        assert_eq!(at(2, Some(240), 4000), 3700, "arrivals are never earlier, but if they were");
+    }
+}

@@ -88,14 +88,16 @@ impl Source for FakeSource {
     }
 }
 
-/// An engine whose inference takes a given time and sees three objects in every frame.
+/// An engine whose inference takes a given time and sees the same objects in every frame, but where they come and go.
 pub struct FakeEngine {
     pub inference: Duration,
     pub on_thread: fn(),
     pub output: Vec<f32>,
-    /// How far they go to and fro, in cells of the head; 0: they stand still.
+    /// How far the three go to and fro, in cells of the head; 0: they stand still.
     pub sway: f32,
-    frames: u32,
+    /// Of so many frames one is without an object, each object in its own; 0: objects stay.
+    pub blink_every: usize,
+    frame: usize,
 }
 
 /// Where the three objects are in the head.
@@ -110,7 +112,31 @@ impl FakeEngine {
             row[4] = 0.9;
             row[5 + class] = 0.95;
         }
-        Self { inference, on_thread, output, sway: 0.0, frames: 0 }
+        Self { inference, on_thread, output, sway: 0.0, blink_every: 0, frame: 0 }
+    }
+
+    /// As many objects as the head has cells, of high and of low scores, which come and go.
+    pub fn crowded(on_thread: fn()) -> Self {
+        let mut engine = Self::new(Duration::ZERO, on_thread);
+        for (index, row) in engine.output.chunks_exact_mut(CHANNELS).enumerate() {
+            row[2..4].copy_from_slice(&[-0.5, -0.3]);
+            row[4] = if index % 3 == 0 { 0.3 } else { 0.9 };
+            row[5 + index % 3] = 0.95;
+        }
+        engine.blink_every = 7;
+        engine
+    }
+
+    fn blink(&mut self) {
+        if self.blink_every == 0 {
+            return;
+        }
+        self.frame += 1;
+        for (index, row) in self.output.chunks_exact_mut(CHANNELS).enumerate() {
+            let is_away = (index + self.frame) % self.blink_every == 0;
+            let score = if index % 3 == 0 { 0.3 } else { 0.9 };
+            row[4] = if is_away { 0.0 } else { score };
+        }
     }
 }
 
@@ -137,13 +163,14 @@ impl Engine for FakeEngine {
             wait(self.inference);
         }
         if self.sway > 0.0 {
-            self.frames += 1;
-            let phase = (self.frames as f32 / 200.0).sin() * self.sway;
+            self.frame += 1;
+            let phase = (self.frame as f32 / 200.0).sin() * self.sway;
             for (index, _) in PLACES {
                 self.output[index * CHANNELS] = phase;
             }
         }
         for index in 0..inputs.len() {
+            self.blink();
             each(index, &[TensorView { name: "output", shape: &[1, BOXES, CHANNELS], data: &self.output }]);
         }
         Ok(())

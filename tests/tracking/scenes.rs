@@ -188,6 +188,7 @@ fn frame(ms: u64, view: &[InView], imperfection: Imperfection, chance: &mut Chan
 type Intervals = fn(&mut Chance) -> u64;
 
 fn walked(
+    variation: u64,
     name: &'static str,
     nominal_fps: u32,
     mut walkers: Vec<Walker>,
@@ -195,7 +196,7 @@ fn walked(
     imperfection: Imperfection,
     (frames, intervals): (usize, Intervals),
 ) -> Footage {
-    let mut chance = Chance::new(name.bytes().map(u64::from).sum());
+    let mut chance = Chance::new(name.bytes().map(u64::from).sum::<u64>() + 10_000 * variation);
     let mut ms = 0;
     let frames = (0..frames).map(|_| {
         let seen = frame(ms, &view(&walkers, obstacles), imperfection, &mut chance);
@@ -246,8 +247,8 @@ fn crossing() -> Vec<Walker> {
     ]
 }
 
-/// All scenes.
-pub fn all() -> Vec<Footage> {
+/// All scenes; `variation` 0 is what the reference has seen.
+pub fn all(variation: u64) -> Vec<Footage> {
     let steady15 = |_: &mut Chance| 65;
     // A column of the arcade hides a walker for about half a second.
     let columns: Vec<[f32; 4]> =
@@ -255,24 +256,34 @@ pub fn all() -> Vec<Footage> {
     let misses = Imperfection { missed: 0.3, ..USUAL };
     let ghosts = Imperfection { false_boxes: 0.8, ..USUAL };
     vec![
-        walked("crossing", 15, crossing(), &[], USUAL, (120, steady15)),
-        walked("columns", 15, crossing(), &columns, USUAL, (120, steady15)),
-        walked("misses", 15, crowd(8, 40.0, 4), &[], misses, (200, steady15)),
-        walked("ghosts", 15, crowd(8, 40.0, 5), &[], ghosts, (200, steady15)),
-        walked("crowd", 15, crowd(30, 60.0, 6), &[], USUAL, (200, steady15)),
-        walked("thirty-a-second", 30, crowd(12, 40.0, 7), &[], USUAL, (300, |_| 35)),
+        walked(variation, "crossing", 15, crossing(), &[], USUAL, (120, steady15)),
+        walked(variation, "columns", 15, crossing(), &columns, USUAL, (120, steady15)),
+        walked(variation, "misses", 15, crowd(8, 40.0, 4 + 100 * variation), &[], misses, (200, steady15)),
+        walked(variation, "ghosts", 15, crowd(8, 40.0, 5 + 100 * variation), &[], ghosts, (200, steady15)),
+        walked(variation, "crowd", 15, crowd(30, 60.0, 6 + 100 * variation), &[], USUAL, (200, steady15)),
         walked(
+            variation,
+            "thirty-a-second",
+            30,
+            crowd(12, 40.0, 7 + 100 * variation),
+            &[],
+            USUAL,
+            (300, |_| 35),
+        ),
+        walked(
+            variation,
             "irregular",
             10,
-            crowd(8, 40.0, 8),
+            crowd(8, 40.0, 8 + 100 * variation),
             &[],
             USUAL,
             (200, |chance| 5 * (4.0 + 56.0 * chance.unit() * chance.unit()) as u64),
         ),
         walked(
+            variation,
             "half-dropped",
             15,
-            crowd(8, 40.0, 9),
+            crowd(8, 40.0, 9 + 100 * variation),
             &[],
             USUAL,
             (200, |chance| {
@@ -280,11 +291,35 @@ pub fn all() -> Vec<Footage> {
                 65 * (1 + (0..8).take_while(|_| chance.unit() < 0.5).count() as u64)
             }),
         ),
-        walked("five-a-second", 5, crowd(8, 40.0, 10), &[], USUAL, (200, |_| 200)),
-        walked("two-a-second", 2, crowd(6, 30.0, 11), &[], USUAL, (200, |_| 500)),
-        walked("one-a-second", 1, crowd(5, 20.0, 12), &[], USUAL, (200, |_| 1000)),
-        street("street", 1, 15, 1),
-        street("street-five", 2, 15, 3),
-        street("street-one", 3, 15, 15),
+        walked(
+            variation,
+            "five-a-second",
+            5,
+            crowd(8, 40.0, 10 + 100 * variation),
+            &[],
+            USUAL,
+            (200, |_| 200),
+        ),
+        walked(
+            variation,
+            "two-a-second",
+            2,
+            crowd(6, 30.0, 11 + 100 * variation),
+            &[],
+            USUAL,
+            (200, |_| 500),
+        ),
+        walked(
+            variation,
+            "one-a-second",
+            1,
+            crowd(5, 20.0, 12 + 100 * variation),
+            &[],
+            USUAL,
+            (200, |_| 1000),
+        ),
+        street("street", 1 + 100 * variation, 15, 1),
+        street("street-five", 2 + 100 * variation, 15, 3),
+        street("street-one", 3 + 100 * variation, 15, 15),
     ]
 }
