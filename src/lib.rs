@@ -31,6 +31,7 @@ pub mod filter;
 pub mod publish;
 
 pub mod annotate;
+pub mod snapshots;
 
 // Who runs it.
 pub mod budget;

@@ -9,7 +9,7 @@
 //! takes, `launch` fills the template in, `build` makes the pipeline out of it, `link` adds the decoder once
 //! the codec is known, and `core` takes it all down again. `choice` says who decodes, `plan` tells it
 //! beforehand, and `gst_cuda` brings GStreamer's elements into the process's CUDA context. `report` and `outlet` carry samples and messages
-//! to whoever asked; `frame` is what a picture looks like; `explain` turns GStreamer's words into ours and
+//! to whoever asked; `recording` goes the other way and writes pictures into a file; `frame` is what a picture looks like; `explain` turns GStreamer's words into ours and
 //! `scrub` keeps passwords out of them.
 //!
 //! Four rules hold everywhere:
@@ -40,6 +40,7 @@ mod outlet;
 mod pipeline;
 mod plan;
 mod probe;
+mod recording;
 mod report;
 mod rtp_times;
 mod scrub;
@@ -56,6 +57,7 @@ pub use outlet::{Event, Memory, Pull, Receiver, SourceInfo};
 pub use pipeline::{Pipeline, PullPipeline};
 pub use plan::{CodecPlan, DecoderPlan, plan};
 pub use probe::{ProbeReport, probe};
+pub use recording::{Recording, RecordingError, can_record};
 pub use scrub::scrub;
 pub use spec::{Credentials, DecoderChoice, SourceKind, Spec, Transport};
 pub use watchpost_cuda::{DeviceLayout, DevicePicture, DevicePlane, Gpu};

@@ -179,7 +179,7 @@ fn evaluate_images(
     let mut evaluation = Evaluation::new(manifest.labels.len());
     let mut detections: Vec<Detection> = Vec::with_capacity(OBJECTS_MAX);
     let mut progress = Progress::start(images.len());
-    let choice = Choice { every: 1, max_frames: Some(1), realtime: false };
+    let choice = Choice { every: 1, max_frames: Some(1), realtime: false, keep_pictures: false, stop: None };
     let mut failure = None;
     let ran = offline::run(
         images,

@@ -1,5 +1,6 @@
 //! One file per sub-command. A sub-command ends with `Ok(())` (0) or a [`Failure`].
 
+mod annotate;
 mod bench;
 mod check;
 mod common;
@@ -15,6 +16,7 @@ pub mod model;
 mod probe;
 mod records;
 mod run;
+mod summary;
 mod test_image;
 
 use std::io::Write;
