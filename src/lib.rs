@@ -31,6 +31,7 @@ pub mod annotate;
 
 // Who runs it.
 pub mod budget;
+pub mod download;
 pub mod evaluate;
 pub mod offline;
 pub mod supervisor;

@@ -1,5 +1,6 @@
 //! What a model wants and what its numbers mean: the manifest, and looking into ONNX files.
 
+mod catalogue;
 mod conclude;
 mod error;
 mod find;
@@ -13,11 +14,12 @@ mod python_literal;
 mod recipe;
 mod wire;
 
+pub use catalogue::{catalogue, downloadable, pull_dir};
 pub use conclude::{ConcludeError, Conclusion, Overrides, Values, conclude};
 pub use error::ModelError;
-pub use find::{Listed, digest, find, list, look_into, search_dirs, verify};
+pub use find::{Listed, digest, find, list, locate, look_into, search_dirs, verify};
 pub use labels::{coco80, parse as parse_labels};
-pub use manifest::{Manifest, ModelSource, load_labels};
+pub use manifest::{Download, Manifest, ModelSource, load_labels};
 pub use manifest_text::check_name;
 pub(crate) use manifest_text::nearest;
 pub use onnx::{

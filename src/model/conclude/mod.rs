@@ -170,6 +170,7 @@ pub fn conclude(
         head,
         labels,
         evaluation: toml::Table::new(),
+        download: None,
         path: None,
         notes: Vec::new(),
     };
