@@ -158,6 +158,7 @@ fn failure(error: DownloadError) -> Failure {
     let code = match &error {
         DownloadError::Url { .. } => exit::USAGE,
         DownloadError::Unreachable { .. }
+        | DownloadError::Untrusted { .. }
         | DownloadError::Busy { .. }
         | DownloadError::Refused { .. }
         | DownloadError::Redirect { .. } => exit::UNAVAILABLE,

@@ -31,6 +31,17 @@ pub enum DownloadError {
         /// How often it was tried.
         attempts: u32,
     },
+    /// Who answers is not known to be the one that was asked.
+    #[error(
+        "{url}: no safe connection: {reason}; check the clock of this box and its certificates (package ca-certificates, or \
+         SSL_CERT_FILE)"
+    )]
+    Untrusted {
+        /// What was asked for.
+        url: String,
+        /// What TLS complained about.
+        reason: String,
+    },
     /// The server says that it cannot now.
     #[error("{url}: the server answers {status} ({}); try again later: what has arrived is kept", tries(*attempts))]
     Busy {

@@ -117,13 +117,21 @@ impl Client {
             Error::Timeout(_) => "nothing came for too long".to_owned(),
             Error::ConnectionFailed => "no connection".to_owned(),
             Error::InvalidProxyUrl => "the proxy in the environment is no URL".to_owned(),
-            Error::Rustls(error) => format!("no safe connection: {error}"),
-            Error::Io(error) => io_words(error),
+            Error::Rustls(error) => return DownloadError::Untrusted { url, reason: error.to_string() },
+            Error::Io(error) => match tls_reason(error) {
+                Some(reason) => return DownloadError::Untrusted { url, reason },
+                None => io_words(error),
+            },
             Error::Protocol(error) => format!("this is no HTTP server: {error}"),
             other => other.to_string(),
         };
         DownloadError::Unreachable { url, reason, attempts: 1 }
     }
+}
+
+/// What TLS complained about, if it did.
+fn tls_reason(error: &io::Error) -> Option<String> {
+    error.get_ref()?.downcast_ref::<rustls::Error>().map(ToString::to_string)
 }
 
 /// Why the body broke off, in words.
