@@ -155,9 +155,8 @@ pub fn run(args: &ModelArgs, out: &mut dyn Write) -> Result<(), Failure> {
 
 fn add_model(add: &AddArgs) -> Result<String, Failure> {
     let path = add.file.display().to_string();
-    let facts = model::look_into(&add.file)?;
-    let mut conclusion = model::conclude(&facts, &default_name(&add.file), &overrides(add)?)
-        .map_err(|cause| Failure::from(ModelError::Conclude { path: path.clone(), cause }))?;
+    let (facts, mut conclusion) =
+        model::conclude_file(&add.file, &default_name(&add.file), &overrides(add)?)?;
     let source = ModelSource::File(add.file.clone());
     conclusion.manifest.sha256 = model::digest(&source).map_err(|error| input_failure(&path, &error))?;
     conclusion.manifest.source = source;

@@ -12,7 +12,8 @@ use super::conclude::picture_input;
 use super::manifest_text::nearest;
 use super::onnx::Dim;
 use super::{
-    InspectError, Manifest, ModelError, ModelSource, OnnxFacts, Overrides, conclude, inspect, inspect_source,
+    InspectError, Manifest, ModelError, ModelSource, OnnxFacts, Overrides, conclude_file, inspect,
+    inspect_source,
 };
 
 /// Manifests that one folder may hold before we stop reading it.
@@ -107,7 +108,7 @@ pub fn find(name_or_path: &str, dirs: &[PathBuf]) -> Result<Manifest, ModelError
             Some(manifest) if manifest.file().is_some_and(|file| file.file_name() == path.file_name()) => {
                 manifest
             }
-            _ => return conclude_file(path),
+            _ => return described(path),
         }
     } else if name_or_path.contains('/') {
         return Err(ModelError::Unknown {
@@ -172,11 +173,9 @@ pub fn locate(manifest: &Manifest, dirs: &[PathBuf]) -> Option<ModelSource> {
     std::iter::once(beside.clone()).chain(elsewhere).find(|path| path.is_file()).map(ModelSource::File)
 }
 
-fn conclude_file(path: &Path) -> Result<Manifest, ModelError> {
-    let facts = look_into(path)?;
+fn described(path: &Path) -> Result<Manifest, ModelError> {
     let name = path.file_stem().map_or_else(|| "model".into(), |stem| stem.to_string_lossy());
-    let conclusion = conclude(&facts, &name, &Overrides::default())
-        .map_err(|cause| ModelError::Conclude { path: path.display().to_string(), cause })?;
+    let (_, conclusion) = conclude_file(path, &name, &Overrides::default())?;
     let mut manifest = conclusion.manifest;
     manifest.source = ModelSource::File(path.to_owned());
     manifest.sha256 = digest(&manifest.source).map_err(|cause| ModelError::unreadable(path, cause))?;

@@ -33,8 +33,9 @@ const ACTIVATIONS: [(&str, Activation); 3] =
     [("none", Activation::None), ("sigmoid", Activation::Sigmoid), ("softmax", Activation::Softmax)];
 const BACKGROUNDS: [(&str, Background); 3] =
     [("none", Background::None), ("first", Background::First), ("last", Background::Last)];
-const LAYOUTS: [(&str, RowLayout); 3] = [
+const LAYOUTS: [(&str, RowLayout); 4] = [
     ("box-score-class", RowLayout::BoxScoreClass),
+    ("centre-score-class", RowLayout::CentreScoreClass),
     ("class-score-box", RowLayout::ClassScoreBox),
     ("picture-box-class-score", RowLayout::PictureBoxClassScore),
 ];

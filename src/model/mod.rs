@@ -8,6 +8,7 @@ mod head_text;
 mod labels;
 mod manifest;
 mod manifest_text;
+mod observe;
 mod onnx;
 mod outputs;
 mod python_literal;
@@ -22,6 +23,7 @@ pub use labels::{coco80, parse as parse_labels};
 pub use manifest::{Download, Manifest, ModelSource, load_labels};
 pub use manifest_text::check_name;
 pub(crate) use manifest_text::nearest;
+pub use observe::conclude_file;
 pub use onnx::{
     Dim, InspectError, NodeFacts, OnnxFacts, TensorFacts, inspect, inspect_bytes, inspect_source,
 };

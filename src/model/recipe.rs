@@ -148,6 +148,8 @@ impl Extra {
 pub enum RowLayout {
     /// `x1 y1 x2 y2 score class` (Ultralytics, YOLOv10, YOLO26).
     BoxScoreClass,
+    /// `cx cy w h score class`, width and height of the tensor being 1 (RT-DETR as Ultralytics exports it).
+    CentreScoreClass,
     /// `class score x1 y1 x2 y2` (PaddleDetection).
     ClassScoreBox,
     /// `picture x1 y1 x2 y2 class score` (YOLOv6 and v7 with NMS from ONNX).

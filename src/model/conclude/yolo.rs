@@ -60,9 +60,7 @@ fn rows_left_open(scene: &Scene<'_>, output: &Output<'_>, numbers: usize, say: &
         return Ok(None);
     }
     if scene.label_count.is_none() {
-        say.unknown(
-            "the number of boxes is left open, so the family was told from the order of dimensions alone",
-        );
+        say.doubt_shapes();
     }
     yolov5(scene, output, numbers, "rows of boxes", say)
 }
@@ -79,9 +77,7 @@ fn columns(
         return Err(scene.unknown());
     };
     if output.dims[2].is_none() && scene.task.is_none() {
-        say.unknown(
-            "the number of boxes is left open, so the family was told from the order of dimensions alone",
-        );
+        say.doubt_shapes();
     }
     let tail = match extra {
         Extra::None => String::new(),
@@ -291,6 +287,8 @@ fn end_to_end(
 ) -> Result<Head, ConcludeError> {
     let layout = match numbers {
         6 if scene.is_paddle() => RowLayout::ClassScoreBox,
+        // Only a DETR samples its features at points of its own choice.
+        6 if scene.task.is_some() && has(scene.facts, "GridSample") => RowLayout::CentreScoreClass,
         7 if scene.task.is_none() => RowLayout::PictureBoxClassScore,
         _ => RowLayout::BoxScoreClass,
     };
@@ -304,6 +302,7 @@ fn end_to_end(
     }
     let (columns, origin) = match layout {
         RowLayout::BoxScoreClass => ("x1 y1 x2 y2 score class", Origin::Ultralytics),
+        RowLayout::CentreScoreClass => ("cx cy w h score class, 0..1", Origin::RtDetr),
         RowLayout::ClassScoreBox => ("class score x1 y1 x2 y2", Origin::Paddle),
         RowLayout::PictureBoxClassScore => ("picture x1 y1 x2 y2 class score", Origin::Ultralytics),
     };
