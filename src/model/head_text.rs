@@ -53,8 +53,8 @@ pub(super) fn read(section: &Section<'_>) -> Result<HeadRecipe, Mistake> {
             Ok(HeadRecipe::Yolox { strides: strides(section)? })
         }
         "yolov5" => {
-            section.only(&["family", "strides"])?;
-            Ok(HeadRecipe::Yolov5)
+            section.only(&["family", "strides", "keypoints", "keypoint_dims", "mask_coefficients"])?;
+            Ok(HeadRecipe::Yolov5 { extra: extra(section)? })
         }
         "yolov5-grids" => grids(section),
         "yolov8" => {
@@ -237,12 +237,11 @@ pub(super) fn write(text: &mut String, head: &HeadRecipe) {
     let mut lines: Vec<(&str, String)> = vec![("family", quote(head.family()))];
     match head {
         HeadRecipe::Yolox { strides } => lines.push(("strides", format!("{strides:?}"))),
-        HeadRecipe::Yolov5 => {}
         HeadRecipe::Yolov5Grids { strides, anchors } => {
             lines.push(("strides", format!("{strides:?}")));
             lines.push(("anchors", format!("{anchors:?}")));
         }
-        HeadRecipe::Yolov8 { extra } => write_extra(&mut lines, *extra),
+        HeadRecipe::Yolov5 { extra } | HeadRecipe::Yolov8 { extra } => write_extra(&mut lines, *extra),
         HeadRecipe::EndToEnd { layout, extra } => {
             lines.push(("layout", quote(word(*layout, &LAYOUTS))));
             write_extra(&mut lines, *extra);

@@ -168,23 +168,23 @@ fn rows_of(scene: &Scene<'_>, output: &Output<'_>, rows: usize, numbers: usize, 
 /// Rows of cx cy w h, objectness and classes, decoded.
 fn yolov5(scene: &Scene<'_>, output: &Output<'_>, numbers: usize, what: &str, say: &mut Said) -> Tried {
     let mut classes = numbers.saturating_sub(5);
-    if let Some(prototypes) =
-        scene.outputs.iter().find(|other| other.rank() == 4).and_then(|other| other.dims[1])
-        && scene.label_count.is_some_and(|labels| labels + prototypes == classes)
+    let (mut extra, mut tail) = (Extra::None, String::new());
+    // YOLOv5's segmentation: prototypes beside the rows, and a coefficient for each of them in every row.
+    let prototypes = scene.outputs.iter().find(|other| other.rank() == 4).and_then(|other| other.dims[1]);
+    if let Some(coefficients) = prototypes.filter(|&coefficients| coefficients < classes)
+        && scene.label_count.is_none_or(|labels| labels + coefficients == classes)
     {
-        classes = 0;
+        classes -= coefficients;
+        (extra, tail) = (Extra::Mask { coefficients }, format!(", {coefficients} mask coefficients"));
     }
     if classes == 0 {
-        return Err(ConcludeError::UnsupportedFamily {
-            family: "YOLOv5 segmentation",
-            advice: "use a YOLOv8/11 segmentation model, or the detection model of the same size",
-        });
+        return Err(scene.unknown());
     }
     say.note(format!(
-        "family yolov5 ({what}): output {} is rows of a decoded box, objectness and {classes} class scores",
+        "family yolov5 ({what}): output {} is rows of a decoded box, objectness and {classes} class scores{tail}",
         shown(scene, output)
     ));
-    Ok(Some(Head::new(HeadRecipe::Yolov5, ClassCount::Known(classes), Origin::Ultralytics)))
+    Ok(Some(Head::new(HeadRecipe::Yolov5 { extra }, ClassCount::Known(classes), Origin::Ultralytics)))
 }
 
 /// One row per cell: YOLOX, YOLOv6, or NanoDet with its outputs joined.
