@@ -88,14 +88,21 @@ def rows(options, images, labels_dir):
         yield name, file, shown, expected, runs
 
 
+def both(figures):
+    return f"{figures[0]:.4f} / {figures[1]:.4f}"
+
+
+def off(figures, expected):
+    # No minus before nothing.
+    return " / ".join(f"{round(a - b, 4) + 0.0:+.4f}" for a, b in zip(figures, expected))
+
+
 def cells(name, file, shown, expected, runs):
     head, native, builtin = shown["head"], runs["onnxruntime"], runs["builtin"]
     side = f'{shown["input"]["width"]}x{shown["input"]["height"]}'
     family = FAMILIES.get(head["family"], head["family"])
     yield f"{name}.onnx", family, head["task"], side
-    yield (f"{native[0]:.4f} / {native[1]:.4f}", f"{expected[0]:.4f} / {expected[1]:.4f}",
-           f"{native[0] - expected[0]:+.4f} / {native[1] - expected[1]:+.4f}",
-           f"{builtin[0]:.4f} / {builtin[1]:.4f}", f"{builtin[0] - expected[0]:+.4f} / {builtin[1] - expected[1]:+.4f}")
+    yield both(native), both(expected), off(native, expected), both(builtin), off(builtin, expected)
     yield f"{file.stat().st_size / 2**20:.1f} MiB", LICENCES.get(name, "AGPL-3.0")
 
 
