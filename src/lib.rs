@@ -35,6 +35,7 @@ pub mod snapshots;
 
 // Who runs it.
 pub mod budget;
+pub mod download;
 pub mod evaluate;
 pub mod offline;
 pub mod supervisor;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 500;
 
 /// Rooms of `src/` from left to right: a room may use rooms before it, never rooms after it.
-const ROOMS: [&str; 24] = [
+const ROOMS: [&str; 25] = [
     "clock",
     "os_words",
     "shape",
@@ -27,6 +27,7 @@ const ROOMS: [&str; 24] = [
     "annotate",
     "snapshots",
     "budget",
+    "download",
     "evaluate",
     "offline",
     "supervisor",

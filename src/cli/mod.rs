@@ -13,6 +13,7 @@ pub mod engine;
 mod eval;
 mod logging;
 pub mod model;
+mod model_pull;
 mod probe;
 mod records;
 mod run;
@@ -105,7 +106,7 @@ enum Command {
     Probe(probe::ProbeArgs),
     /// Cameras, decoders and backends of this box, and why the others cannot be used
     Devices(devices::DevicesArgs),
-    /// Look into ONNX files, write their manifests, list and show models
+    /// Look into ONNX files, write their manifests, list, show and fetch models
     Model(model::ModelArgs),
     /// Build engines for the GPU, list and explain those that are kept
     Engine(engine::EngineArgs),
