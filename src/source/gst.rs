@@ -232,9 +232,10 @@ pub(crate) fn fault(failure: pipelines::Failure) -> Fault {
         Class::Unauthorized | Class::Permission => Reason::Unauthorized,
         // A source without pictures is no fault of this box.
         Class::NotFound | Class::NoVideo => Reason::NotFound,
-        Class::UnsupportedCodec | Class::MissingElement { .. } | Class::HardwareDecoder => {
-            Reason::Unsupported
-        }
+        Class::UnsupportedCodec
+        | Class::MissingElement { .. }
+        | Class::HardwareDecoder
+        | Class::PictureTooLarge => Reason::Unsupported,
         Class::Closed => Reason::Eos,
         Class::Busy | Class::Protocol | Class::Decode | Class::Other => Reason::SourceError,
     };
