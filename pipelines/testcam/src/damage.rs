@@ -125,11 +125,16 @@ fn cuts(codec: Codec, payloads: &mut Vec<Vec<u8>>, noise: &mut Noise) {
 }
 
 fn size(codec: Codec, payload: &mut Vec<u8>, (width, height): (u32, u32)) {
-    match announcing(codec, width, height) {
-        Some(unit) if kind(codec, payload) == Kind::Sequence => *payload = unit,
-        Some(_) => {}
+    match codec {
+        Codec::H264 | Codec::H265 => {
+            if kind(codec, payload) == Kind::Sequence
+                && let Some(unit) = announcing(codec, payload, width, height)
+            {
+                *payload = unit;
+            }
+        }
         // In units of eight pixels, one byte each.
-        None => {
+        Codec::Mjpeg => {
             for (at, side) in [(6, width), (7, height)] {
                 if let Some(byte) = payload.get_mut(at) {
                     *byte = u8::try_from(side / 8).unwrap_or(u8::MAX);
@@ -143,9 +148,12 @@ fn size(codec: Codec, payload: &mut Vec<u8>, (width, height): (u32, u32)) {
 mod tests {
     use super::*;
 
+    /// Baseline, 320x192.
+    const SEQUENCE: [u8; 9] = [0x67, 66, 0xc0, 13, 0xda, 0x05, 0x06, 0x64, 0x80];
+
     /// A sequence parameter set, a picture parameter set, three fragments of a slice.
     fn units() -> Vec<Vec<u8>> {
-        let mut units = vec![vec![0x67, 66, 0, 30, 1, 2, 3, 4], vec![0x68, 1, 2, 3]];
+        let mut units = vec![SEQUENCE.to_vec(), vec![0x68, 1, 2, 3]];
         for fu in [0x85, 0x05, 0x45] {
             let mut fragment = vec![0x7c, fu];
             fragment.resize(1000, 0x55);
