@@ -21,7 +21,8 @@ const FIRST_SEQUENCE_NUMBER: u16 = u16::MAX - 99;
 ///
 /// Presets are the cheapest that still look like a camera. Scene cuts make no extra keyframes, so that the
 /// distance between keyframes is exactly the configured one; parameter sets go out with every keyframe, so
-/// that a client can join and a change of resolution needs no new SDP.
+/// that a client can join and a change of resolution needs no new SDP. (H.265's keyframes would be CRA pictures with open
+/// GOPs, with which the payloader sends no parameter sets.)
 pub(crate) fn launch_line(options: &CameraOptions) -> String {
     let encode = encode_line(options);
     format!("( appsrc name={INPUT} is-live=true format=time block=false max-bytes=0 ! {encode} )")
@@ -45,7 +46,7 @@ fn encode_line(options: &CameraOptions) -> String {
             let latency = if b_frames { "" } else { "tune=zerolatency" };
             format!(
                 "x265enc {latency} speed-preset=ultrafast bitrate={bitrate_kbps} key-int-max={gop} \
-                 option-string=\"bframes={bframes}:scenecut=0:pools=1:frame-threads=1:log-level=none\" \
+                 option-string=\"bframes={bframes}:scenecut=0:open-gop=0:pools=1:frame-threads=1:log-level=none\" \
                  ! rtph265pay name={PAYLOADER} pt=96 config-interval=-1{first}"
             )
         }

@@ -283,9 +283,9 @@ fn slow_start_delays_the_first_media_of_new_connections_only() {
     assert_healed(&camera);
 }
 
-/// What a client notices of a fault that damages: how many of 40 pictures came late, not at all or without their number.
-fn broken_of_40(watcher: &Watcher) -> usize {
-    (0..40)
+/// What a client notices of a fault that damages: how many of 20 pictures came late, not at all or without their number.
+fn broken_of_20(watcher: &Watcher) -> usize {
+    (0..20)
         .filter(|_| match watcher.next(Duration::from_millis(300)) {
             Next::Picture(seen) => seen.stamp.is_none(),
             Next::Nothing | Next::Over(_) => true,
@@ -295,25 +295,34 @@ fn broken_of_40(watcher: &Watcher) -> usize {
 
 #[test]
 fn damaged_streams_are_damaged_in_every_codec_and_heal() {
-    for codec in [Codec::H264, Codec::H265, Codec::Mjpeg] {
-        let camera = start(small(codec));
-        for fault in [
-            Fault::BrokenPackets { seed: 1 },
-            Fault::BrokenHeaders { seed: 1 },
-            Fault::BrokenSlices { seed: 1 },
-            Fault::CutUnits { seed: 1 },
-        ] {
-            let watcher = Watcher::connect(camera.url(), codec, TCP);
-            watcher.pictures(3);
-            camera.inject(fault).unwrap();
-            let broken = broken_of_40(&watcher);
-            println!("{codec:?} {}: {broken} of 40 broken or missing", fault.name());
-            // A decoder that cannot read a parameter set goes on with the one before it, and H.265's reads few broken ones.
-            let may_be_unseen = codec == Codec::H265 && matches!(fault, Fault::BrokenHeaders { .. });
-            assert!(broken > 0 || may_be_unseen, "{codec:?} {}: nothing is broken", fault.name());
-            camera.heal();
-            Watcher::connect(camera.url(), codec, TCP).until(|seen| seen.stamp.is_some());
+    std::thread::scope(|scope| {
+        for codec in [Codec::H264, Codec::H265, Codec::Mjpeg] {
+            scope.spawn(move || is_damaged_and_heals(codec));
         }
+    });
+}
+
+fn is_damaged_and_heals(codec: Codec) {
+    let camera = start(small(codec));
+    for fault in [
+        Fault::BrokenPackets { seed: 1 },
+        Fault::BrokenHeaders { seed: 1 },
+        Fault::BrokenSlices { seed: 1 },
+        Fault::CutUnits { seed: 1 },
+    ] {
+        // This client has nothing in front of its depayloader, and GStreamer's up to 1.22 at least reads behind the end of
+        // H.265 fragments that end with their header: the test would end here. The daemon drops them.
+        if codec == Codec::H265 && matches!(fault, Fault::CutUnits { .. }) {
+            continue;
+        }
+        let watcher = Watcher::connect(camera.url(), codec, TCP);
+        watcher.pictures(3);
+        camera.inject(fault).unwrap();
+        let broken = broken_of_20(&watcher);
+        println!("{codec:?} {}: {broken} of 20 broken or missing", fault.name());
+        assert!(broken > 0, "{codec:?} {}: nothing is broken", fault.name());
+        camera.heal();
+        Watcher::connect(camera.url(), codec, TCP).until(|seen| seen.stamp.is_some());
     }
 }
 
