@@ -44,8 +44,8 @@ pub enum InspectError {
     },
     /// A shape asks for other bytes than there are.
     #[error(
-        "says that its weights {name:?} have the shape {dims:?}, which is {declared_bytes} bytes, and holds {found_bytes}; \
-         it is damaged or made to deceive: export or download it again"
+        "says that its weights {name:?} have the shape {dims:?}, which is {needed}, and holds {found}; it is damaged or made \
+         to deceive: export or download it again"
     )]
     Weights {
         /// The tensor.
@@ -53,9 +53,9 @@ pub enum InspectError {
         /// Its shape.
         dims: Vec<i64>,
         /// What that asks for.
-        declared_bytes: u64,
+        needed: String,
         /// What there is.
-        found_bytes: u64,
+        found: String,
     },
     /// Weights lie in another file, which cannot be used.
     #[error("has its weights {name:?} in {reason}")]

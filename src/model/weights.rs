@@ -71,7 +71,7 @@ impl<R: Read + Seek> Walk<R> {
         } else if let Some(raw) = tensor.raw_bytes {
             tensor.compare(declared, raw)?;
         } else if tensor.values()? > tensor.values_most {
-            return Err(tensor.lie(declared, tensor.values_most));
+            return Err(tensor.lie(Some(declared), tensor.held()));
         }
         // Tensors of nodes often share a name.
         if tensor.numbers.is_empty() {
@@ -230,7 +230,7 @@ impl Declared {
 
     /// Values that the shape asks for.
     fn values(&self) -> Result<u64, InspectError> {
-        product(&self.dims).ok_or_else(|| self.lie(u64::MAX, self.raw_bytes.unwrap_or(self.values_most)))
+        product(&self.dims).ok_or_else(|| self.lie(None, self.held()))
     }
 
     /// Bytes that the shape asks for.
@@ -244,7 +244,7 @@ impl Declared {
             _ => 32,
         };
         let values = self.values()?;
-        values.checked_mul(bits).map(|bits| bits.div_ceil(8)).ok_or_else(|| self.lie(u64::MAX, 0))
+        values.checked_mul(bits).map(|bits| bits.div_ceil(8)).ok_or_else(|| self.lie(None, self.held()))
     }
 
     fn compare(&self, declared: u64, found: u64) -> Result<(), InspectError> {
@@ -253,15 +253,18 @@ impl Declared {
         if declared == found || (!is_known && declared <= found.saturating_mul(8)) {
             return Ok(());
         }
-        Err(self.lie(declared, found))
+        Err(self.lie(Some(declared), format!("{found} bytes")))
     }
 
-    fn lie(&self, declared_bytes: u64, found_bytes: u64) -> InspectError {
-        InspectError::Weights {
-            name: self.name.clone(),
-            dims: self.dims.clone(),
-            declared_bytes,
-            found_bytes,
+    fn lie(&self, declared_bytes: Option<u64>, found: String) -> InspectError {
+        let needed = declared_bytes.map_or("no size at all".to_owned(), |bytes| format!("{bytes} bytes"));
+        InspectError::Weights { name: self.name.clone(), dims: self.dims.clone(), needed, found }
+    }
+
+    fn held(&self) -> String {
+        match self.raw_bytes {
+            Some(bytes) => format!("{bytes} bytes"),
+            None => format!("{} values at most", self.values_most),
         }
     }
 }
