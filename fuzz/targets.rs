@@ -50,7 +50,8 @@ pub fn config(data: &[u8]) {
 pub fn manifest(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     match Manifest::embedded(&text, &[]) {
-        Ok(manifest) => {
+        // Labels in a file of their own are not read here.
+        Ok(manifest) if !manifest.labels.is_empty() => {
             let limits = Limits::default();
             let decoder = Decoder::new(&manifest.head, &manifest.input, manifest.labels.len(), limits);
             let _refused = decoder.check_outputs(&[("output", &[1, 84, 8400])]);
@@ -61,6 +62,7 @@ pub fn manifest(data: &[u8]) {
                 (manifest.head, manifest.input, manifest.labels)
             );
         }
+        Ok(_) => {}
         Err(error) => assert!(!error.to_string().is_empty()),
     }
     let _labels = model::parse_labels(&text);
@@ -70,7 +72,8 @@ pub fn manifest(data: &[u8]) {
 pub fn model(data: &[u8]) {
     let Ok(facts) = model::inspect_bytes(data) else { return };
     for overrides in [Overrides::default(), Overrides { size: Some((64, 64)), ..Overrides::default() }] {
-        let Ok(conclusion) = model::conclude(&facts, "fuzz", &overrides) else { continue };
+        let Ok(mut conclusion) = model::conclude(&facts, "fuzz", &overrides) else { continue };
+        conclusion.manifest.sha256 = "0".repeat(64);
         let text = conclusion.manifest.to_toml("m.onnx");
         let again = Manifest::embedded(&text, &[]).unwrap_or_else(|error| panic!("{error}:\n{text}"));
         assert_eq!(again.head, conclusion.manifest.head);
