@@ -14,12 +14,20 @@ use watchpost_testcam::{CameraOptions, Codec, Fault, Picture, TestCamera};
 const HOLD: Duration = Duration::from_millis(1500);
 /// How long recovery may take on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What memory may rise by at its peak: a few openings at once. One picture of 16384x16384 is 400 MiB.
+/// What memory may rise by at its peak: a few openings at once. Pictures of 16000x16000 would cost a decoder 900 MiB.
 const PEAK_SLACK_KIB: u64 = 96 << 10;
-/// Lines that the log may have for each fault and camera, states included.
-const LINES_PER_FAULT: usize = 12;
+/// Lines that the log may have, states included; no more than the daemon's reader keeps.
+const LINES_MAX: usize = 400;
 
 const KEYS: &str = "stall_timeout = \"2s\"\nopen_timeout = \"5s\"\ndetect_fps = 5\nread_stamp = true";
+/// Name, codec and transport of those that suffer. What breaks the packets' headers reaches TCP only.
+const VICTIMS: [(&str, Codec, &str); 4] = [
+    ("h264", Codec::H264, "tcp"),
+    ("h265", Codec::H265, "tcp"),
+    ("mjpeg", Codec::Mjpeg, "tcp"),
+    ("udp", Codec::H265, "udp"),
+];
+
 const SUPERVISOR: &str = "backoff_min = \"500ms\"\nbackoff_max = \"1s\"";
 
 fn small(seed: u64, codec: Codec) -> CameraOptions {
@@ -54,7 +62,7 @@ fn faults() -> Vec<(&'static str, fn(Codec) -> Fault)> {
         ("broken headers", |_| Fault::BrokenHeaders { seed: 7 }),
         ("broken slices", |_| Fault::BrokenSlices { seed: 7 }),
         ("cut units", |_| Fault::CutUnits { seed: 7 }),
-        ("16384x16384", |_| Fault::AbsurdSize { width: 16384, height: 16384 }),
+        ("16000x16000", |_| Fault::AbsurdSize { width: 16000, height: 16000 }),
         ("2x2", |_| Fault::AbsurdSize { width: 2, height: 2 }),
         ("0x0", |_| Fault::AbsurdSize { width: 0, height: 0 }),
         ("3 h ahead", |_| Fault::TimestampJump { seconds: 10_800 }),
@@ -72,19 +80,19 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let victims: Vec<_> = [("h264", Codec::H264), ("h265", Codec::H265), ("mjpeg", Codec::Mjpeg)]
+        let victims: Vec<_> = VICTIMS
             .into_iter()
             .enumerate()
-            .map(|(seed, (name, codec))| (name, codec, camera(small(seed as u64, codec))))
+            .map(|(seed, (name, codec, _))| (name, codec, camera(small(seed as u64, codec))))
             .collect();
         let neighbour = camera(scene(9));
         let mut setup = Setup::new(&detector(), "").section("supervisor", SUPERVISOR);
-        for (name, _, camera) in &victims {
-            setup = setup.camera(name, camera.url(), KEYS);
+        for ((name, _, camera), (.., transport)) in victims.iter().zip(VICTIMS) {
+            setup = setup.camera(name, camera.url(), &format!("{KEYS}\ntransport = \"{transport}\""));
         }
         let daemon = setup.camera("calm", neighbour.url(), KEYS).start();
         let stage = Self { daemon, victims, neighbour };
-        for name in ["h264", "h265", "mjpeg", "calm"] {
+        for name in VICTIMS.map(|(name, ..)| name).into_iter().chain(["calm"]) {
             stage.sees(name, 0, 0);
         }
         stage
@@ -102,7 +110,7 @@ impl Stage {
         (camera.frames_in, camera.generation)
     }
 
-    /// One fault for all three, from its beginning until all are back.
+    /// One fault for all of them, from its beginning until all are back.
     fn suffer(&self, what: &str, fault: fn(Codec) -> Fault) {
         let (mark, before, sent_before) =
             (self.daemon.mark(), self.daemon.debug(), self.neighbour.frames_sent());
@@ -113,10 +121,10 @@ impl Stage {
         for (name, codec, camera) in &self.victims {
             match fault(*codec) {
                 // What is too large is refused by name; a JPEG header cannot say as much.
-                Fault::AbsurdSize { width: 16384, .. } if *codec != Codec::Mjpeg => {
+                Fault::AbsurdSize { width: 16000, .. } if *codec != Codec::Mjpeg => {
                     let closing = self.daemon.state(name, "closing", mark, PATIENCE);
                     assert_eq!(closing.reason(), Some("unsupported"), "{closing}");
-                    for words in ["16384x16384", "35 million pixels", "smaller size"] {
+                    for words in ["16000x16000", "35 million pixels", "smaller size"] {
                         assert!(closing.detail().contains(words), "{words}: {closing}");
                     }
                 }
@@ -174,7 +182,8 @@ fn hostile_streams_are_survived_told_and_recovered_from() {
     assert_eq!(end.fds, warm.fds, "descriptors");
     stage.daemon.stop();
     let log = stage.daemon.log();
-    assert!(log.len() <= faults.len() * 3 * LINES_PER_FAULT, "{} lines are not calm", log.len());
+    eprintln!("{} lines of log", log.len());
+    assert!(log.len() < LINES_MAX, "{} lines are not calm", log.len());
     assert!(!log.iter().any(|line| line.contains("panicked")), "{log:#?}");
     assert_consistent(&stage.daemon.all_records());
 }
