@@ -158,6 +158,7 @@ fn sentence(class: &FailureClass, target: &Target, missing_plugin: Option<&str>)
             None => format!("{label} cannot be decoded: no decoder for its codec is installed"),
         },
         FailureClass::HardwareDecoder => format!("{label} could not be decoded by the GPU or video unit"),
+        FailureClass::PictureTooLarge => format!("{label} has larger pictures than are decoded here"),
         FailureClass::Decode => match target.kind {
             SourceKind::Rtsp { .. } => format!("{label} sends video that cannot be decoded"),
             _ => format!("{label} is damaged, or not a video or image"),

@@ -37,11 +37,13 @@ mod link;
 mod log;
 mod no_display;
 mod outlet;
+mod picture_limit;
 mod pipeline;
 mod plan;
 mod probe;
 mod recording;
 mod report;
+mod rtp_check;
 mod rtp_times;
 mod scrub;
 pub mod spec;
@@ -81,6 +83,15 @@ pub fn init() -> Result<(), InitError> {
         Ok(())
     })
     .clone()
+}
+
+/// Reads a packet as those of a camera are read. For the fuzz targets.
+#[doc(hidden)]
+pub fn look_at_packet(packet: &[u8]) {
+    for encoding in ["H264", "H265", "JPEG", "MP4V-ES"] {
+        let _sound = rtp_check::is_sound(encoding, packet);
+    }
+    let _time = capture_time::sender_report_unix_ns(packet);
 }
 
 /// The version of the GStreamer libraries in use, for example `"1.22.0"`.

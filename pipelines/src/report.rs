@@ -79,6 +79,11 @@ impl Reporter {
         }
     }
 
+    /// Something is wrong that the stream survives.
+    pub(crate) fn warn(&self, failure: Failure) {
+        self.outlet.event(Event::Warning(failure));
+    }
+
     /// `decoder` is going to decode `codec`. Said before it is put in place.
     pub(crate) fn decodes(&self, decoder: &gst::Element, codec: &Codec, chosen: Chosen) {
         let is_jpeg = codec.name == "JPEG";

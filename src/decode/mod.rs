@@ -191,7 +191,8 @@ impl Decoder {
         let tensors = binding.of(outputs);
         let tensors = &tensors[..binding.len()];
         for tensor in tensors {
-            let expected = tensor.shape.iter().product();
+            let sizes = tensor.shape.iter();
+            let expected = sizes.fold(1_usize, |product, &size| product.saturating_mul(size));
             if tensor.data.len() != expected {
                 let (name, shape) = (tensor.name.to_owned(), shape_text(tensor.shape));
                 return Err(DecodeError::Values { name, shape, expected, got: tensor.data.len() });

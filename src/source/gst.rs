@@ -15,6 +15,14 @@ use crate::config::{CameraOptions, DecoderChoice, Locator, Transport};
 /// A pipeline that says a frame is older than this has confused its clocks; the frame counts as new.
 const PLAUSIBLE_AGE: Duration = Duration::from_secs(30);
 
+/// A camera's clock that is further from ours tells nothing: it was never set, or its reports are nonsense.
+const PLAUSIBLE_CLOCK: Duration = Duration::from_secs(24 * 3600);
+
+fn is_plausible(captured: SystemTime, wall: SystemTime) -> bool {
+    let apart = wall.duration_since(captured).or_else(|_| captured.duration_since(wall));
+    apart.is_ok_and(|apart| apart <= PLAUSIBLE_CLOCK)
+}
+
 /// A camera that GStreamer opens.
 #[derive(Debug)]
 pub struct GstSource {
@@ -106,6 +114,7 @@ impl GstSource {
             ts_source: self.ts_source,
             live: self.live,
             fallback: falls_back.then(|| Arc::clone(&self.fallback)),
+            warned: AtomicBool::new(false),
         }
     }
 
@@ -166,6 +175,8 @@ struct Inlet {
     live: bool,
     /// Present where the CPU may take over from a GPU.
     fallback: Option<Arc<Fallback>>,
+    /// That the stream breaks its protocol has been said.
+    warned: AtomicBool,
 }
 
 impl pipelines::Receiver for Inlet {
@@ -174,8 +185,10 @@ impl pipelines::Receiver for Inlet {
         let wall = clock::wall();
         let age = frame.age().filter(|&age| age < PLAUSIBLE_AGE && self.live).unwrap_or_default();
         let at = now.checked_sub(age).unwrap_or(now);
-        let (wall, ts_source) = match frame.capture_unix_ns().and_then(|ns| u64::try_from(ns).ok()) {
-            Some(ns) => (SystemTime::UNIX_EPOCH + Duration::from_nanos(ns), TsSource::RtcpSr),
+        let captured = frame.capture_unix_ns().and_then(|ns| u64::try_from(ns).ok());
+        let captured = captured.map(|ns| SystemTime::UNIX_EPOCH + Duration::from_nanos(ns));
+        let (wall, ts_source) = match captured.filter(|&captured| is_plausible(captured, wall)) {
+            Some(captured) => (captured, TsSource::RtcpSr),
             None => (wall.checked_sub(age).unwrap_or(wall), self.ts_source),
         };
         self.receiver.frame(Arrived { frame: Decoded::Gst(frame), at, wall, ts_source });
@@ -209,6 +222,12 @@ impl pipelines::Receiver for Inlet {
                 }
                 self.receiver.fault(fault(failure));
             }
+            // Said once an opening: packets that are dropped are seen nowhere else.
+            pipelines::Event::Warning(failure) if failure.class == pipelines::FailureClass::Protocol => {
+                if !self.warned.swap(true, Ordering::AcqRel) {
+                    tracing::warn!(camera = self.camera, "{failure}");
+                }
+            }
             pipelines::Event::Warning(failure) => {
                 tracing::debug!(camera = self.camera, "{failure}");
             }
@@ -236,9 +255,10 @@ pub(crate) fn fault(failure: pipelines::Failure) -> Fault {
         Class::Unauthorized | Class::Permission => Reason::Unauthorized,
         // A source without pictures is no fault of this box.
         Class::NotFound | Class::NoVideo => Reason::NotFound,
-        Class::UnsupportedCodec | Class::MissingElement { .. } | Class::HardwareDecoder => {
-            Reason::Unsupported
-        }
+        Class::UnsupportedCodec
+        | Class::MissingElement { .. }
+        | Class::HardwareDecoder
+        | Class::PictureTooLarge => Reason::Unsupported,
         Class::Closed => Reason::Eos,
         Class::Busy | Class::Protocol | Class::Decode | Class::Other => Reason::SourceError,
     };
@@ -286,6 +306,19 @@ mod tests {
         let inlet = source.inlet(&source.next_spec(), faults.clone());
         inlet.event(pipelines::Event::Error(pipelines::Failure { class, message: "no session".to_owned() }));
         faults.0.lock().unwrap()[0].reason
+    }
+
+    #[test]
+    fn a_camera_s_clock_is_believed_within_a_day() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let hour = Duration::from_secs(3600);
+        assert!(
+            is_plausible(now, now)
+                && is_plausible(now - hour * 23, now)
+                && is_plausible(now + hour * 23, now)
+        );
+        assert!(!is_plausible(now - hour * 25, now) && !is_plausible(now + hour * 25, now));
+        assert!(!is_plausible(SystemTime::UNIX_EPOCH, now));
     }
 
     #[test]

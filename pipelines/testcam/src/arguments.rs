@@ -60,6 +60,9 @@ pub(crate) struct Serve {
     /// Write `number unix_ns` for every picture that is handed to the encoder
     #[arg(long, value_name = "FILE")]
     frame_log: Option<PathBuf>,
+    /// RTP timestamp to begin with [default: random]; near 4294967295 it wraps soon, and sequence numbers do
+    #[arg(long, value_name = "N")]
+    first_timestamp: Option<u32>,
     /// Refuse connections for this long after the start, as in 3s
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     startup_delay: Duration,
@@ -110,6 +113,7 @@ impl Serve {
             tls: self.tls.then_some(Tls::SelfSigned),
             startup_delay: self.startup_delay,
             frame_log,
+            first_timestamp: self.first_timestamp,
         })
     }
 

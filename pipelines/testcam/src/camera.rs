@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use gstreamer as gst;
 
+use crate::damage::Damage;
 use crate::feeder::Feeder;
 use crate::options::check_size;
 use crate::packets::{PacketFault, Packets};
@@ -87,16 +88,22 @@ impl TestCamera {
     /// Makes the camera misbehave from now on; a fault that was active before is healed first.
     ///
     /// # Errors
-    /// `Options` when a change of resolution asks for a size that cannot be served; the camera then stays
-    /// as it is.
+    /// `Options` when a change of resolution asks for a size that cannot be served, `GStreamer` when another
+    /// codec cannot be made; the camera then stays as it is.
     pub fn inject(&self, fault: Fault) -> Result<(), TestCameraError> {
         if let Fault::ResolutionChange { width, height } = fault {
             check_size(width, height, self.codec)?;
         }
+        let foreign = match fault {
+            Fault::ForeignCodec { codec } => Arc::new(self.server.foreign_payloads(codec)?),
+            Fault::CodecChange { codec } => media::check_elements(codec).map(|()| Arc::default())?,
+            _ => Arc::default(),
+        };
         let mut state = self.state();
         self.heal_from(&mut state);
         state.fault = Some(fault);
         let (relay, packets) = (&self.relay, &self.packets);
+        let damage = |damage, seed| packets.set(Some(PacketFault::Damage { damage, seed }));
         match fault {
             Fault::StopSending => {
                 relay.set_traffic(Traffic::Swallow);
@@ -136,6 +143,18 @@ impl TestCamera {
                 relay.set_traffic(Traffic::SlowStart { delay, since });
                 packets.set(Some(PacketFault::SlowStart { delay, since }));
             }
+            Fault::BrokenPackets { seed } => relay.set_traffic(Traffic::BreakPackets { seed }),
+            Fault::LyingReports { seed } => relay.set_traffic(Traffic::Lie { seed }),
+            Fault::BrokenHeaders { seed } => damage(Damage::Headers, seed),
+            Fault::BrokenSlices { seed } => damage(Damage::Slices, seed),
+            Fault::CutUnits { seed } => damage(Damage::Cuts, seed),
+            Fault::AbsurdSize { width, height } => damage(Damage::Size(width, height), 0),
+            Fault::TimestampJump { seconds } => packets.set(Some(PacketFault::Shift { seconds })),
+            Fault::CodecChange { codec } => {
+                self.server.set_codec(Some(codec))?;
+                relay.close_all();
+            }
+            Fault::ForeignCodec { .. } => packets.set(Some(PacketFault::Foreign { payloads: foreign })),
         }
         Ok(())
     }
@@ -151,7 +170,13 @@ impl TestCamera {
     }
 
     fn heal_from(&self, state: &mut State) {
-        if state.fault.take().is_some() {
+        let fault = state.fault.take();
+        if let Some(Fault::CodecChange { .. }) = fault {
+            // Its own codec could be served before, so it can be again.
+            let _served = self.server.set_codec(None);
+            self.relay.close_all();
+        }
+        if fault.is_some() {
             self.feeder.shared().freeze(false);
             self.feeder.shared().set_size(state.size);
             self.packets.set(None);

@@ -6,8 +6,8 @@
 //! ```text
 //! feeder ─► encoder ─► payloader ─► RTSP server ─► relay ─► client
 //!   │                     │             │            │
-//!   frozen picture        RTP headers   401          connections: closed, swallowed, silent, garbled
-//!   change of size        and payload
+//!   frozen picture        RTP headers   401,         connections: closed, swallowed, silent, garbled;
+//!   change of size        and payload   codec        packets that break RFC 3550, false reports
 //! ```
 //!
 //! Each [`Fault`] is made at the stage where a real camera would show it. RTP over UDP bypasses the relay;
@@ -25,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 mod camera;
+mod damage;
 mod fault;
 mod feeder;
 mod media;
@@ -32,6 +33,7 @@ mod noise;
 mod options;
 mod pace;
 mod packets;
+mod parameter_sets;
 mod picture;
 mod relay;
 mod server;

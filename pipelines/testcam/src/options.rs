@@ -33,6 +33,9 @@ pub struct CameraOptions {
     /// Where to write one line `number unix_ns` for every picture at the moment it is handed to the encoder.
     /// The file is created or truncated, flushed on every line, and stops growing at 64 MiB.
     pub frame_log: Option<PathBuf>,
+    /// RTP timestamp of the first packet of each session's media; random if `None`. Near 2^32 it wraps soon. Sequence
+    /// numbers then begin 100 before their own wrap.
+    pub first_timestamp: Option<u32>,
 }
 
 impl Default for CameraOptions {
@@ -48,6 +51,7 @@ impl Default for CameraOptions {
             tls: None,
             startup_delay: Duration::ZERO,
             frame_log: None,
+            first_timestamp: None,
         }
     }
 }

@@ -18,7 +18,7 @@ use gstreamer_rtsp_server as gst_rtsp_server;
 
 use crate::options::Tls;
 use crate::packets::Packets;
-use crate::{CameraOptions, TestCameraError, feeder, media};
+use crate::{CameraOptions, Codec, TestCameraError, feeder, media};
 
 /// The path under which the camera streams.
 pub(crate) const MOUNT_POINT: &str = "/stream";
@@ -39,6 +39,9 @@ pub(crate) struct Server {
     open_auth: Option<RTSPAuth>,
     refusing_auth: RTSPAuth,
     living: Arc<Living>,
+    options: CameraOptions,
+    feeder: Arc<feeder::Shared>,
+    packets: Packets,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -91,7 +94,21 @@ impl Server {
             .map_err(|error| failed(&format!("no thread can be started: {error}")))?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let thread = Some(thread);
-        Ok(Self { server, address, context, main_loop, source, open_auth, refusing_auth, living, thread })
+        let (options, feeder, packets) = (options.clone(), feeder.clone(), packets.clone());
+        Ok(Self {
+            server,
+            address,
+            context,
+            main_loop,
+            source,
+            open_auth,
+            refusing_auth,
+            living,
+            options,
+            feeder,
+            packets,
+            thread,
+        })
     }
 
     /// Where the server listens; for the relay only.
@@ -106,6 +123,23 @@ impl Server {
         } else {
             self.server.set_auth(self.open_auth.as_ref());
         }
+    }
+
+    /// Serves new sessions in this codec, with media of their own; `None` is the camera's.
+    pub(crate) fn set_codec(&self, codec: Option<Codec>) -> Result<(), TestCameraError> {
+        let codec = codec.unwrap_or(self.options.codec);
+        media::check_elements(codec)?;
+        let options = CameraOptions { codec, ..self.options.clone() };
+        let factory = factory(&options, &self.feeder, &self.packets, &self.living)?;
+        if let Some(mounts) = self.server.mount_points() {
+            mounts.add_factory(MOUNT_POINT, factory);
+        }
+        Ok(())
+    }
+
+    /// RTP payloads of a second of video in this codec.
+    pub(crate) fn foreign_payloads(&self, codec: Codec) -> Result<Vec<Vec<u8>>, TestCameraError> {
+        media::payloads(&CameraOptions { codec, ..self.options.clone() })
     }
 
     /// Runs `work` on the server's thread and waits for it.
@@ -180,10 +214,10 @@ fn factory(
         .field("media.factory.construct", true)
         .build();
     factory.add_role_from_structure(&viewer);
-    let (feeder, packets, living) = (feeder.clone(), packets.clone(), living.clone());
+    let (feeder, packets, living, codec) = (feeder.clone(), packets.clone(), living.clone(), options.codec);
     factory.connect_media_configure(move |_, media| {
         living.add(media);
-        media::configure(media, &feeder, &packets);
+        media::configure(media, codec, &feeder, &packets);
     });
     Ok(factory)
 }

@@ -3,6 +3,7 @@
 
 mod framing;
 mod link;
+mod mangle;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
