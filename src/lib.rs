@@ -5,6 +5,7 @@
 
 // What every room may use.
 pub mod clock;
+mod descriptors;
 mod os_words;
 pub mod wake;
 

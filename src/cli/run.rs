@@ -8,6 +8,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::common::{ConfigArg, LoadedModel, load_config, load_model, load_model_saying, start_gstreamer};
 use super::{Failure, exit};
+use crate::descriptors;
 use crate::config::{self, CameraOptions, Config, Demands, DetectorOptions, Locator};
 use crate::model::Manifest;
 use crate::publish::PublishError;
@@ -31,6 +32,7 @@ pub struct RunArgs {
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
+    descriptors::raise_limit();
     let config = load_config(&args.config.config, Demands::RUN)?.config;
     start_gstreamer()?;
     let model = load_model_saying(&config.detector, exit::CONFIG, &mut supervisor::still_starting)?;
@@ -142,6 +144,7 @@ fn obey_signals(control: Control) -> Result<(), Failure> {
     let mut signals =
         signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(failure)?;
     let listen = move || {
+        let _alarm = control.alarm("signals");
         for signal in signals.forever() {
             match signal {
                 SIGTERM => control.stop("SIGTERM"),

@@ -20,6 +20,7 @@ mod unix;
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
@@ -70,6 +71,8 @@ struct Output {
     metrics: Arc<OutputMetrics>,
     /// Set when nothing can be written any more: lines are no longer put into the ring.
     closed: AtomicBool,
+    /// Set when its thread has panicked.
+    panicked: AtomicBool,
     /// Set once: when the output's thread has to end, written out or not.
     stop_by: OnceLock<Instant>,
     is_stdout: bool,
@@ -210,6 +213,13 @@ impl Publisher {
         !outputs.is_empty() && outputs.iter().all(|o| o.output.closed.load(Ordering::Acquire))
     }
 
+    /// An output whose thread has panicked. Its lines reach nobody.
+    pub fn panicked(&self) -> Option<String> {
+        let outputs = self.read();
+        let panicked = outputs.iter().find(|o| o.output.panicked.load(Ordering::Acquire))?;
+        Some(panicked.output.name.clone())
+    }
+
     /// Where a TCP output really listens (its port may have been configured as 0).
     pub fn local_addr(&self, output: &str) -> Option<SocketAddr> {
         self.read().iter().find(|o| o.output.name == output)?.local_addr
@@ -270,7 +280,7 @@ impl OutputThread {
             return false;
         }
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // A panic there has been reported by the panic hook; the others end in order all the same.
+        // Its panics end in it; the others end in order all the same.
         thread.is_none_or(|thread| thread.join().is_ok())
     }
 }
@@ -289,6 +299,7 @@ fn open(
             ring,
             metrics: Arc::clone(&metrics),
             closed: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
             stop_by: OnceLock::new(),
             is_stdout,
         })
@@ -324,6 +335,7 @@ fn spawn(
     on_closed: Arc<OnClosed>,
 ) -> Result<OutputThread, PublishError> {
     let (alive, ended) = crossbeam_channel::bounded::<()>(1);
+    let shared = Arc::clone(&output);
     let mut thread_name = format!("publish-{}", output.name);
     // Names are ASCII; a longer one is cut at the front of a character in any case.
     thread_name.truncate(thread_name.floor_char_boundary(THREAD_NAME_BYTES));
@@ -331,9 +343,13 @@ fn spawn(
         .name(thread_name)
         .spawn(move || {
             let _alive = alive;
-            match opened {
+            let serve = || match opened {
                 Opened::Stdout(writer) => writer.run(&on_closed),
                 Opened::Socket(server) => server.run(&on_closed),
+            };
+            if catch_unwind(AssertUnwindSafe(serve)).is_err() {
+                shared.panicked.store(true, Ordering::Release);
+                shared.close("its thread panicked", &on_closed);
             }
         })
         .map_err(|source| PublishError::Setup { output: output.name.clone(), source })?;

@@ -11,6 +11,7 @@
 //! The supervisor sleeps until a message comes or the nearest deadline of a machine passes. It never joins
 //! a thread that has not said it is done, and never sends to a channel that could be full.
 
+mod alarm;
 mod debug;
 mod debug_socket;
 mod memory;
@@ -27,6 +28,7 @@ mod takeover;
 mod watchdog;
 mod watched;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -38,6 +40,7 @@ use watchpost_cuda::Gpu;
 use crate::camera::Input;
 use crate::clock;
 use crate::config::Config;
+use crate::descriptors;
 use crate::engine::{EngineError, Order, Pulse};
 use crate::frame::SlotForm;
 use crate::metrics::Registry;
@@ -48,6 +51,7 @@ use station::Outputs;
 use watchdog::{Tolerances, Vitals};
 use watched::{House, Watched};
 
+pub use alarm::Alarm;
 pub use debug::{CameraDebug, DebugState};
 pub use memory::MemoryWatch;
 pub use notify::still_starting;
@@ -94,6 +98,8 @@ pub enum Message {
     EngineReady(Result<Box<Detector>, EngineError>),
     /// An output closed by itself.
     OutputClosed,
+    /// A thread that nobody else would miss.
+    Panicked(&'static str),
     /// A new configuration; the channel has room for whether it is taken.
     Renew(Box<Renewed>, Sender<Result<(), String>>),
     /// A reload is over, whatever came of it.
@@ -145,6 +151,11 @@ impl Control {
     /// Has it log its state.
     pub fn log_state(&self) {
         let _already_gone = self.supervisor.send(Message::LogState);
+    }
+
+    /// For a thread that serves the supervisor from outside.
+    pub fn alarm(&self, thread: &'static str) -> Alarm {
+        Alarm::new(&self.supervisor, thread)
     }
 
     /// Its state, or `None` if it does not answer in time.
@@ -199,14 +210,21 @@ impl Supervisor {
         Arc::clone(&self.registry)
     }
 
-    /// Runs until the process should end, and brings everything to rest.
+    /// Runs until the process should end, and brings everything to rest; also if this panics.
     pub fn run(mut self) -> Verdict {
+        let panicked = |_| Verdict::Internal("the supervisor panicked".to_owned());
+        if let Err(verdict) = catch_unwind(AssertUnwindSafe(|| self.watch())).map_err(panicked) {
+            self.verdict = Some(verdict);
+        }
+        catch_unwind(AssertUnwindSafe(|| self.come_to_rest())).unwrap_or_else(panicked)
+    }
+
+    fn watch(&mut self) {
         self.all_cameras(Input::Start);
         self.notify.ready();
         while self.verdict.is_none() {
             self.turn(self.next_deadline());
         }
-        self.come_to_rest()
     }
 
     /// Waits for one message, at most until `deadline`, and does what is due.
@@ -268,6 +286,7 @@ impl Supervisor {
             }
             Message::ReloadDone => self.notify.ready(),
             Message::OutputClosed => self.look_after_outputs(),
+            Message::Panicked(thread) => self.missing(thread),
             Message::Stop(why) => {
                 tracing::info!("stopping: {why}");
                 self.verdict.get_or_insert(Verdict::Stopped);
@@ -295,6 +314,11 @@ impl Supervisor {
         self.verdict.get_or_insert(verdict);
     }
 
+    /// A thread has panicked that the others cannot do without.
+    fn missing(&mut self, thread: &str) {
+        self.verdict.get_or_insert_with(|| Verdict::Internal(format!("the thread {thread} panicked")));
+    }
+
     fn all_cameras(&mut self, input: Input) {
         let now = clock::now();
         for camera in &mut self.cameras {
@@ -308,6 +332,9 @@ impl Supervisor {
     }
 
     fn look_after_outputs(&mut self) {
+        if let Some(output) = self.house.publisher.panicked() {
+            self.missing(&format!("of output {output}"));
+        }
         if self.house.publisher.closed_all() && self.verdict.is_none() {
             tracing::info!("nobody reads any output any more; stopping");
             self.verdict = Some(Verdict::OutputsClosed);
@@ -334,6 +361,7 @@ impl Supervisor {
                 + self.left_behind.len(),
             rss_bytes: usage.rss_bytes,
             gpu_lost: gpu.as_ref().and_then(Gpu::lost).map(|error| error.to_string()),
+            descriptors: descriptors::Count::now(),
         };
         let gpu_bytes = gpu.as_ref().map_or(0, |gpu| gpu.ledger().device_bytes());
         self.registry.handles.gpu_bytes.store(gpu_bytes, Ordering::Relaxed);

@@ -6,11 +6,13 @@
 //!                                 └────────── the running configuration stays ◄─┴── undone ◄─────┘
 //! ```
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::alarm::Alarm;
 use super::station::filters;
 use super::{Detector, Message, ModelTag, Upgrade};
 use crate::clock;
@@ -73,6 +75,7 @@ pub(super) struct Reload {
 impl Reload {
     /// Runs until nobody can ask any more.
     pub fn run(mut self) {
+        let _alarm = Alarm::new(&self.supervisor, "reload");
         let mut known = self.reloader.fingerprint();
         let mut changed = None;
         loop {
@@ -103,7 +106,12 @@ impl Reload {
     }
 
     fn try_reload(&mut self) -> Result<Summary, String> {
-        let Renewed { config, sources, detector, upgrade } = self.reloader.load(&self.running)?;
+        // Nothing has been touched yet: whatever is wrong with the new one, the old one can stay.
+        let load = AssertUnwindSafe(|| self.reloader.load(&self.running));
+        let loaded = catch_unwind(load).unwrap_or_else(|_panic| {
+            Err("reading it panicked, which is a fault of watchpost".to_owned())
+        });
+        let Renewed { config, sources, detector, upgrade } = loaded?;
         let (tag, labels) = match &detector {
             Some(detector) => (detector.tag.clone(), detector.labels.clone()),
             None => (self.tag.clone(), self.labels.clone()),

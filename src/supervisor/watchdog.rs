@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+use crate::descriptors::Count;
+
+/// Whatever we open leaves more than these: who took the others does not ask, and GLib ends a process that it
+/// cannot have one of them in. Leaving in order comes first.
+const DESCRIPTORS_MIN: u64 = 8;
+
 /// What the watchdog looks at, once a second.
 #[derive(Debug, Clone)]
 pub struct Vitals {
@@ -13,6 +19,8 @@ pub struct Vitals {
     pub rss_bytes: u64,
     /// What the GPU's driver said when it gave up this process, if it did.
     pub gpu_lost: Option<String>,
+    /// File descriptors, where they are limited.
+    pub descriptors: Option<Count>,
 }
 
 /// What the watchdog tolerates.
@@ -43,6 +51,12 @@ pub enum Finding {
         /// Allowed.
         max: usize,
     },
+    /// Next to no file descriptors left.
+    #[error(
+        "{} of {} file descriptors are in use, and a library would soon end the process for want of one: something \
+         leaks them, or LimitNOFILE= in the unit (ulimit -n in a shell) is too low", .0.used, .0.limit
+    )]
+    NoDescriptors(Count),
     /// Memory above the hard limit.
     #[error("resident memory is {rss_mib} MiB, above memory.hard_limit = {limit_mib} MiB")]
     HardLimit {
@@ -66,6 +80,9 @@ pub fn examine(vitals: &Vitals, tolerances: Tolerances) -> Option<Finding> {
     if vitals.wedged_count > tolerances.max_wedged {
         return Some(Finding::TooManyWedged { count: vitals.wedged_count, max: tolerances.max_wedged });
     }
+    if let Some(count) = vitals.descriptors.filter(|count| count.left() < DESCRIPTORS_MIN) {
+        return Some(Finding::NoDescriptors(count));
+    }
     match tolerances.hard_limit_bytes {
         Some(limit) if vitals.rss_bytes > limit => {
             Some(Finding::HardLimit { rss_mib: vitals.rss_bytes >> 20, limit_mib: limit >> 20 })
@@ -83,8 +100,13 @@ mod tests {
         max_wedged: 2,
         hard_limit_bytes: Some(800 << 20),
     };
-    const HEALTHY: Vitals =
-        Vitals { inference_running_for: None, wedged_count: 0, rss_bytes: 100 << 20, gpu_lost: None };
+    const HEALTHY: Vitals = Vitals {
+        inference_running_for: None,
+        wedged_count: 0,
+        rss_bytes: 100 << 20,
+        gpu_lost: None,
+        descriptors: Some(Count { used: 1016, limit: 1024 }),
+    };
 
     #[test]
     fn an_idle_engine_and_tolerated_figures_are_healthy() {
@@ -104,6 +126,11 @@ mod tests {
         assert_eq!(examine(&wedged, TOLERANCES), Some(Finding::TooManyWedged { count: 3, max: 2 }));
         let lost = Vitals { gpu_lost: Some("error 700".to_owned()), ..HEALTHY };
         assert_eq!(examine(&lost, TOLERANCES), Some(Finding::GpuLost("error 700".to_owned())));
+        let count = Count { used: 1017, limit: 1024 };
+        let full = Vitals { descriptors: Some(count), ..HEALTHY };
+        assert_eq!(examine(&full, TOLERANCES), Some(Finding::NoDescriptors(count)));
+        let over = Vitals { descriptors: Some(Count { used: 2000, limit: 1024 }), ..HEALTHY };
+        assert!(matches!(examine(&over, TOLERANCES), Some(Finding::NoDescriptors(_))));
         let fat = Vitals { rss_bytes: 801 << 20, ..HEALTHY };
         assert_eq!(examine(&fat, TOLERANCES), Some(Finding::HardLimit { rss_mib: 801, limit_mib: 800 }));
     }
