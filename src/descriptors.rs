@@ -146,7 +146,8 @@ mod tests {
         Room::for_camera().unwrap_err();
         drop((third, fourth));
         assert_eq!(OPENING.load(Ordering::Relaxed), 0);
-        setrlimit(Resource::Nofile, Rlimit { current: Some(Count::now().unwrap().used + 8), maximum }).unwrap();
+        setrlimit(Resource::Nofile, Rlimit { current: Some(Count::now().unwrap().used + 8), maximum })
+            .unwrap();
         assert!(are_scarce());
         setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
     }

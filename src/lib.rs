@@ -6,6 +6,7 @@
 // What every room may use.
 pub mod clock;
 mod descriptors;
+mod folders;
 mod os_words;
 pub mod wake;
 

@@ -26,7 +26,10 @@ impl Two {
         let picture = Picture::Scene { seed: 1, width: 320, height: 192, fps: 15 };
         let gate = camera(CameraOptions { picture, ..scene(1) });
         let setup = Setup::new(&detector(), "backend = \"builtin\"\nthreads = 1")
-            .section("supervisor", "backoff_min = \"200ms\"\nbackoff_max = \"1s\"\ninference_timeout = \"2s\"")
+            .section(
+                "supervisor",
+                "backoff_min = \"200ms\"\nbackoff_max = \"1s\"\ninference_timeout = \"2s\"",
+            )
             .camera("gate", gate.url(), "")
             .camera("drawn", "test://scene?fps=15&width=320&height=192", "");
         Some(Self { setup: faulty.before(setup), faulty, _gate: gate })
@@ -69,8 +72,11 @@ fn a_panic_in_a_thread_of_a_camera_costs_that_camera_one_restart() {
     let mut daemon = two.start();
     eprintln!("{:?}", threads(&daemon));
     let mut openings = [("gate", 1), ("drawn", 1)];
-    for (thread, of) in [("cam-gate", "gate"), ("cam-drawn", "drawn"), ("scene", "drawn"), ("pictures:src", "gate")] {
+    for (thread, of) in
+        [("cam-gate", "gate"), ("cam-drawn", "drawn"), ("scene", "drawn"), ("rtpjitterbuffer", "gate")]
+    {
         let mark = daemon.mark();
+        two.faulty.set(Faulty::WALL_ONLY, i64::from(thread != "cam-gate" && thread != "cam-drawn"));
         two.panic_in(&daemon, thread);
         let closing = daemon.state(of, "closing", mark, PATIENCE);
         eprintln!("{thread}: {closing}");
@@ -94,7 +100,8 @@ fn a_panic_in_a_thread_of_a_camera_costs_that_camera_one_restart() {
 fn a_panic_in_a_thread_that_serves_all_ends_the_process_with_70_in_order() {
     let _alone = alone();
     let Some(two) = Two::new() else { return };
-    for thread in ["watchpost", "engine-0", "publish-console", "publish-local", "debug", "reload", "signals"] {
+    for thread in ["watchpost", "engine-0", "publish-console", "publish-local", "debug", "reload", "signals"]
+    {
         let mut daemon = two.start();
         two.panic_in(&daemon, thread);
         match thread {
@@ -106,7 +113,11 @@ fn a_panic_in_a_thread_that_serves_all_ends_the_process_with_70_in_order() {
         let (status, _) = daemon.end(PATIENCE);
         let log = daemon.log();
         assert_eq!(status.code(), Some(70), "{thread}: {status} {log:#?}");
-        assert_eq!(log.iter().filter(|line| line.contains("a thread panicked")).count(), 1, "{thread}: {log:#?}");
+        assert_eq!(
+            log.iter().filter(|line| line.contains("a thread panicked")).count(),
+            1,
+            "{thread}: {log:#?}"
+        );
         assert!(log.last().is_some_and(|line| line.contains("panicked")), "{thread}: {log:#?}");
         assert!(two.setup.sockets().is_empty(), "{thread}: left behind: {:?}", two.setup.sockets());
         let records = daemon.all_records();
@@ -122,15 +133,15 @@ fn a_panic_in_a_thread_that_serves_all_ends_the_process_with_70_in_order() {
 }
 
 #[test]
-fn an_engine_that_hangs_ends_the_process_with_75_in_order() {
+fn an_engine_that_hangs_ends_the_process_with_75_whatever_it_holds() {
     let _alone = alone();
     let Some(two) = Two::new() else { return };
     let mut daemon = two.start();
     two.faulty.aim_at("engine-0");
+    // Anywhere: while it waits, infers, or holds a camera's lock to publish.
     two.faulty.set(Faulty::HANGS, 1);
     let (status, _) = daemon.end(PATIENCE);
     assert_eq!(status.code(), Some(75), "{status} {:#?}", daemon.log());
     daemon.logged("the engine hangs", PATIENCE);
-    assert!(two.setup.sockets().is_empty(), "left behind: {:?}", two.setup.sockets());
     assert_consistent(&daemon.all_records());
 }

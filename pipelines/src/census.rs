@@ -85,7 +85,8 @@ fn sleepers() -> Option<Vec<(OsString, String)>> {
         if !field("State:")?.starts_with('S') {
             return None;
         }
-        let runs = format!("{} {}", field("voluntary_ctxt_switches:")?, field("nonvoluntary_ctxt_switches:")?);
+        let runs =
+            format!("{} {}", field("voluntary_ctxt_switches:")?, field("nonvoluntary_ctxt_switches:")?);
         found.push((thread.file_name(), runs));
     }
     found.sort();

@@ -1,6 +1,6 @@
 //! `watchpost detect`: one shot over files, folders of images or URLs.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use watchpost_pipelines::SourceKind;
 use super::common::{
     LoadedModel, input_failure, load_model, output_failure, quiet_if_closed, start_gstreamer,
 };
+use super::draft::Draft;
 use super::{Failure, exit};
 use crate::camera::Reason;
 use crate::clock;
@@ -117,15 +118,16 @@ pub(super) fn run(args: &DetectArgs) -> Result<(), Failure> {
     let mut records = Records::open(args.output.as_deref())?;
     // Opened before the work: hours of it should not end with a summary that has no place.
     let summary =
-        args.summary.as_deref().map(|path| open(path, &records).map(|file| (path, file))).transpose()?;
+        args.summary.as_deref().map(|path| begin(path, &records).map(|draft| (path, draft))).transpose()?;
     let mut stages = Stages::default();
     let totals = detect(args, &inputs, &detector, &filter, &mut model, &mut records, &mut stages);
     let written = records.finish();
     let totals = totals?;
-    let summed_up = summary.map_or(Ok(()), |(path, file)| {
+    let summed_up = summary.map_or(Ok(()), |(path, mut draft)| {
         let seconds = clock::now().saturating_duration_since(started).as_secs_f64();
         let text = summary_text(inputs.len(), &totals, seconds, &model, &stages)?;
-        write_over(&file, &text).map_err(|error| output_failure(&path.display().to_string(), &error))
+        let written = draft.write_all(text.as_bytes()).and_then(|()| draft.finish());
+        written.map_err(|error| output_failure(&path.display().to_string(), &error))
     });
     written.or_else(quiet_if_closed)?;
     summed_up?;
@@ -159,9 +161,14 @@ fn faults(missing: &[Failure], totals: &Totals) -> Result<(), Failure> {
     Err(Failure::new(if unsupported { exit::UNAVAILABLE } else { exit::NO_INPUT }, lines.join("\n")))
 }
 
+/// Device and number of a file that is there.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
 /// Refuses to write over what is read.
 fn spare_inputs(args: &DetectArgs, inputs: &[Input], model: &Manifest) -> Result<(), Failure> {
-    let identity = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
     let files = inputs.iter().filter_map(|input| match &input.spec.kind {
         SourceKind::File { path } | SourceKind::Image { path } => Some(path),
         _ => None,
@@ -309,26 +316,16 @@ fn url_input(text: &str, realtime: bool) -> Result<Input, Failure> {
     Ok(Input { name, spec })
 }
 
-/// Opens the summary. It is not truncated: until there is something better, an old one stays as it is.
-fn open(path: &Path, records: &Records) -> Result<File, Failure> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
-    let file = file.map_err(|error| output_failure(&path.display().to_string(), &error))?;
+/// Begins the summary.
+fn begin(path: &Path, records: &Records) -> Result<Draft, Failure> {
     if let Sink::File(output) = &records.sink
-        && let (Ok(one), Ok(other)) = (file.metadata(), output.metadata())
-        && one.is_file()
-        && (one.dev(), one.ino()) == (other.dev(), other.ino())
+        && let (Some(one), Ok(other)) = (identity(path), output.metadata())
+        && other.is_file()
+        && one == (other.dev(), other.ino())
     {
         return Err(taken_already("--summary", path));
     }
-    Ok(file)
-}
-
-/// Replaces what is in a file. Devices and pipes have nothing to cut off.
-fn write_over(mut file: &File, text: &str) -> io::Result<()> {
-    if file.metadata()?.is_file() {
-        file.set_len(0)?;
-    }
-    file.write_all(text.as_bytes())
+    Draft::begin(path).map_err(|error| output_failure(&path.display().to_string(), &error))
 }
 
 /// Where records go, and what became of them. Each is written at once: what is counted is in the file.

@@ -7,6 +7,7 @@ mod debug;
 mod demo;
 mod detect;
 mod devices;
+mod draft;
 pub mod engine;
 mod eval;
 mod logging;

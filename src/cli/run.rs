@@ -3,19 +3,24 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::common::{ConfigArg, LoadedModel, load_config, load_model, load_model_saying, start_gstreamer};
 use super::{Failure, exit};
-use crate::descriptors;
 use crate::config::{self, CameraOptions, Config, Demands, DetectorOptions, Locator};
+use crate::descriptors;
 use crate::model::Manifest;
 use crate::publish::PublishError;
 use crate::source::{GstSource, SceneSource, Source};
 use crate::supervisor::{
     self, Control, Detector, ModelTag, Parts, Reloader, Renewed, StartError, Supervisor, Upgrade, Verdict,
 };
+
+/// Beyond the time in which the supervisor promises to come to rest.
+const LAST_GRACE: Duration = Duration::from_millis(500);
 
 /// Arguments of `watchpost run`.
 #[derive(Debug, clap::Args)]
@@ -48,11 +53,40 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let parts = Parts { reloader: Some(Box::new(reloader)), ..parts(config, model) };
     let supervisor = Supervisor::start(parts).map_err(start_failure)?;
     obey_signals(supervisor.control())?;
-    match supervisor.run() {
+    let last_resort = last_resort()?;
+    outcome(&supervisor.run_telling(|verdict| {
+        let code = outcome(verdict).map_or_else(|failure| failure.code, |()| 0);
+        let _it_has_room = last_resort.try_send(code);
+    }))
+}
+
+fn outcome(verdict: &Verdict) -> Result<(), Failure> {
+    match verdict {
         Verdict::Stopped | Verdict::Ended | Verdict::OutputsClosed => Ok(()),
         Verdict::TryAgain(why) => Err(Failure::new(exit::TRY_AGAIN, why)),
         Verdict::Internal(why) => Err(Failure::new(exit::INTERNAL, why)),
     }
+}
+
+/// A thread that ends the process where coming to rest does not end: whatever hangs may hold what the supervisor
+/// needs for it. Takes the exit code when that begins; started before, for then there may be no more threads.
+fn last_resort() -> Result<Sender<u8>, Failure> {
+    let (ending, ended) = bounded(1);
+    let wait = move || {
+        let Ok(code) = ended.recv() else { return };
+        // The second wait is for a process that was stopped during the first.
+        for time in [supervisor::END_WITHIN, LAST_GRACE] {
+            if ended.recv_timeout(time) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+        tracing::error!("something hangs and keeps this process from coming to rest; it ends as it is");
+        std::process::exit(i32::from(code));
+    };
+    let failure =
+        |error: std::io::Error| Failure::new(exit::TRY_AGAIN, format!("no thread for the end: {error}"));
+    std::thread::Builder::new().name("last-resort".to_owned()).spawn(wait).map_err(failure)?;
+    Ok(ending)
 }
 
 /// Reads the files that `run` was started with.

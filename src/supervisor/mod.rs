@@ -71,6 +71,9 @@ const REST_WITHIN: Duration = Duration::from_millis(1200);
 /// Then the engine and the outputs get this long.
 const FLUSH_WITHIN: Duration = Duration::from_millis(400);
 
+/// All of that, and the outputs' threads get a moment to be joined.
+pub const END_WITHIN: Duration = Duration::from_millis(1800);
+
 /// What the supervisor is told.
 #[derive(Debug)]
 pub enum Message {
@@ -211,11 +214,18 @@ impl Supervisor {
     }
 
     /// Runs until the process should end, and brings everything to rest; also if this panics.
-    pub fn run(mut self) -> Verdict {
+    pub fn run(self) -> Verdict {
+        self.run_telling(|_| {})
+    }
+
+    /// As [`Supervisor::run`]; `ending` is told the verdict before anything is brought to rest, which should take
+    /// no longer than [`END_WITHIN`].
+    pub fn run_telling(mut self, ending: impl FnOnce(&Verdict)) -> Verdict {
         let panicked = |_| Verdict::Internal("the supervisor panicked".to_owned());
         if let Err(verdict) = catch_unwind(AssertUnwindSafe(|| self.watch())).map_err(panicked) {
             self.verdict = Some(verdict);
         }
+        ending(self.verdict.get_or_insert(Verdict::Stopped));
         catch_unwind(AssertUnwindSafe(|| self.come_to_rest())).unwrap_or_else(panicked)
     }
 
@@ -356,7 +366,7 @@ impl Supervisor {
         let usage = self.memory.usage();
         let gpu = self.house.gpu.clone();
         let vitals = Vitals {
-            inference_running_for: self.pulse.busy_for(now).map(|time| time.min(now - self.pause_ended_at)),
+            engine_silent_for: self.pulse.silent_for(now).map(|time| time.min(now - self.pause_ended_at)),
             wedged_count: self.cameras.iter().map(Watched::wedged_count).sum::<usize>()
                 + self.left_behind.len(),
             rss_bytes: usage.rss_bytes,

@@ -108,9 +108,8 @@ impl Reload {
     fn try_reload(&mut self) -> Result<Summary, String> {
         // Nothing has been touched yet: whatever is wrong with the new one, the old one can stay.
         let load = AssertUnwindSafe(|| self.reloader.load(&self.running));
-        let loaded = catch_unwind(load).unwrap_or_else(|_panic| {
-            Err("reading it panicked, which is a fault of watchpost".to_owned())
-        });
+        let loaded = catch_unwind(load)
+            .unwrap_or_else(|_panic| Err("reading it panicked, which is a fault of watchpost".to_owned()));
         let Renewed { config, sources, detector, upgrade } = loaded?;
         let (tag, labels) = match &detector {
             Some(detector) => (detector.tag.clone(), detector.labels.clone()),

@@ -11,8 +11,9 @@ const DESCRIPTORS_MIN: u64 = 8;
 /// What the watchdog looks at, once a second.
 #[derive(Debug, Clone)]
 pub struct Vitals {
-    /// How long the running inference has been running; `None`: idle, which is healthy.
-    pub inference_running_for: Option<Duration>,
+    /// How long an inference has been running, or the engine's thread has done nothing although it should;
+    /// `None`: it waits for work, which is healthy.
+    pub engine_silent_for: Option<Duration>,
     /// Openings whose teardown has not returned.
     pub wedged_count: usize,
     /// Resident memory of the process.
@@ -26,7 +27,7 @@ pub struct Vitals {
 /// What the watchdog tolerates.
 #[derive(Debug, Clone, Copy)]
 pub struct Tolerances {
-    /// An inference that takes longer hangs.
+    /// An engine that is silent for longer hangs.
     pub inference_timeout: Duration,
     /// More wedged openings than this are a broken process.
     pub max_wedged: usize,
@@ -38,7 +39,7 @@ pub struct Tolerances {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Finding {
     /// The engine hangs.
-    #[error("an inference has not returned for {} s: the engine hangs", .0.as_secs())]
+    #[error("no sign of life from the engine for {} s: the engine hangs", .0.as_secs())]
     EngineHangs(Duration),
     /// Nothing of this process can compute on the GPU any more.
     #[error("{0}")]
@@ -72,7 +73,7 @@ pub fn examine(vitals: &Vitals, tolerances: Tolerances) -> Option<Finding> {
     if let Some(words) = &vitals.gpu_lost {
         return Some(Finding::GpuLost(words.clone()));
     }
-    if let Some(time) = vitals.inference_running_for
+    if let Some(time) = vitals.engine_silent_for
         && time > tolerances.inference_timeout
     {
         return Some(Finding::EngineHangs(time));
@@ -101,7 +102,7 @@ mod tests {
         hard_limit_bytes: Some(800 << 20),
     };
     const HEALTHY: Vitals = Vitals {
-        inference_running_for: None,
+        engine_silent_for: None,
         wedged_count: 0,
         rss_bytes: 100 << 20,
         gpu_lost: None,
@@ -111,8 +112,7 @@ mod tests {
     #[test]
     fn an_idle_engine_and_tolerated_figures_are_healthy() {
         assert_eq!(examine(&HEALTHY, TOLERANCES), None);
-        let busy =
-            Vitals { inference_running_for: Some(Duration::from_secs(30)), wedged_count: 2, ..HEALTHY };
+        let busy = Vitals { engine_silent_for: Some(Duration::from_secs(30)), wedged_count: 2, ..HEALTHY };
         assert_eq!(examine(&busy, TOLERANCES), None);
         let unlimited = Tolerances { hard_limit_bytes: None, ..TOLERANCES };
         assert_eq!(examine(&Vitals { rss_bytes: u64::MAX, ..HEALTHY }, unlimited), None);
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_hung_engine_too_many_wedged_cameras_and_the_hard_limit_are_found() {
-        let hung = Vitals { inference_running_for: Some(Duration::from_secs(31)), ..HEALTHY };
+        let hung = Vitals { engine_silent_for: Some(Duration::from_secs(31)), ..HEALTHY };
         assert!(matches!(examine(&hung, TOLERANCES), Some(Finding::EngineHangs(_))));
         let wedged = Vitals { wedged_count: 3, ..HEALTHY };
         assert_eq!(examine(&wedged, TOLERANCES), Some(Finding::TooManyWedged { count: 3, max: 2 }));

@@ -23,7 +23,8 @@ impl Faulty {
     pub const REFUSED: u64 = 16;
     pub const PANICS: u64 = 24;
     pub const HANGS: u64 = 32;
-    const THREAD: u64 = 40;
+    pub const WALL_ONLY: u64 = 40;
+    const THREAD: u64 = 48;
 
     pub fn new() -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
@@ -36,7 +37,7 @@ impl Faulty {
             return None;
         }
         let path = folder.path().join("orders");
-        std::fs::write(&path, [0; 56]).expect("written");
+        std::fs::write(&path, [0; 64]).expect("written");
         let orders = File::options().read(true).write(true).open(&path).expect("open");
         Some(Self { orders, library, path, _folder: folder })
     }
