@@ -1,6 +1,7 @@
 //! A panic in any thread of the daemon stays with its camera, or ends the process in order with 70; an engine that
 //! hangs ends it with 75. Never is half of a daemon left. The threads of the real binary are made to panic from
-//! outside: the C library refuses them the time.
+//! outside: the C library refuses them the time. The camera's own thread and the engine's panic in
+//! `tests/containment.rs`.
 
 mod preload;
 mod program;
@@ -48,11 +49,13 @@ impl Two {
         daemon
     }
 
-    /// The next time that this thread asks, it panics, once.
-    fn panic_in(&self, daemon: &Daemon, thread: &str) {
+    /// The next time that this thread asks for the time (or only for that of day, because channels, which ask for
+    /// the other, do not expect to panic), it panics, once.
+    fn panic_in(&self, daemon: &Daemon, thread: &str, wall_only: bool) {
         let names = threads(daemon);
         assert!(names.iter().any(|name| name == thread), "there is no {thread}: {names:?}");
         self.faulty.aim_at(thread);
+        self.faulty.set(Faulty::WALL_ONLY, i64::from(wall_only));
         self.faulty.set(Faulty::PANICS, 1);
     }
 }
@@ -72,12 +75,9 @@ fn a_panic_in_a_thread_of_a_camera_costs_that_camera_one_restart() {
     let mut daemon = two.start();
     eprintln!("{:?}", threads(&daemon));
     let mut openings = [("gate", 1), ("drawn", 1)];
-    for (thread, of) in
-        [("cam-gate", "gate"), ("cam-drawn", "drawn"), ("scene", "drawn"), ("rtpjitterbuffer", "gate")]
-    {
+    for (thread, of) in [("scene", "drawn"), ("rtpjitterbuffer", "gate")] {
         let mark = daemon.mark();
-        two.faulty.set(Faulty::WALL_ONLY, i64::from(thread != "cam-gate" && thread != "cam-drawn"));
-        two.panic_in(&daemon, thread);
+        two.panic_in(&daemon, thread, true);
         let closing = daemon.state(of, "closing", mark, PATIENCE);
         eprintln!("{thread}: {closing}");
         assert!(matches!(closing.reason(), Some("internal" | "source_error")), "{thread}: {closing}");
@@ -100,15 +100,22 @@ fn a_panic_in_a_thread_of_a_camera_costs_that_camera_one_restart() {
 fn a_panic_in_a_thread_that_serves_all_ends_the_process_with_70_in_order() {
     let _alone = alone();
     let Some(two) = Two::new() else { return };
-    for thread in ["watchpost", "engine-0", "publish-console", "publish-local", "debug", "reload", "signals"]
-    {
+    for (thread, wall_only, signal) in [
+        ("watchpost", true, Some(Signal::USR1)),
+        ("publish-console", false, None),
+        ("publish-local", false, None),
+        ("debug", false, None),
+        ("reload", true, Some(Signal::HUP)),
+        // This one is heard; the next time that it listens it hears an error.
+        ("signals", false, Some(Signal::USR1)),
+    ] {
         let mut daemon = two.start();
-        two.panic_in(&daemon, thread);
-        match thread {
-            "debug" => drop(UnixStream::connect(two.setup.debug_socket())),
-            // The first is heard, the next time it listens it hears nothing.
-            "signals" => daemon.signal(Signal::USR1),
-            _ => {}
+        two.panic_in(&daemon, thread, wall_only);
+        if let Some(signal) = signal {
+            daemon.signal(signal);
+        }
+        if thread == "debug" {
+            drop(UnixStream::connect(two.setup.debug_socket()));
         }
         let (status, _) = daemon.end(PATIENCE);
         let log = daemon.log();
@@ -137,6 +144,7 @@ fn an_engine_that_hangs_ends_the_process_with_75_whatever_it_holds() {
     let _alone = alone();
     let Some(two) = Two::new() else { return };
     let mut daemon = two.start();
+    two.faulty.set(Faulty::WALL_ONLY, 0);
     two.faulty.aim_at("engine-0");
     // Anywhere: while it waits, infers, or holds a camera's lock to publish.
     two.faulty.set(Faulty::HANGS, 1);
@@ -144,4 +152,36 @@ fn an_engine_that_hangs_ends_the_process_with_75_whatever_it_holds() {
     assert_eq!(status.code(), Some(75), "{status} {:#?}", daemon.log());
     daemon.logged("the engine hangs", PATIENCE);
     assert_consistent(&daemon.all_records());
+}
+
+/// The process that builds the better engine goes with the thread that waits for it, and the daemon stays as it is.
+#[test]
+fn a_panic_in_the_thread_that_has_an_engine_built_leaves_the_one_in_use_and_no_process() {
+    let _alone = alone();
+    let Some(faulty) = Faulty::new() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let ledger = folder.path().join("ledger");
+    let _ledger = watchpost_standins::Ledger::create(&ledger).expect("a ledger");
+    let config = "[detector]\nmodel = \"demo\"\nbackend = \"auto\"\nthreads = 1\n[camera.a]\nurl = \
+                  \"test://scene?fps=10&width=320&height=192\"\n[debug]\nsocket = \"off\"\n";
+    std::fs::write(folder.path().join("c.toml"), config).expect("written");
+    let mut command = program::watchpost(folder.path());
+    watchpost_standins::environment(&mut command, folder.path())
+        .env("WATCHPOST_TENSORRT_LIB", watchpost_standins::tensorrt(10))
+        .env("WATCHPOST_STANDIN", "nvinfer.build_ms=60000")
+        .env("WATCHPOST_STANDIN_LEDGER", ledger)
+        .envs(faulty.environment());
+    let mut daemon = program::Running::start(command.args(["run", "-c", "c.toml"]));
+    let lines = daemon.lines();
+    program::next_record(&lines, "detections");
+    program::eventually("an engine is being built", || !support::children(daemon.pid()).is_empty());
+    faulty.aim_at("engine-build");
+    faulty.set(Faulty::WALL_ONLY, 1);
+    faulty.set(Faulty::PANICS, 1);
+    program::eventually("the builder is gone, and no zombie", || support::children(daemon.pid()).is_empty());
+    let record = program::next_record(&lines, "detections");
+    assert_eq!(record["model"]["backend"], "builtin");
+    let ended = daemon.stop();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("its preparation panicked"), "{}", ended.stderr);
 }

@@ -359,6 +359,36 @@ fn a_hundred_readers_get_every_record_and_leave_nothing_behind() {
 }
 
 #[test]
+fn five_hundred_openings_leave_no_process_behind_and_none_is_there_meanwhile() {
+    let _alone = alone();
+    let there = camera(small(1));
+    let mut setup = Setup::new(&detector(), "")
+        .section("supervisor", "backoff_min = \"10ms\"\nbackoff_max = \"10ms\"")
+        .camera("there", there.url(), "");
+    for index in 0..6 {
+        let nowhere = format!("rtsp://127.0.0.1:{}/stream", support::free_port());
+        setup = setup.camera(&format!("absent{index}"), &nowhere, "");
+    }
+    let mut daemon = setup.start();
+    daemon.state("there", "streaming", 0, PATIENCE);
+    let mut looks = 0;
+    // On a busy machine an opening takes its time.
+    wait_for("five hundred openings", 3 * PATIENCE, || {
+        looks += 1;
+        assert_eq!(support::children(daemon.pid()), Vec::<u32>::new());
+        let openings: u64 = daemon.debug().cameras.iter().map(|camera| camera.generation).sum();
+        if openings.is_multiple_of(7) {
+            there.inject(Fault::Close).expect("known");
+            there.heal();
+        }
+        (openings >= 500).then_some(())
+    });
+    eprintln!("{looks} looks, no child process in any of them");
+    assert_eq!(support::children(daemon.pid()), Vec::<u32>::new());
+    daemon.stop();
+}
+
+#[test]
 fn a_state_directory_that_is_read_only_does_not_keep_it_from_watching() {
     let folder = tempfile::tempdir().expect("a folder");
     for name in ["state", "cache", "config", "run"] {

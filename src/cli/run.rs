@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
 
 use super::common::{ConfigArg, LoadedModel, load_config, load_model, load_model_saying, start_gstreamer};
 use super::{Failure, exit};
@@ -51,8 +52,10 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     );
     let reloader = ConfigReloader { path: args.config.config.clone() };
     let parts = Parts { reloader: Some(Box::new(reloader)), ..parts(config, model) };
+    // Until here there is nothing to bring to rest. From here on there are sockets, whose files must go.
+    let signals = catch_signals()?;
     let supervisor = Supervisor::start(parts).map_err(start_failure)?;
-    obey_signals(supervisor.control())?;
+    signals.obey(supervisor.control())?;
     let last_resort = last_resort()?;
     outcome(&supervisor.run_telling(|verdict| {
         let code = outcome(verdict).map_or_else(|failure| failure.code, |()| 0);
@@ -164,30 +167,41 @@ pub(super) fn start_failure(error: StartError) -> Failure {
     Failure::new(code, error.to_string())
 }
 
-fn obey_signals(control: Control) -> Result<(), Failure> {
-    let failure =
-        |error: std::io::Error| Failure::new(exit::INTERNAL, format!("signals cannot be handled: {error}"));
+/// Signals that are caught and wait to be obeyed.
+struct Caught(Signals);
+
+/// From here on the first of these signals no longer ends the process as it stands.
+fn catch_signals() -> Result<Caught, Failure> {
     // The order matters: a second signal finds the flag that the first one set, and ends the process at once.
     let told_once = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         let status = 128 + signal;
         signal_hook::flag::register_conditional_shutdown(signal, status, Arc::clone(&told_once))
-            .map_err(failure)?;
-        signal_hook::flag::register(signal, Arc::clone(&told_once)).map_err(failure)?;
+            .map_err(no_signals)?;
+        signal_hook::flag::register(signal, Arc::clone(&told_once)).map_err(no_signals)?;
     }
-    let mut signals =
-        signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(failure)?;
-    let listen = move || {
-        let _alarm = control.alarm("signals");
-        for signal in signals.forever() {
-            match signal {
-                SIGTERM => control.stop("SIGTERM"),
-                SIGINT => control.stop("SIGINT"),
-                SIGUSR1 => control.log_state(),
-                _ => control.reload(),
+    Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map(Caught).map_err(no_signals)
+}
+
+impl Caught {
+    /// Passes them on, also those that have come meanwhile.
+    fn obey(mut self, control: Control) -> Result<(), Failure> {
+        let listen = move || {
+            let _alarm = control.alarm("signals");
+            for signal in self.0.forever() {
+                match signal {
+                    SIGTERM => control.stop("SIGTERM"),
+                    SIGINT => control.stop("SIGINT"),
+                    SIGUSR1 => control.log_state(),
+                    _ => control.reload(),
+                }
             }
-        }
-    };
-    std::thread::Builder::new().name("signals".to_owned()).spawn(listen).map_err(failure)?;
-    Ok(())
+        };
+        std::thread::Builder::new().name("signals".to_owned()).spawn(listen).map_err(no_signals)?;
+        Ok(())
+    }
+}
+
+fn no_signals(error: std::io::Error) -> Failure {
+    Failure::new(exit::INTERNAL, format!("signals cannot be handled: {error}"))
 }

@@ -18,6 +18,9 @@ pub const BATCH_MAX: usize = 64;
 /// Frames on their way to the engine, at most: the turnstile lets in two batches, and two more when the engine changes.
 pub const WORK_MAX: usize = 4 * BATCH_MAX;
 
+/// Orders that wait while one inference runs: reloads come one after the other, and take some milliseconds each.
+pub const ORDERS_MAX: usize = 8;
+
 /// So many failed inferences in a row mean that the engine is broken, not the frames.
 const FAILURES_MAX: u32 = 10;
 
@@ -144,7 +147,8 @@ impl Worker {
                 // A batch is of one engine.
                 self.settle(&mut former, &mut current, &mut leaving, &mut failures)?;
             }
-            if let Ok(order) = self.orders.try_recv() {
+            // All of them: what was received may be meant for the newest engine.
+            while let Ok(order) = self.orders.try_recv() {
                 // What waits is read as before; there is no next frame to keep it company.
                 self.settle(&mut former, &mut current, &mut leaving, &mut failures)?;
                 match order {

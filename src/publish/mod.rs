@@ -102,6 +102,8 @@ pub struct Publisher {
     /// The line being written, kept so that a record allocates nothing.
     line: Mutex<Vec<u8>>,
     outputs: RwLock<Vec<OutputThread>>,
+    /// Set with the outputs locked: none is added any more.
+    is_over: AtomicBool,
     on_closed: Arc<OnClosed>,
 }
 
@@ -145,7 +147,7 @@ impl Publisher {
             opened.push(open(options, counted, &stdout)?);
         }
         let line = Mutex::new(Vec::with_capacity(LINE_BYTES));
-        let publisher = Self { line, outputs: RwLock::default(), on_closed };
+        let publisher = Self { line, outputs: RwLock::default(), is_over: AtomicBool::new(false), on_closed };
         for (output, local_addr, opened) in opened {
             // On an error the outputs already started are ended by `Drop`.
             let thread = spawn(output, local_addr, opened, Arc::clone(&publisher.on_closed))?;
@@ -157,12 +159,18 @@ impl Publisher {
     /// Opens one more output, with its counters. The others go on.
     ///
     /// # Errors
-    /// [`PublishError`]; everything is as it was.
+    /// [`PublishError`]; everything is as it was. So it is after [`Publisher::shutdown`]: nobody would remove the
+    /// socket's file.
     pub fn add(&self, options: &OutputOptions, metrics: &Registry) -> Result<(), PublishError> {
+        let mut outputs = self.write();
+        if self.is_over() {
+            let source = std::io::Error::other("the process is stopping");
+            return Err(PublishError::Setup { output: options.name.clone(), source });
+        }
         let counted = metrics.add_output(&options.name);
         let added = open(options, counted, &stdout::duplicate).and_then(|(output, local_addr, opened)| {
             let thread = spawn(output, local_addr, opened, Arc::clone(&self.on_closed))?;
-            self.write().push(thread);
+            outputs.push(thread);
             Ok(())
         });
         if added.is_err() {
@@ -229,6 +237,10 @@ impl Publisher {
     /// files are removed and the threads have ended. Returns soon after `deadline` whatever the readers
     /// do: `false` if a thread had to be left behind in a write that does not return.
     pub fn shutdown(&self, deadline: Instant) -> bool {
+        {
+            let _nobody_adds_just_now = self.write();
+            self.is_over.store(true, Ordering::Release);
+        }
         let outputs = self.read();
         for thread in outputs.iter() {
             thread.end(deadline);
@@ -236,6 +248,11 @@ impl Publisher {
         let last_call = deadline.max(clock::now()) + JOIN_GRACE;
         // Counted, not asked with `all`: every thread is joined, also after one that is left behind.
         outputs.iter().filter(|thread| !thread.join(last_call)).count() == 0
+    }
+
+    /// Whether [`Publisher::shutdown`] has begun.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
     }
 
     fn publish(&self, write: impl FnOnce(&mut Vec<u8>)) {

@@ -248,7 +248,8 @@ impl Supervisor {
             camera.look(now, &self.house);
         }
         self.settle_cameras(now);
-        if now >= self.next_look {
+        // Who comes to rest is not looked after any more: a camera that was paused would begin again.
+        if now >= self.next_look && self.verdict.is_none() {
             self.next_look = now + self.memory.look_every();
             self.look_after(now);
         }
@@ -289,7 +290,11 @@ impl Supervisor {
                 }
             }
             Message::EngineEnded(result) => self.engine_ended(result),
-            Message::EngineReady(built) => self.engine_ready(built),
+            Message::EngineReady(built) if self.verdict.is_none() => self.engine_ready(built),
+            Message::EngineReady(_too_late) => {}
+            Message::Renew(_too_late, answer) if self.verdict.is_some() => {
+                let _asker_gone = answer.try_send(Err(reload::STOPPING.to_owned()));
+            }
             Message::Renew(renewed, answer) => {
                 self.notify.reloading();
                 let _asker_gone = answer.try_send(self.renew(*renewed));
@@ -400,6 +405,7 @@ impl Supervisor {
     fn come_to_rest(mut self) -> Verdict {
         self.notify.stopping(REST_WITHIN + FLUSH_WITHIN);
         let deadline = clock::now() + REST_WITHIN;
+        self.cameras.iter_mut().for_each(Watched::begin_no_more);
         self.all_cameras(Input::Stop);
         while clock::now() < deadline && !self.cameras.iter().all(Watched::is_at_rest) {
             self.turn(self.next_deadline().min(deadline));

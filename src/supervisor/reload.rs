@@ -25,6 +25,8 @@ use crate::source::Source;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// An output that goes gets this long to bring its last lines to its readers.
 const FLUSH_WITHIN: Duration = Duration::from_millis(400);
+/// Why nothing is taken over any more.
+pub(super) const STOPPING: &str = "the process is stopping";
 /// The supervisor answers between two of its turns.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -99,6 +101,9 @@ impl Reload {
         tracing::info!("reading the configuration again");
         match self.try_reload() {
             Ok(summary) => tracing::info!("the new configuration is in use: {summary}"),
+            Err(why) if why == STOPPING => {
+                tracing::info!("the new configuration is not taken over any more: {why}");
+            }
             Err(why) => tracing::error!("the new configuration is refused, the one in use stays:\n{why}"),
         }
         // Whatever came of it, the service is ready again: systemd counts the time of a reload.
@@ -121,11 +126,14 @@ impl Reload {
         let (answer, answered) = bounded(1);
         let renewed = Box::new(Renewed { config: config.clone(), sources, detector, upgrade });
         let sent = self.supervisor.send(Message::Renew(renewed, answer));
-        let gone = || "the process is stopping".to_owned();
+        let gone = || STOPPING.to_owned();
         let outcome = sent
             .map_err(|_gone| gone())
             .and_then(|()| answered.recv_timeout(ANSWER_WITHIN).unwrap_or_else(|_gone| Err(gone())));
         if let Err(why) = outcome {
+            if why == STOPPING {
+                return Err(why);
+            }
             // What could be opened a moment ago can be opened again.
             self.change_outputs(&config.outputs, &self.running.outputs)?;
             return Err(why);
@@ -144,6 +152,9 @@ impl Reload {
         }
         for (index, output) in come.iter().enumerate() {
             let Err(error) = self.publisher.add(output, &self.registry) else { continue };
+            if self.publisher.is_over() {
+                return Err(STOPPING.to_owned());
+            }
             for output in &come[..index] {
                 self.publisher.remove(&output.name, &self.registry, deadline);
             }

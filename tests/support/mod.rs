@@ -374,6 +374,17 @@ pub fn usage(pid: u32) -> Usage {
     }
 }
 
+/// Processes whose parent this is, also those that have ended and are not waited for.
+pub fn children(pid: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("proc").flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let parent = |child: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    pids.filter(|child| parent(*child) == Some(pid)).collect()
+}
+
 /// Seconds with two decimals, for tables.
 pub fn seconds(from: Instant, to: Instant) -> String {
     format!("{:.2} s", to.saturating_duration_since(from).as_secs_f64())
