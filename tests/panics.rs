@@ -154,9 +154,9 @@ fn an_engine_that_hangs_ends_the_process_with_75_whatever_it_holds() {
     assert_consistent(&daemon.all_records());
 }
 
-/// The process that builds the better engine goes with the thread that waits for it, and the daemon stays as it is.
+/// It panics when it tells that the engine is built.
 #[test]
-fn a_panic_in_the_thread_that_has_an_engine_built_leaves_the_one_in_use_and_no_process() {
+fn a_panic_in_the_thread_that_has_an_engine_built_leaves_the_one_in_use() {
     let _alone = alone();
     let Some(faulty) = Faulty::new() else { return };
     let folder = tempfile::tempdir().expect("a folder");
@@ -168,7 +168,7 @@ fn a_panic_in_the_thread_that_has_an_engine_built_leaves_the_one_in_use_and_no_p
     let mut command = program::watchpost(folder.path());
     watchpost_standins::environment(&mut command, folder.path())
         .env("WATCHPOST_TENSORRT_LIB", watchpost_standins::tensorrt(10))
-        .env("WATCHPOST_STANDIN", "nvinfer.build_ms=60000")
+        .env("WATCHPOST_STANDIN", "nvinfer.build_ms=3000")
         .env("WATCHPOST_STANDIN_LEDGER", ledger)
         .envs(faulty.environment());
     let mut daemon = program::Running::start(command.args(["run", "-c", "c.toml"]));
@@ -178,10 +178,13 @@ fn a_panic_in_the_thread_that_has_an_engine_built_leaves_the_one_in_use_and_no_p
     faulty.aim_at("engine-build");
     faulty.set(Faulty::WALL_ONLY, 1);
     faulty.set(Faulty::PANICS, 1);
-    program::eventually("the builder is gone, and no zombie", || support::children(daemon.pid()).is_empty());
+    program::eventually("it has panicked", || faulty.get(Faulty::PANICS) == 0);
+    program::eventually("no zombie is left", || support::children(daemon.pid()).is_empty());
+    lines.try_iter().for_each(drop);
     let record = program::next_record(&lines, "detections");
     assert_eq!(record["model"]["backend"], "builtin");
     let ended = daemon.stop();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stderr.contains("its preparation panicked"), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("a thread panicked").count(), 1, "{}", ended.stderr);
+    assert!(ended.stderr.contains("thread=\"engine-build\""), "{}", ended.stderr);
 }

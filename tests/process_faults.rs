@@ -373,7 +373,7 @@ fn five_hundred_openings_leave_no_process_behind_and_none_is_there_meanwhile() {
     daemon.state("there", "streaming", 0, PATIENCE);
     let mut looks = 0;
     // On a busy machine an opening takes its time.
-    wait_for("five hundred openings", 3 * PATIENCE, || {
+    wait_for("five hundred openings", 10 * PATIENCE, || {
         looks += 1;
         assert_eq!(support::children(daemon.pid()), Vec::<u32>::new());
         let openings: u64 = daemon.debug().cameras.iter().map(|camera| camera.generation).sum();

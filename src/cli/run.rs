@@ -21,7 +21,7 @@ use crate::supervisor::{
 };
 
 /// Beyond the time in which the supervisor promises to come to rest.
-const LAST_GRACE: Duration = Duration::from_millis(500);
+const LAST_GRACE: Duration = Duration::from_secs(1);
 
 /// Arguments of `watchpost run`.
 #[derive(Debug, clap::Args)]
