@@ -52,6 +52,8 @@ named! {
         Superseded = "superseded",
         /// Not wanted: `detect_fps` was reached.
         RateLimited = "rate_limited",
+        /// Left out undecoded: `decode` says so.
+        NotDecoded = "not_decoded",
         /// Older than `max_frame_age` when its turn came.
         TooOld = "too_old",
         /// Came from an opening of the camera that is over.

@@ -23,6 +23,7 @@ mod build;
 mod capture_time;
 mod census;
 mod choice;
+mod coded;
 mod core;
 mod device_frame;
 mod devices;
@@ -47,6 +48,7 @@ mod table;
 mod v4l2;
 
 pub use census::{live_objects, open_pipelines};
+pub use coded::PictureKind;
 pub use devices::{Camera, DecoderEntry, DeviceReport, MissingEntry, devices};
 pub use failure::{Failure, FailureClass, InitError, StartError};
 pub use frame::{Frame, PixelFormat, Pixels};

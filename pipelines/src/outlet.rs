@@ -8,6 +8,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use crate::capture_time::CaptureClock;
+use crate::coded::PictureKind;
 use crate::failure::{Failure, FailureClass};
 use crate::frame::{Frame, Origin, Pixels};
 
@@ -21,8 +22,12 @@ pub trait Receiver: Send + Sync {
     fn frame(&self, frame: Frame);
     /// Something else happened.
     fn event(&self, event: Event);
-    /// Whether pictures that need others to be decoded are to be thrown away undecoded.
-    fn keyframes_only(&self) -> bool {
+    /// Whether the next coded picture, of this kind, is to be decoded. Asked for each, in order.
+    fn wants(&self, _kind: PictureKind) -> bool {
+        true
+    }
+    /// Whether some pictures are left out at present: a decoder may then be given less than it needs to show one.
+    fn leaves_out(&self) -> bool {
         false
     }
     /// A picture was thrown away undecoded. `mark` moves with the stream's own timestamps and stands still
@@ -122,8 +127,12 @@ pub(crate) trait Outlet: Send + Sync {
     fn sample(&self, sink: &gst_app::AppSink, origin: Origin<'_>) -> Result<(), String>;
     /// A message. The first [`Event::Eos`] or [`Event::Error`] is the last event.
     fn event(&self, event: Event);
-    /// See [`Receiver::keyframes_only`].
-    fn keyframes_only(&self) -> bool {
+    /// See [`Receiver::wants`].
+    fn wants(&self, _kind: PictureKind) -> bool {
+        true
+    }
+    /// See [`Receiver::leaves_out`].
+    fn leaves_out(&self) -> bool {
         false
     }
     /// See [`Receiver::skipped`].
@@ -199,9 +208,14 @@ impl Outlet for Push {
         self.with_receiver(|receiver| receiver.event(event));
     }
 
-    fn keyframes_only(&self) -> bool {
+    fn wants(&self, kind: PictureKind) -> bool {
         let receiver = self.receiver.read().unwrap_or_else(PoisonError::into_inner);
-        receiver.as_deref().is_some_and(Receiver::keyframes_only)
+        receiver.as_deref().is_none_or(|receiver| receiver.wants(kind))
+    }
+
+    fn leaves_out(&self) -> bool {
+        let receiver = self.receiver.read().unwrap_or_else(PoisonError::into_inner);
+        receiver.as_deref().is_some_and(Receiver::leaves_out)
     }
 
     fn skipped(&self, mark: Option<u64>) {

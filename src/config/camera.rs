@@ -10,7 +10,7 @@ use super::environment::Environment;
 use super::locator::{CameraUrl, parse_url};
 use super::measure::show_duration;
 use super::names::named_tables;
-use super::options::{CameraOptions, DecoderChoice, Locator, Transport};
+use super::options::{CameraOptions, Decode, DecoderChoice, Locator, Transport};
 use super::reading::{Reading, Section, Wrong, duration_of, float_of, is_word, text_of};
 use super::sections::{absolute_path_of, belongs_to, fraction_json, fraction_of};
 use super::tree::{Node, Table, Value};
@@ -20,6 +20,12 @@ const MOST_CAMERAS: usize = 64;
 const MOST_CLASSES: usize = 1000;
 const MOST_TEMPLATE_BYTES: usize = 64 << 10;
 const TRANSPORTS: [(&str, Transport); 2] = [("tcp", Transport::Tcp), ("udp", Transport::Udp)];
+const DECODES: [(&str, Decode); 4] = [
+    ("auto", Decode::Auto),
+    ("all", Decode::All),
+    ("reference", Decode::Reference),
+    ("keyframes", Decode::Keyframes),
+];
 const DECODERS: [(&str, DecoderChoice); 3] = [
     ("auto", DecoderChoice::Auto),
     ("software", DecoderChoice::Software),
@@ -113,6 +119,7 @@ fn settings(section: &mut Section<'_, '_>, defaults: CameraOptions) -> CameraOpt
         classes: classes(section),
         score_threshold: score_threshold(section),
         slots: section.integer("slots", defaults.slots as i64, 1..=16) as usize,
+        decode: section.choice("decode", defaults.decode, &DECODES),
         decoder: section.choice("decoder", defaults.decoder, &DECODERS),
         decode_threads: section.integer("decode_threads", defaults.decode_threads as i64, 1..=16) as usize,
         priority: section.integer("priority", defaults.priority.into(), -1000..=1000) as i32,

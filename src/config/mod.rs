@@ -86,6 +86,7 @@ pub const KEYS: [(&str, &[&str]); 6] = [
             "classes",
             "score_threshold",
             "slots",
+            "decode",
             "decoder",
             "decode_threads",
             "priority",

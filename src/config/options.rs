@@ -103,6 +103,19 @@ impl OpenVinoDevice {
     }
 }
 
+/// `decode = …`: which coded pictures are decoded at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decode {
+    /// Those that `detect_fps` needs: only keyframes, or only pictures that others need, where they come often enough.
+    Auto,
+    /// All.
+    All,
+    /// Those that others need.
+    Reference,
+    /// Those that need no other.
+    Keyframes,
+}
+
 /// `precision = …`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
@@ -305,6 +318,8 @@ pub struct CameraOptions {
     pub score_threshold: Option<f32>,
     /// Frame slots, 1..=16; 2 by default.
     pub slots: usize,
+    /// Which coded pictures are decoded; `Auto` by default.
+    pub decode: Decode,
     /// Who decodes; `Auto` by default.
     pub decoder: DecoderChoice,
     /// Threads of the software decoder, 1..=16; 1 by default.
@@ -339,6 +354,7 @@ impl CameraOptions {
             classes: None,
             score_threshold: None,
             slots: 2,
+            decode: Decode::Auto,
             decoder: DecoderChoice::Auto,
             decode_threads: 1,
             priority: 0,

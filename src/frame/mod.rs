@@ -13,6 +13,7 @@ mod pacer;
 mod pool;
 mod preprocess;
 mod pump;
+mod thinning;
 mod turnstile;
 
 pub use crate::source::{Layout, Matrix, Picture, PictureError, Plane, Range};

@@ -187,8 +187,12 @@ impl pipelines::Receiver for Inlet {
         self.receiver.frame(Arrived { frame: Decoded::Gst(frame), at, wall, ts_source });
     }
 
-    fn keyframes_only(&self) -> bool {
-        self.receiver.keyframes_only()
+    fn wants(&self, kind: pipelines::PictureKind) -> bool {
+        self.receiver.wants(clock::now(), kind)
+    }
+
+    fn leaves_out(&self) -> bool {
+        self.receiver.leaves_out()
     }
 
     fn skipped(&self, mark: Option<u64>) {

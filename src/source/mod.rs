@@ -17,7 +17,7 @@ pub(crate) use gst::fault;
 pub use memory::{MemoryFrame, MemoryPicture};
 pub use scene::SceneSource;
 pub use watchpost_picture::{Layout, Matrix, Picture, PictureError, Plane, Range};
-pub use watchpost_pipelines::{Gpu, Pixels};
+pub use watchpost_pipelines::{Gpu, PictureKind, Pixels};
 
 /// Which clock a frame's wall time comes from. The names are those of the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -114,9 +114,13 @@ pub trait Receiver: Send + Sync {
     fn frame(&self, arrived: Arrived);
     /// The stream is over or broken; nothing more will come. [`Reason::Ended`] is an end in order.
     fn fault(&self, fault: Fault);
-    /// Whether pictures that need others to be decoded are to be skipped undecoded. Sources that cannot tell
-    /// them apart need not ask.
-    fn keyframes_only(&self) -> bool {
+    /// Whether the next coded picture, of this kind, is to be decoded; asked for each, in order. Sources that cannot
+    /// tell them apart need not ask.
+    fn wants(&self, _at: Instant, _kind: PictureKind) -> bool {
+        true
+    }
+    /// Whether some pictures are left out at present.
+    fn leaves_out(&self) -> bool {
         false
     }
     /// A picture was skipped undecoded. `mark` is what [`Decoded::progress_mark`] would have been.
