@@ -29,7 +29,7 @@ impl Two {
         let setup = Setup::new(&detector(), "backend = \"builtin\"\nthreads = 1")
             .section(
                 "supervisor",
-                "backoff_min = \"200ms\"\nbackoff_max = \"1s\"\ninference_timeout = \"2s\"",
+                "backoff_min = \"200ms\"\nbackoff_max = \"1s\"\ninference_timeout = \"5s\"",
             )
             .camera("gate", gate.url(), "")
             .camera("drawn", "test://scene?fps=15&width=320&height=192", "");
