@@ -5,6 +5,8 @@
 
 // What every room may use.
 pub mod clock;
+mod descriptors;
+mod folders;
 mod os_words;
 pub mod shape;
 pub mod wake;

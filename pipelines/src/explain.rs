@@ -218,3 +218,32 @@ pub(crate) fn failure(class: FailureClass, target: &Target) -> Failure {
     let message = sentence(&class, target, None);
     Failure::new(class, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_usb_camera_that_is_in_use_names_its_holder() {
+        crate::init().unwrap();
+        // A device that this process holds, as far as /proc can tell.
+        let device = tempfile::NamedTempFile::new().unwrap();
+        let path = device.path().to_owned();
+        let target = Target::of(&Spec::new(SourceKind::V4l2 { device: path.clone() }));
+        let said_by_v4l2src = [
+            glib::Error::new(gst::ResourceError::Busy, "Could not open device"),
+            // Some of its ways to fail have no code of their own.
+            glib::Error::new(
+                gst::ResourceError::Failed,
+                "Call to VIDIOC_REQBUFS failed: Device or resource busy",
+            ),
+        ];
+        for error in said_by_v4l2src {
+            let failure = explain(&error, None, &target, None);
+            assert_eq!(failure.class, FailureClass::Busy, "{failure:?}");
+            let holder = format!("(process {})", std::process::id());
+            assert!(failure.message.contains(&holder), "{failure:?}");
+            assert!(failure.message.starts_with(&path.display().to_string()), "{failure:?}");
+        }
+    }
+}

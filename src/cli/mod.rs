@@ -9,6 +9,7 @@ mod debug;
 mod demo;
 mod detect;
 mod devices;
+mod draft;
 pub mod engine;
 mod eval;
 mod logging;
@@ -21,6 +22,7 @@ mod summary;
 mod test_image;
 
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -140,7 +142,11 @@ pub fn main() -> ExitCode {
     if let Err(failure) = logging::start(cli.log_format, cli.log_level.as_deref(), default_level) {
         return end(Err(failure));
     }
-    end(run(&cli.command))
+    let ran = catch_unwind(AssertUnwindSafe(|| run(&cli.command)));
+    end(ran.unwrap_or_else(|_panic| {
+        // What the panic said is in the log.
+        Err(Failure::new(exit::INTERNAL, "this is a fault of watchpost; please report what it said above"))
+    }))
 }
 
 /// clap's answer or complaint. A complaint quotes the argument, and that may be a URL with a password.

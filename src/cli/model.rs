@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::common::{input_failure, output_failure, print};
+use super::draft::replace;
 use super::{Failure, exit};
 use crate::model::{
     self, ChannelOrder, Conclusion, Fit, Listed, Manifest, ModelError, ModelSource, OnnxFacts, Overrides,
@@ -240,45 +241,16 @@ fn write_model(add: &AddArgs, target: &Path, toml: &str) -> Result<(), Failure> 
         let same = fs::canonicalize(&copy).ok() == fs::canonicalize(&add.file).ok() && copy.exists();
         if !same {
             let mut source = File::open(&add.file).map_err(failed(&add.file))?;
-            replace(&copy, |file| io::copy(&mut source, file).map(|_| ())).map_err(failed(&copy))?;
+            replace(&copy, |draft| io::copy(&mut source, draft).map(drop)).map_err(failed(&copy))?;
         }
     }
-    replace(target, |file| file.write_all(toml.as_bytes())).map_err(|error| {
+    replace(target, |draft| draft.write_all(toml.as_bytes())).map_err(|error| {
         let mut failure = output_failure(&target.display().to_string(), &error);
         if add.dir.is_none() {
             failure.message += "; --dir DIR writes it somewhere else";
         }
         failure
     })
-}
-
-/// Writes a file so that there is always a whole one: the old until the new is on the disk.
-pub(super) fn replace(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    sweep(dir, &format!(".{name}."));
-    let temporary = dir.join(format!(".{name}.{}", std::process::id()));
-    let written = File::create(&temporary)
-        .and_then(|mut file| fill(&mut file).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| File::open(dir)?.sync_all());
-    if written.is_err() {
-        // Best effort: the error that matters is the one above.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
-}
-
-/// Removes what killed processes have left half-written: names of `prefix` and the number of a process that is
-/// gone. Best effort: what cannot be removed only takes room.
-fn sweep(dir: &Path, prefix: &str) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix(prefix)?.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
 }
 
 fn how_to_use(add: &AddArgs, target: &Path, name: &str) -> String {

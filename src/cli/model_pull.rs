@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::common::{output_failure, print};
-use super::model::replace;
+use super::draft::replace;
 use super::{Failure, exit};
 use crate::clock;
 use crate::download::{self, DownloadError, News, Patience, Wanted};

@@ -15,6 +15,7 @@ use super::{
     InspectError, Manifest, ModelError, ModelSource, OnnxFacts, Overrides, conclude_file, inspect,
     inspect_source,
 };
+use crate::folders;
 
 /// Manifests that one folder may hold before we stop reading it.
 const MAX_LISTED: usize = 1000;
@@ -30,15 +31,12 @@ pub struct Listed {
 
 /// The folders where manifests are looked for, nearest first.
 pub fn search_dirs() -> Vec<PathBuf> {
-    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let mut dirs = vec![PathBuf::from("engines/models")];
-    let data_home =
-        absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
+    let data_home = folders::named_by("XDG_DATA_HOME")
+        .or_else(|| folders::named_by("HOME").map(|home| home.join(".local/share")));
     dirs.extend(data_home.map(|home| home.join("watchpost/models")));
-    // systemd joins several state directories with colons; ours is the first.
-    let state = env::var("STATE_DIRECTORY").ok();
-    let state = state.as_deref().and_then(|list| list.split(':').next()).filter(|dir| dir.starts_with('/'));
-    dirs.push(Path::new(state.unwrap_or("/var/lib/watchpost")).join("models"));
+    let state = folders::named_by("STATE_DIRECTORY");
+    dirs.push(state.unwrap_or_else(|| PathBuf::from("/var/lib/watchpost")).join("models"));
     dirs.push(PathBuf::from("/usr/share/watchpost/models"));
     let executable = env::current_exe().ok();
     let prefix = executable.as_deref().and_then(Path::parent).and_then(Path::parent);

@@ -7,10 +7,11 @@ use std::time::{Duration, SystemTime};
 use watchpost_pipelines as pipelines;
 use watchpost_pipelines::Gpu;
 
-use super::{Arrived, Decoded, Fault, Opening, Receiver, Source, TsSource, descriptors};
+use super::{Arrived, Decoded, Fault, Opening, Receiver, Source, TsSource};
 use crate::camera::Reason;
 use crate::clock;
 use crate::config::{CameraOptions, DecoderChoice, Locator, Transport};
+use crate::descriptors::Room;
 
 /// A pipeline that says a frame is older than this has confused its clocks; the frame counts as new.
 const PLAUSIBLE_AGE: Duration = Duration::from_secs(30);
@@ -105,11 +106,12 @@ impl GstSource {
     }
 
     /// Who listens to an opening of `spec`.
-    fn inlet(&self, spec: &pipelines::Spec, receiver: Arc<dyn Receiver>) -> Inlet {
+    fn inlet(&self, spec: &pipelines::Spec, receiver: Arc<dyn Receiver>, room: &Arc<Room>) -> Inlet {
         // Who asked for hardware by name gets a fault, not something else.
         let falls_back = spec.decoder == pipelines::DecoderChoice::Auto;
         Inlet {
             receiver,
+            room: Arc::clone(room),
             camera: self.name.clone(),
             ts_source: self.ts_source,
             live: self.live,
@@ -136,15 +138,15 @@ fn kind(locator: &Locator) -> Option<pipelines::SourceKind> {
 
 impl Source for GstSource {
     fn open(&self, generation: u64, receiver: Arc<dyn Receiver>) -> Result<Box<dyn Opening>, Fault> {
-        if let Some(fault) = descriptors::shortage() {
-            return Err(fault);
-        }
+        let room = Room::for_camera()
+            .map_err(|shortage| Fault { reason: Reason::Internal, detail: shortage.to_string() })?;
+        let room = Arc::new(room);
         let name = format!("{}-{generation}", self.name);
         let spec = self.next_spec();
-        let inlet = self.inlet(&spec, receiver);
+        let inlet = self.inlet(&spec, receiver, &room);
         let fallback = inlet.fallback.clone();
         match pipelines::Pipeline::start(&spec, &name, Arc::new(inlet)) {
-            Ok(pipeline) => Ok(Box::new(Running { _pipeline: pipeline })),
+            Ok(pipeline) => Ok(Box::new(Running { _pipeline: pipeline, _room: room })),
             Err(error) => {
                 let failure = error.into_failure();
                 if let Some(fallback) = fallback {
@@ -163,6 +165,8 @@ impl Source for GstSource {
 /// Dropping the pipeline stops it.
 struct Running {
     _pipeline: pipelines::Pipeline,
+    /// Promised until the first frame, or the end.
+    _room: Arc<Room>,
 }
 
 impl Opening for Running {}
@@ -170,6 +174,7 @@ impl Opening for Running {}
 /// Translates what a pipeline says; decides nothing.
 struct Inlet {
     receiver: Arc<dyn Receiver>,
+    room: Arc<Room>,
     camera: String,
     ts_source: TsSource,
     live: bool,
@@ -181,6 +186,7 @@ struct Inlet {
 
 impl pipelines::Receiver for Inlet {
     fn frame(&self, frame: pipelines::Frame) {
+        self.room.is_taken();
         let now = clock::now();
         let wall = clock::wall();
         let age = frame.age().filter(|&age| age < PLAUSIBLE_AGE && self.live).unwrap_or_default();
@@ -303,7 +309,8 @@ mod tests {
     /// Lets an opening of `source` fail.
     fn fail(source: &GstSource, class: pipelines::FailureClass) -> Reason {
         let faults = Arc::new(Faults::default());
-        let inlet = source.inlet(&source.next_spec(), faults.clone());
+        let room = Arc::new(Room::for_camera().unwrap());
+        let inlet = source.inlet(&source.next_spec(), faults.clone(), &room);
         inlet.event(pipelines::Event::Error(pipelines::Failure { class, message: "no session".to_owned() }));
         faults.0.lock().unwrap()[0].reason
     }

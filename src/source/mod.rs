@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::camera::Reason;
-mod descriptors;
 mod gst;
 mod memory;
 mod scene;

@@ -72,7 +72,7 @@ impl Opening {
     }
 
     fn live(self, stop: &AtomicBool) {
-        // Reports also when this thread unwinds; the supervisor then finds that nobody asked for the end.
+        // Reports also when this thread unwinds.
         let _closed = ReportClosed {
             supervisor: self.supervisor.clone(),
             index: self.feed.index,
@@ -152,6 +152,12 @@ struct ReportClosed {
 
 impl Drop for ReportClosed {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let detail = "its thread panicked, which is a fault of watchpost".to_owned();
+            let fault = Fault { reason: Reason::Internal, detail };
+            let message = Message::Failed { index: self.index, generation: self.generation, fault };
+            let _supervisor_gone = self.supervisor.send(message);
+        }
         let message = Message::Closed { index: self.index, generation: self.generation };
         let _supervisor_gone = self.supervisor.send(message);
     }

@@ -221,6 +221,16 @@ impl Watched {
         self.machine.generation() == 0 && matches!(self.next, Next::Nothing)
     }
 
+    /// A reload before has already decided that its present opening ends, and what follows.
+    pub fn is_leaving(&self) -> bool {
+        !matches!(self.next, Next::Nothing)
+    }
+
+    /// The process ends: what a reload wanted to begin does not begin any more.
+    pub fn begin_no_more(&mut self) {
+        self.next = Next::Nothing;
+    }
+
     /// Options that need no other opening.
     pub fn adopt(&mut self, options: CameraOptions) {
         if matches!(self.next, Next::Gone) {
