@@ -31,6 +31,9 @@ const PASSWORD: &str = "correct-horse-battery";
 enum Effect {
     /// The camera is taken down for one of these reasons, and while the fault lasts it fails for one of those.
     Outage { first: &'static [&'static str], then: &'static [&'static str] },
+    /// The camera is taken down for one of these reasons, and is back while the fault lasts: it is only old
+    /// connections that are broken.
+    Restart(&'static [&'static str]),
     /// The camera goes on, in this size.
     NewSize(u32, u32),
     /// The camera goes on with what can be decoded; if nothing can, it is taken down.
@@ -51,6 +54,8 @@ fn effect(fault: Fault) -> Effect {
             first: &["source_error", "stalled", "eos"],
             then: &["source_error", "open_timeout"],
         },
+        Fault::Forget => Effect::Restart(&["stalled"]),
+        Fault::Reset => Effect::Restart(&["eos"]),
         Fault::RefuseCredentials => Effect::Outage { first: &["eos"], then: &["unauthorized"] },
         Fault::CorruptPayload { .. } => Effect::Damage,
         Fault::ResolutionChange { width, height } => Effect::NewSize(width, height),
@@ -149,8 +154,12 @@ impl Stage {
         self.victim.inject(fault).expect("the fault is known");
         let noticed = self.outage(fault, mark, began);
         let stamp = u64::from(self.victim.stats().next_frame_number);
-        let (healed, mark) = (clock::now(), self.daemon.mark());
+        let (mut healed, mark) = (clock::now(), self.daemon.mark());
         self.victim.heal();
+        if let (Effect::Restart(_), (_, Some(noticed))) = (effect(fault), &noticed) {
+            // What was broken was gone when it was noticed.
+            healed = *noticed;
+        }
         let recovered = self.detections("victim", mark, STALL + RECOVER_WITHIN, stamp);
         if let Effect::NewSize(..) = effect(fault) {
             self.sees_size(640, 360, mark);
@@ -191,6 +200,18 @@ impl Stage {
                 );
                 Some(closing.at)
             }
+            Effect::Restart(reasons) => {
+                let closing = down_in_time();
+                assert!(
+                    reasons.contains(&closing.reason().unwrap_or_default()),
+                    "not one of {reasons:?}: {closing}"
+                );
+                self.daemon.find("it streams again", mark, STALL + RECOVER_WITHIN, |record| {
+                    let again = record.generation > closing.generation;
+                    (record.camera == "victim" && again && record.state() == Some("streaming")).then_some(())
+                });
+                Some(closing.at)
+            }
             Effect::NewSize(width, height) => {
                 self.sees_size(width, height, mark);
                 None
@@ -211,7 +232,9 @@ impl Stage {
             }
             Effect::Damage => None,
         };
-        pause(HOLD.saturating_sub(began.elapsed()));
+        if !matches!(effect(fault), Effect::Restart(_)) {
+            pause(HOLD.saturating_sub(began.elapsed()));
+        }
         let records = self.daemon.records_since(mark);
         let victims = records.iter().filter(|record| record.camera == "victim");
         let mut reasons: Vec<&str> = victims

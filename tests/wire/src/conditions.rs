@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 /// As many packets wait in one direction at most; more are lost.
 const QUEUE_PACKETS: usize = 1000;
 
+/// A slow wire's queue holds what it sends in this time; more is lost.
+const QUEUE_TIME: Duration = Duration::from_secs(1);
+
 /// How a wire treats packets, in each of its two directions. The default carries all of them at once.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Conditions {
@@ -53,7 +56,7 @@ pub struct Counts {
 
 /// One direction.
 pub(crate) struct Lane {
-    pub(crate) conditions: Conditions,
+    conditions: Conditions,
     /// State of the random numbers.
     seed: u64,
     waiting: BinaryHeap<Reverse<(Instant, u64, Vec<u8>)>>,
@@ -68,6 +71,16 @@ impl Lane {
         Self { conditions, seed, waiting: BinaryHeap::new(), number: 0, free_at: None }
     }
 
+    /// Other conditions from now on. What was on its way arrives now.
+    pub(crate) fn set(&mut self, conditions: Conditions, now: Instant) {
+        self.conditions = conditions;
+        self.free_at = None;
+        let waiting = std::mem::take(&mut self.waiting).into_sorted_vec();
+        for (at, Reverse((_, _, packet))) in waiting.into_iter().rev().enumerate() {
+            self.waiting.push(Reverse((now, at as u64, packet)));
+        }
+    }
+
     /// Takes a packet at `now`.
     pub(crate) fn take(&mut self, packet: Vec<u8>, now: Instant, counts: &mut Counts) {
         let Conditions { loss, duplicate, reorder, delay, bytes_per_s, .. } = self.conditions;
@@ -79,6 +92,10 @@ impl Lane {
             Some(rate) => {
                 let takes = Duration::from_secs_f64(packet.len() as f64 / rate as f64);
                 let sent_at = self.free_at.map_or(now, |free_at| free_at.max(now)) + takes;
+                if sent_at > now + QUEUE_TIME {
+                    counts.lost += 1;
+                    return;
+                }
                 self.free_at = Some(sent_at);
                 sent_at
             }
@@ -198,17 +215,23 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_wire_queues_and_then_loses() {
-        // Two bytes a packet, 1000 a second: a twentieth of that gets through.
-        let (arrived, counts) = send(Conditions { bytes_per_s: Some(1000), ..Conditions::default() }, 600);
-        assert_eq!((arrived.len(), counts.lost), (600, 0));
-        assert_eq!(arrived.last().map(|(_, when)| *when), Some(MS * 1200));
+    fn a_slow_wire_queues_for_a_second_and_then_loses() {
+        // Two bytes a packet, one a millisecond, and half of them a second.
+        let (arrived, counts) = send(Conditions { bytes_per_s: Some(1000), ..Conditions::default() }, 4000);
+        assert_eq!(arrived.len() as u64 + counts.lost, 4000);
+        assert!((1480..1510).contains(&counts.lost), "{counts:?}");
+        assert!(arrived.iter().all(|(number, when)| *when <= MS * (u32::from(*number) + 1000)));
         let mut lane = Lane::new(1);
-        lane.conditions = Conditions { bytes_per_s: Some(1), ..Conditions::default() };
         let (now, mut counts) = (crate::now(), Counts::default());
-        for _ in 0..QUEUE_PACKETS + 10 {
-            lane.take(vec![0; 100], now, &mut counts);
+        lane.set(Conditions { delay: MS * 100, ..Conditions::default() }, now);
+        for number in 0..QUEUE_PACKETS + 10 {
+            lane.take(number.to_be_bytes().to_vec(), now, &mut counts);
         }
         assert_eq!((lane.waiting.len(), counts.lost), (QUEUE_PACKETS, 10));
+        assert_eq!(lane.arrived(now), None);
+        lane.set(Conditions::default(), now);
+        for number in 0..QUEUE_PACKETS {
+            assert_eq!(lane.arrived(now), Some(number.to_be_bytes().to_vec()), "healed, in order");
+        }
     }
 }

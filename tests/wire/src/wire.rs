@@ -94,7 +94,7 @@ impl Wire {
     /// Treats packets like this from now on, in both directions.
     pub fn set(&self, conditions: Conditions) {
         for lane in &mut self.lock().lanes {
-            lane.conditions = conditions;
+            lane.set(conditions, now());
         }
         self.ring();
     }
