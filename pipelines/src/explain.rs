@@ -142,7 +142,8 @@ fn classify_network(says: impl Fn(&[&str]) -> bool) -> FailureClass {
         FailureClass::MissingElement { element: "TLS".to_owned(), package: "glib-networking".to_owned() }
     } else if says(&["connection refused"]) {
         FailureClass::Refused
-    } else if [&NAME_UNKNOWN[..], &NAME_UNANSWERED, &NO_MACHINE, &NO_ROUTE, &FORBIDDEN].into_iter().any(&says) {
+    } else if [&NAME_UNKNOWN[..], &NAME_UNANSWERED, &NO_MACHINE, &NO_ROUTE, &FORBIDDEN].into_iter().any(&says)
+    {
         FailureClass::Unreachable
     } else if says(&["unauthorized", "401"]) {
         FailureClass::Unauthorized

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::feed::Feed;
 use super::pacer::Pacer;
 use crate::metrics::Outcome;
-use crate::source::{Arrived, Fault, Receiver};
+use crate::source::{Arrived, Fault, Receiver, Stage};
 
 /// A camera of which only keyframes are decoded has to send one within this time; else nobody could say
 /// whether its pictures can still be decoded.
@@ -146,6 +146,10 @@ impl Mailbox {
 }
 
 impl Receiver for Mailbox {
+    fn stage(&self, stage: Stage) {
+        self.feed.reached(self.generation, stage);
+    }
+
     fn frame(&self, arrived: Arrived) {
         if let Some((outcome, _freed_here)) = self.put(arrived) {
             self.feed.dropped(outcome);

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use watchpost_pipelines as pipelines;
 use watchpost_pipelines::Gpu;
 
-use super::{Arrived, Decoded, Fault, Opening, Receiver, Source, TsSource, descriptors};
+use super::{Arrived, Decoded, Fault, Lookup, Opening, Receiver, Source, Stage, TsSource, descriptors};
 use crate::camera::Reason;
 use crate::clock;
 use crate::config::{CameraOptions, DecoderChoice, Locator, Transport};
@@ -26,6 +26,8 @@ pub struct GstSource {
     /// Whose memory the frames of the next opening may be in.
     gpu: Mutex<Option<Gpu>>,
     fallback: Arc<Fallback>,
+    /// Present where the camera is known by its name.
+    lookup: Option<Lookup>,
 }
 
 /// What a camera remembers of hardware decoders from opening to opening.
@@ -83,7 +85,8 @@ impl GstSource {
         };
         let live = !matches!(camera.locator, Locator::File { .. });
         let (gpu, fallback) = (Mutex::default(), Arc::default());
-        Some(Self { name: camera.name.clone(), spec, ts_source, live, gpu, fallback })
+        let lookup = lookup(camera);
+        Some(Self { name: camera.name.clone(), spec, ts_source, live, gpu, fallback, lookup })
     }
 
     /// What the next opening opens.
@@ -115,6 +118,17 @@ impl GstSource {
     }
 }
 
+/// Who writes a template of his own may connect to something else than the URL says.
+fn lookup(camera: &CameraOptions) -> Option<Lookup> {
+    let Locator::Rtsp { url } = &camera.locator else { return None };
+    if camera.template.is_some() {
+        return None;
+    }
+    pipelines::host_name(url)?;
+    let url = url.clone();
+    Some(Lookup::new(&camera.name, move || pipelines::resolve(&url).map_err(fault)))
+}
+
 fn kind(locator: &Locator) -> Option<pipelines::SourceKind> {
     Some(match locator {
         Locator::Rtsp { url } => pipelines::SourceKind::Rtsp { url: url.clone() },
@@ -144,6 +158,10 @@ impl Source for GstSource {
                 Err(fault(failure))
             }
         }
+    }
+
+    fn lookup(&self) -> Option<&Lookup> {
+        self.lookup.as_ref()
     }
 
     fn use_gpu(&self, gpu: Option<&Gpu>) {
@@ -187,6 +205,14 @@ impl pipelines::Receiver for Inlet {
 
     fn skipped(&self, mark: Option<u64>) {
         self.receiver.skipped(clock::now(), mark);
+    }
+
+    fn stage(&self, stage: pipelines::Stage) {
+        self.receiver.stage(match stage {
+            pipelines::Stage::Connecting => Stage::Connecting,
+            pipelines::Stage::Asking => Stage::Asking,
+            pipelines::Stage::Awaiting => Stage::Awaiting,
+        });
     }
 
     fn event(&self, event: pipelines::Event) {
