@@ -63,6 +63,16 @@ fn effect(fault: Fault) -> Effect {
     }
 }
 
+/// What is told of an opening that takes too long: how far it came.
+fn where_it_stands(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Vanish => "nothing answers at the camera's address",
+        Fault::StopSending | Fault::AcceptSilent => "does not answer requests",
+        Fault::KeepaliveOnly | Fault::SlowStart { .. } => "has agreed to send, but no picture has come",
+        _ => "",
+    }
+}
+
 /// The daemon, the camera that misbehaves, and those that do not.
 struct Stage {
     daemon: Daemon,
@@ -195,7 +205,11 @@ impl Stage {
                     |record| {
                         let again =
                             record.generation > closing.generation && record.state() == Some("closing");
-                        (again && then.contains(&record.reason().unwrap_or_default())).then_some(())
+                        let told = again && then.contains(&record.reason().unwrap_or_default());
+                        if told && record.reason() == Some("open_timeout") {
+                            assert!(record.detail().contains(where_it_stands(fault)), "{record}");
+                        }
+                        told.then_some(())
                     },
                 );
                 Some(closing.at)
@@ -226,7 +240,9 @@ impl Stage {
                 self.daemon.state("victim", "closing", mark, NOTICE_WITHIN);
                 self.victim.inject(fault).expect("known");
                 self.daemon.find("the opening takes too long", mark, HOLD, |record| {
-                    (record.camera == "victim" && record.reason() == Some("open_timeout")).then_some(())
+                    let told = record.camera == "victim" && record.reason() == Some("open_timeout");
+                    assert!(!told || record.detail().contains(where_it_stands(fault)), "{record}");
+                    told.then_some(())
                 });
                 None
             }

@@ -115,8 +115,12 @@ fn fails(daemon: &Daemon, name: &str, mark: usize) -> Record {
     daemon.state(name, "closing", mark, PATIENCE)
 }
 
-/// Runs `work` where the name server is a thread of the test, and `hosts` is what /etc/hosts says.
-fn with_names(test: &str, hosts: &str, work: impl FnOnce(NameServer) + Send) {
+/// One name server. Who gets no answer waits for as long as where nothing is configured: two times five seconds.
+const ONE: &str = "nameserver 127.0.0.1\n";
+
+/// Runs `work` where the name server is a thread of the test, `resolv` says which to ask and how, and `hosts` is
+/// what /etc/hosts says.
+fn with_names(test: &str, resolv: &str, hosts: &str, work: impl FnOnce(NameServer) + Send) {
     let _alone = alone();
     if !watchpost_wire::as_root(test) {
         return;
@@ -128,8 +132,7 @@ fn with_names(test: &str, hosts: &str, work: impl FnOnce(NameServer) + Send) {
         path
     };
     let files = [
-        // As long as it takes where nothing is configured: two times five seconds.
-        (file("resolv.conf", "nameserver 127.0.0.1\n"), "/etc/resolv.conf"),
+        (file("resolv.conf", resolv), "/etc/resolv.conf"),
         (file("hosts", &format!("127.0.0.1 localhost\n{hosts}\n")), "/etc/hosts"),
         (file("nsswitch.conf", "hosts: files dns\n"), "/etc/nsswitch.conf"),
     ];
@@ -143,7 +146,7 @@ fn with_names(test: &str, hosts: &str, work: impl FnOnce(NameServer) + Send) {
 #[test]
 fn a_camera_that_comes_back_at_another_address_is_found_by_its_name() {
     let [before, after] = [Ipv4Addr::new(127, 0, 1, 1), Ipv4Addr::new(127, 0, 1, 2)];
-    with_names("a_camera_that_comes_back_at_another_address_is_found_by_its_name", "", |names| {
+    with_names("a_camera_that_comes_back_at_another_address_is_found_by_its_name", ONE, "", |names| {
         names.say("moves.test", Answer::Address(before));
         let gone = at(before);
         let mut daemon = Setup::new(&detector(), "")
@@ -178,9 +181,30 @@ fn a_camera_that_comes_back_at_another_address_is_found_by_its_name() {
 }
 
 #[test]
+fn a_name_server_that_is_slow_is_asked_once() {
+    // The first one is dead: every lookup takes two seconds, and two of them more than an opening may.
+    let resolv = "nameserver 127.0.0.2\nnameserver 127.0.0.1\noptions timeout:2\n";
+    with_names("a_name_server_that_is_slow_is_asked_once", resolv, "", |names| {
+        let _silent = UdpSocket::bind("127.0.0.2:53").expect("the network is our own");
+        let address = Ipv4Addr::new(127, 0, 1, 1);
+        names.say("slow.test", Answer::Address(address));
+        let _there = at(address);
+        let mut daemon = Setup::new(&detector(), "")
+            .section("supervisor", SUPERVISOR)
+            .camera("slow", &named("slow.test"), &KEYS.replace("2500ms", "3500ms"))
+            .start();
+        let since = clock::now();
+        let streaming = daemon.state("slow", "streaming", 0, BACK_WITHIN);
+        eprintln!("| first of two name servers dead | streaming after {} |", seconds(since, streaming.at));
+        daemon.stop();
+        assert_consistent(&daemon.all_records());
+    });
+}
+
+#[test]
 fn who_waits_for_a_name_server_is_told_so_and_waits_alone() {
     let test = "who_waits_for_a_name_server_is_told_so_and_waits_alone";
-    with_names(test, "127.0.0.1 hosted.test", |names| {
+    with_names(test, ONE, "127.0.0.1 hosted.test", |names| {
         let silent: Vec<String> = (0..SILENT_COUNT).map(|number| format!("silent{number}.test")).collect();
         names.say("broken.test", Answer::Broken);
         for name in &silent {

@@ -4,6 +4,7 @@
 mod support;
 
 use std::net::Ipv4Addr;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::{
@@ -351,6 +352,44 @@ fn settled(stage: &Stage, like: Option<Usage>) -> Usage {
         let fits = like.is_none_or(|like| usage.fds <= like.fds && usage.threads <= like.threads);
         (all && fits).then_some(usage)
     })
+}
+
+/// Routes that lead nowhere, and what has to be told of cameras behind them.
+const NOWHERE: [(&str, &str, &str); 3] = [
+    ("unrouted", "", "this machine has no route to it"),
+    ("unreachable", "unreachable", "no machine answers at its address"),
+    ("prohibited", "prohibit", "a rule of this machine forbids it"),
+];
+
+fn routes() {
+    let mut setup = Setup::new(&detector(), "").section("supervisor", SUPERVISOR);
+    for (number, (name, route, _)) in (1..).zip(NOWHERE) {
+        if !route.is_empty() {
+            let route = ["route", "add", route, &format!("{}/24", address(number, 0))];
+            assert!(Command::new("ip").args(route).status().expect("iproute2 is there").success());
+        }
+        setup = setup.camera(name, &format!("rtsp://{}/stream", address(number, 2)), KEYS);
+    }
+    let mut daemon = setup.start();
+    for (name, _, words) in NOWHERE {
+        let closing = daemon.state(name, "closing", 0, PATIENCE);
+        eprintln!("| {closing} |");
+        assert_eq!(closing.reason(), Some("connect_failed"), "{closing}");
+        assert!(closing.detail().contains(words), "{closing}");
+    }
+    daemon.stop();
+    assert_consistent(&daemon.all_records());
+}
+
+#[test]
+fn why_a_camera_cannot_be_reached_is_told() {
+    let _alone = alone();
+    if !watchpost_wire::as_root("why_a_camera_cannot_be_reached_is_told") {
+        return;
+    }
+    if let Err(why) = watchpost_wire::stage(&[], routes) {
+        eprintln!("NOT TESTED: routes that lead nowhere: {why}");
+    }
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub use census::{live_objects, open_pipelines};
 pub use devices::{Camera, DecoderEntry, DeviceReport, MissingEntry, devices};
 pub use failure::{Failure, FailureClass, InitError, StartError};
 pub use frame::{Frame, PixelFormat, Pixels};
-pub use names::{host_name, resolve};
+pub use names::{host_name, resolve, with_address};
 pub use outlet::{Event, Memory, Pull, Receiver, SourceInfo, Stage};
 pub use pipeline::{Pipeline, PullPipeline};
 pub use plan::{CodecPlan, DecoderPlan, plan};

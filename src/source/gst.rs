@@ -99,6 +99,17 @@ impl GstSource {
         spec
     }
 
+    /// With an address in place of the name, where that is better and can be. A certificate that is to be verified
+    /// is that of a name.
+    fn kind_at_address(&self, generation: u64) -> Option<pipelines::SourceKind> {
+        let pipelines::SourceKind::Rtsp { url } = &self.spec.kind else { return None };
+        if self.spec.tls_verify && url.starts_with("rtsps:") {
+            return None;
+        }
+        let address = self.lookup.as_ref()?.address(generation)?;
+        Some(pipelines::SourceKind::Rtsp { url: pipelines::with_address(url, address) })
+    }
+
     /// Who listens to an opening of `spec`.
     fn inlet(&self, spec: &pipelines::Spec, receiver: Arc<dyn Receiver>) -> Inlet {
         // Who asked for hardware by name gets a fault, not something else.
@@ -145,7 +156,10 @@ impl Source for GstSource {
             return Err(fault);
         }
         let name = format!("{}-{generation}", self.name);
-        let spec = self.next_spec();
+        let mut spec = self.next_spec();
+        if let Some(kind) = self.kind_at_address(generation) {
+            spec.kind = kind;
+        }
         let inlet = self.inlet(&spec, receiver);
         let fallback = inlet.fallback.clone();
         match pipelines::Pipeline::start(&spec, &name, Arc::new(inlet)) {
