@@ -29,7 +29,9 @@ const RSS_SLACK_BYTES: u64 = 8 << 20;
 fn options(number: u8, address: Ipv4Addr) -> CameraOptions {
     CameraOptions {
         picture: Picture::Scene { seed: number.into(), width: 320, height: 192, fps: 15 },
-        bitrate_kbps: 300,
+        // So little that what waits in a camera's socket for a forgotten client does not hold up the others: the
+        // server of the test camera sends a picture to all of its clients before the next one.
+        bitrate_kbps: 100,
         address,
         port: RTSP_PORT,
         ..CameraOptions::default()
@@ -183,6 +185,11 @@ impl Stage {
             .map(|(victim, (_, trouble))| self.noticed(victim, trouble, mark))
             .collect();
         pause(HOLD.saturating_sub(began.elapsed()));
+        for ((victim, (what, trouble)), before) in self.victims.iter().zip(troubles).zip(&carried) {
+            wait_for(&format!("{what}: it happens"), PATIENCE, || {
+                before.shows(trouble, victim.wire.counts()).then_some(())
+            });
+        }
         let during = self.count();
         let (healed, healed_mark) = (clock::now(), self.daemon.mark());
         let stamps: Vec<u64> =
@@ -199,7 +206,6 @@ impl Stage {
                 _ => seconds(healed, self.sees(victim.name, healed_mark, stamps[index])),
             };
             self.stays_dark(victim.name, trouble, mark..healed_mark);
-            assert!(carried[index].shows(trouble, victim.wire.counts()), "{what}: nothing happened");
             let arrived = 100.0 * arrived(victim.name, &before, &during) as f64
                 / (during.victims[index].saturating_sub(before.victims[index]).max(1)) as f64;
             let arrived =
@@ -316,7 +322,7 @@ fn network() -> Result<(), Unavailable> {
             "udp: 20 ms, 25 % overtake, 5 % twice",
             bad(Conditions { delay: MS * 20, reorder: 0.25, duplicate: 0.05, ..GOOD }),
         ),
-        ("tcp: 20 kB/s", bad(Conditions { bytes_per_s: Some(20_000), ..GOOD })),
+        ("tcp: 6 kB/s", bad(Conditions { bytes_per_s: Some(6_000), ..GOOD })),
     ])?;
     let warm = settled(&stage, None);
     stage.suffer([
