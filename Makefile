@@ -3,14 +3,14 @@
 CARGO ?= cargo
 DEMO_ARGS ?= --duration 20s
 
-.PHONY: demo test lint bench deb deb-test deps build clean
+.PHONY: demo test lint bench deb deb-test deps engines build clean
 
 # A test camera with a scene of known truth, watched by the daemon: records on stdout, a report on stderr.
 demo: deps
 	$(CARGO) build --release --locked --bin watchpost --bin watchpost-testcam --package watchpost --package watchpost-testcam
 	target/release/watchpost demo $(DEMO_ARGS)
 
-test: deps
+test: deps engines
 	$(CARGO) test --workspace --locked --no-fail-fast
 
 lint: deps
@@ -38,6 +38,10 @@ build: deps
 
 deps:
 	@sh tools/deps.sh
+
+# What the tests of the backends onnxruntime and openvino load.
+engines:
+	@sh tools/cpu-engines.sh target/engines
 
 clean:
 	$(CARGO) clean
