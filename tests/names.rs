@@ -242,7 +242,8 @@ fn who_waits_for_a_name_server_is_told_so_and_waits_alone() {
         let (came, due) = (frames(&end.0).0 - frames(&begin.0).0, end.1 - begin.1);
         eprintln!("| plain: {came} of {due} frames |");
         assert_eq!(frames(&end.0).1, 1, "plain was restarted");
-        assert!(came as f64 >= 0.99 * due as f64 - 2.0, "plain got {came} of {due} frames");
+        // Some frames are on their way at either moment, on a busy machine a few.
+        assert!(came as f64 >= 0.99 * due as f64 - 4.0, "plain got {came} of {due} frames");
         let held = usage(daemon.pid());
         eprintln!("| {SILENT_COUNT} names without an answer | {held:?} |");
         // As many lookups hang as cameras wait, however often each has tried.

@@ -261,21 +261,21 @@ impl Stage {
         if reasons.is_empty() { "goes on".to_owned() } else { reasons.join(", ") }
     }
 
-    /// Nobody else has noticed.
-    fn neighbours(&self, before: &Count) {
+    /// Nobody else was restarted; the frames that they have got since then.
+    fn neighbours(&self, before: &Count) -> [(&'static str, u64, u64); 2] {
         let after = self.count();
-        for (index, name) in ["neighbour", "local"].into_iter().enumerate() {
+        let mut rows = [("neighbour", 0, 0), ("local", 0, 0)];
+        for ((name, came, due), index) in rows.iter_mut().zip(0..) {
             assert_eq!(
                 debug(name, &after).generation,
                 debug(name, before).generation,
                 "{name} was restarted"
             );
-            let came = arrived(name, before, &after);
-            let due = after.neighbours[index] - before.neighbours[index];
+            *came = arrived(name, before, &after);
+            *due = after.neighbours[index] - before.neighbours[index];
             eprintln!("  {name}: {came} of {due} frames");
-            // One frame may be on its way at either moment.
-            assert!(came as f64 >= 0.99 * due as f64 - 2.0, "{name} got {came} of {due} frames");
         }
+        rows
     }
 }
 
@@ -313,6 +313,7 @@ const GOOD: Conditions = Conditions { loss: 0.0, ..Conditions::PARTED };
 
 fn network() -> Result<(), Unavailable> {
     let mut stage = Stage::new()?;
+    let begin = stage.count();
     let bad = Trouble::Bad;
     stage.suffer([
         ("tcp: 2 % lost", bad(Conditions { loss: 0.02, ..GOOD })),
@@ -344,6 +345,10 @@ fn network() -> Result<(), Unavailable> {
     ])?;
     let end = settled(&stage, Some(warm));
     eprintln!("the daemon after the first troubles: {warm:?}, after the last: {end:?}");
+    for (name, came, due) in stage.neighbours(&begin) {
+        // Some frames are on their way at either moment, on a busy machine a few.
+        assert!(came as f64 >= 0.99 * due as f64 - 4.0, "{name} got {came} of {due} frames");
+    }
     assert!(end.rss_bytes <= warm.rss_bytes + RSS_SLACK_BYTES, "memory grew");
     stage.daemon.stop();
     assert_consistent(&stage.daemon.all_records());

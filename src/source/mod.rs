@@ -144,8 +144,8 @@ impl Stage {
             }
             Self::Asking => "the camera takes the connection and does not answer requests; it may have hung",
             Self::Awaiting => {
-                "the camera has agreed to send, but no picture has come; it may be short of viewers, or a firewall \
-                 keeps UDP away"
+                "the camera has agreed to send, but no picture has come; it may have as many viewers as it can serve, or a \
+                 firewall keeps UDP away"
             }
         }
     }
