@@ -184,18 +184,16 @@ impl Stage {
 
     /// The fault's time; why the camera was down, and when that was noticed.
     fn outage(&self, fault: Fault, mark: usize, began: Instant) -> (String, Option<Instant>) {
-        let down_in_time = || {
+        let down_in_time = |reasons: &[&str]| {
             let closing = self.daemon.state("victim", "closing", mark, STALL + NOTICE_WITHIN);
             assert!(closing.at.duration_since(began) <= STALL + NOTICE_WITHIN, "noticed late: {closing}");
+            let reason = closing.reason().unwrap_or_default();
+            assert!(reasons.contains(&reason), "not one of {reasons:?}: {closing}");
             closing
         };
         let noticed = match effect(fault) {
             Effect::Outage { first, then } => {
-                let closing = down_in_time();
-                assert!(
-                    first.contains(&closing.reason().unwrap_or_default()),
-                    "not one of {first:?}: {closing}"
-                );
+                let closing = down_in_time(first);
                 let _tries_again = self.daemon.state("victim", "opening", mark, STALL + NOTICE_WITHIN);
                 // So long that also the next opening can fail.
                 self.daemon.find(
@@ -215,11 +213,7 @@ impl Stage {
                 Some(closing.at)
             }
             Effect::Restart(reasons) => {
-                let closing = down_in_time();
-                assert!(
-                    reasons.contains(&closing.reason().unwrap_or_default()),
-                    "not one of {reasons:?}: {closing}"
-                );
+                let closing = down_in_time(reasons);
                 self.daemon.find("it streams again", mark, STALL + RECOVER_WITHIN, |record| {
                     let again = record.generation > closing.generation;
                     (record.camera == "victim" && again && record.state() == Some("streaming")).then_some(())
@@ -231,19 +225,7 @@ impl Stage {
                 None
             }
             Effect::SlowOpening => {
-                // Whoever is connected already notices nothing.
-                pause(Duration::from_secs(1));
-                assert!(
-                    !self.daemon.records_since(mark).iter().any(|r| r.camera == "victim" && r.is_state())
-                );
-                self.victim.inject(Fault::Close).expect("known");
-                self.daemon.state("victim", "closing", mark, NOTICE_WITHIN);
-                self.victim.inject(fault).expect("known");
-                self.daemon.find("the opening takes too long", mark, HOLD, |record| {
-                    let told = record.camera == "victim" && record.reason() == Some("open_timeout");
-                    assert!(!told || record.detail().contains(where_it_stands(fault)), "{record}");
-                    told.then_some(())
-                });
+                self.opens_slowly(fault, mark);
                 None
             }
             Effect::Damage => None,
@@ -264,6 +246,20 @@ impl Stage {
         }
         let reasons = if reasons.is_empty() { "goes on".to_owned() } else { reasons.join(", ") };
         (reasons, noticed)
+    }
+
+    /// Whoever is connected already notices nothing; who connects anew waits too long.
+    fn opens_slowly(&self, fault: Fault, mark: usize) {
+        pause(Duration::from_secs(1));
+        assert!(!self.daemon.records_since(mark).iter().any(|r| r.camera == "victim" && r.is_state()));
+        self.victim.inject(Fault::Close).expect("known");
+        self.daemon.state("victim", "closing", mark, NOTICE_WITHIN);
+        self.victim.inject(fault).expect("known");
+        self.daemon.find("the opening takes too long", mark, HOLD, |record| {
+            let told = record.camera == "victim" && record.reason() == Some("open_timeout");
+            assert!(!told || record.detail().contains(where_it_stands(fault)), "{record}");
+            told.then_some(())
+        });
     }
 
     fn sees_size(&self, wanted_width: u32, wanted_height: u32, mark: usize) {
