@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use watchpost_pipelines as pipelines;
 use watchpost_pipelines::Gpu;
 
-use super::{Arrived, Decoded, Fault, Opening, Receiver, Source, TsSource};
+use super::{Arrived, Decoded, Fault, Lookup, Opening, Receiver, Source, Stage, TsSource};
 use crate::camera::Reason;
 use crate::clock;
 use crate::config::{CameraOptions, DecoderChoice, Locator, Transport};
@@ -35,6 +35,8 @@ pub struct GstSource {
     /// Whose memory the frames of the next opening may be in.
     gpu: Mutex<Option<Gpu>>,
     fallback: Arc<Fallback>,
+    /// Present where the camera is known by its name.
+    lookup: Option<Lookup>,
 }
 
 /// What a camera remembers of hardware decoders from opening to opening.
@@ -92,7 +94,8 @@ impl GstSource {
         };
         let live = !matches!(camera.locator, Locator::File { .. });
         let (gpu, fallback) = (Mutex::default(), Arc::default());
-        Some(Self { name: camera.name.clone(), spec, ts_source, live, gpu, fallback })
+        let lookup = lookup(camera);
+        Some(Self { name: camera.name.clone(), spec, ts_source, live, gpu, fallback, lookup })
     }
 
     /// What the next opening opens.
@@ -103,6 +106,17 @@ impl GstSource {
             spec.decoder = pipelines::DecoderChoice::Software;
         }
         spec
+    }
+
+    /// With an address in place of the name, where that is better and can be. A certificate that is to be verified
+    /// is that of a name.
+    fn kind_at_address(&self, generation: u64) -> Option<pipelines::SourceKind> {
+        let pipelines::SourceKind::Rtsp { url } = &self.spec.kind else { return None };
+        if self.spec.tls_verify && url.starts_with("rtsps:") {
+            return None;
+        }
+        let address = self.lookup.as_ref()?.address(generation)?;
+        Some(pipelines::SourceKind::Rtsp { url: pipelines::with_address(url, address) })
     }
 
     /// Who listens to an opening of `spec`.
@@ -126,6 +140,17 @@ impl GstSource {
     }
 }
 
+/// Who writes a template of his own may connect to something else than the URL says.
+fn lookup(camera: &CameraOptions) -> Option<Lookup> {
+    let Locator::Rtsp { url } = &camera.locator else { return None };
+    if camera.template.is_some() {
+        return None;
+    }
+    pipelines::host_name(url)?;
+    let url = url.clone();
+    Some(Lookup::new(&camera.name, move || pipelines::resolve(&url).map_err(fault)))
+}
+
 fn kind(locator: &Locator) -> Option<pipelines::SourceKind> {
     Some(match locator {
         Locator::Rtsp { url } => pipelines::SourceKind::Rtsp { url: url.clone() },
@@ -142,7 +167,10 @@ impl Source for GstSource {
             .map_err(|shortage| Fault { reason: Reason::Internal, detail: shortage.to_string() })?;
         let room = Arc::new(room);
         let name = format!("{}-{generation}", self.name);
-        let spec = self.next_spec();
+        let mut spec = self.next_spec();
+        if let Some(kind) = self.kind_at_address(generation) {
+            spec.kind = kind;
+        }
         let inlet = self.inlet(&spec, receiver, &room);
         let fallback = inlet.fallback.clone();
         match pipelines::Pipeline::start(&spec, &name, Arc::new(inlet)) {
@@ -155,6 +183,10 @@ impl Source for GstSource {
                 Err(fault(failure))
             }
         }
+    }
+
+    fn lookup(&self) -> Option<&Lookup> {
+        self.lookup.as_ref()
     }
 
     fn use_gpu(&self, gpu: Option<&Gpu>) {
@@ -210,6 +242,14 @@ impl pipelines::Receiver for Inlet {
 
     fn skipped(&self, mark: Option<u64>) {
         self.receiver.skipped(clock::now(), mark);
+    }
+
+    fn stage(&self, stage: pipelines::Stage) {
+        self.receiver.stage(match stage {
+            pipelines::Stage::Connecting => Stage::Connecting,
+            pipelines::Stage::Asking => Stage::Asking,
+            pipelines::Stage::Awaiting => Stage::Awaiting,
+        });
     }
 
     fn event(&self, event: pipelines::Event) {

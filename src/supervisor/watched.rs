@@ -366,7 +366,12 @@ impl Watched {
         match reason {
             Reason::Stalled => Some(format!("no new frame for {:.1} s", seconds(self.options.stall_timeout))),
             Reason::OpenTimeout => {
-                Some(format!("no first frame within {:.1} s", seconds(self.options.open_timeout)))
+                let words = self.feed.stage().as_words();
+                let colon = if words.is_empty() { "" } else { ": " };
+                Some(format!(
+                    "no first frame within {:.1} s{colon}{words}",
+                    seconds(self.options.open_timeout)
+                ))
             }
             _ => None,
         }
