@@ -46,7 +46,7 @@ pub mod spec;
 mod table;
 mod v4l2;
 
-pub use census::{live_objects, open_pipelines};
+pub use census::{live_objects, open_frames, open_objects, open_pipelines};
 pub use devices::{Camera, DecoderEntry, DeviceReport, MissingEntry, devices};
 pub use failure::{Failure, FailureClass, InitError, StartError};
 pub use frame::{Frame, PixelFormat, Pixels};

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub use logging::LogFormat;
+pub use run::{MakeSource, source};
 
 /// Exit codes, after sysexits.h.
 pub mod exit {
@@ -118,6 +119,11 @@ enum Command {
 
 /// Parses the arguments, runs the sub-command, says what went wrong.
 pub fn main() -> ExitCode {
+    main_with(source)
+}
+
+/// The same program, whose `run` opens cameras in another way: for tests of what a bad source does to it.
+pub fn main_with(source: MakeSource) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -133,7 +139,7 @@ pub fn main() -> ExitCode {
     if let Err(failure) = logging::start(cli.log_format, cli.log_level.as_deref(), default_level) {
         return end(Err(failure));
     }
-    end(run(&cli.command))
+    end(run(&cli.command, source))
 }
 
 /// clap's answer or complaint. A complaint quotes the argument, and that may be a URL with a password.
@@ -148,10 +154,10 @@ fn say(error: &clap::Error) {
     let _nobody_listens = std::io::stderr().write_all(watchpost_pipelines::scrub(&text).as_bytes());
 }
 
-fn run(command: &Command) -> Result<(), Failure> {
+fn run(command: &Command, source: MakeSource) -> Result<(), Failure> {
     let stdout = &mut std::io::stdout();
     match command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(args, source),
         Command::Check(args) => check::run(args, stdout),
         Command::Detect(args) => detect::run(args),
         Command::Probe(args) => probe::run(args, stdout),

@@ -30,7 +30,10 @@ pub struct RunArgs {
     config: ConfigArg,
 }
 
-pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
+/// Makes what a camera's configuration names.
+pub type MakeSource = fn(&CameraOptions) -> Arc<dyn Source>;
+
+pub(super) fn run(args: &RunArgs, source: MakeSource) -> Result<(), Failure> {
     let config = load_config(&args.config.config, Demands::RUN)?.config;
     start_gstreamer()?;
     let model = load_model_saying(&config.detector, exit::CONFIG, &mut supervisor::still_starting)?;
@@ -42,9 +45,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         "watchpost {} starts",
         env!("CARGO_PKG_VERSION")
     );
-    let reloader = ConfigReloader { path: args.config.config.clone() };
-    let parts = Parts { reloader: Some(Box::new(reloader)), ..parts(config, model) };
-    let supervisor = Supervisor::start(parts).map_err(start_failure)?;
+    let reloader = ConfigReloader { path: args.config.config.clone(), source };
+    let supervisor = Supervisor::start(parts(config, model, reloader)).map_err(start_failure)?;
     obey_signals(supervisor.control())?;
     match supervisor.run() {
         Verdict::Stopped | Verdict::Ended | Verdict::OutputsClosed => Ok(()),
@@ -56,6 +58,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
 /// Reads the files that `run` was started with.
 struct ConfigReloader {
     path: PathBuf,
+    source: MakeSource,
 }
 
 impl Reloader for ConfigReloader {
@@ -68,7 +71,7 @@ impl Reloader for ConfigReloader {
         let config = load_config(&self.path, Demands::RUN).map_err(words)?.config;
         let another = another_engine(&running.detector, &config.detector);
         let model = another.then(|| load_model(&config.detector, exit::CONFIG)).transpose().map_err(words)?;
-        let sources = config.cameras.iter().map(source).collect();
+        let sources = config.cameras.iter().map(self.source).collect();
         let (detector, upgrade) = model.map(detector).unzip();
         Ok(Renewed { config, sources, detector, upgrade: upgrade.flatten() })
     }
@@ -99,14 +102,15 @@ fn detector(model: LoadedModel) -> (Detector, Option<Upgrade>) {
 }
 
 /// What a daemon is made of, from a configuration and a loaded model.
-pub(super) fn parts(config: Config, model: LoadedModel) -> Parts {
-    let sources = config.cameras.iter().map(source).collect();
+fn parts(config: Config, model: LoadedModel, reloader: ConfigReloader) -> Parts {
+    let sources = config.cameras.iter().map(reloader.source).collect();
     let gpu = model.gpu.clone();
     let (detector, upgrade) = detector(model);
-    Parts { config, sources, detector, gpu, upgrade, reloader: None }
+    Parts { config, sources, detector, gpu, upgrade, reloader: Some(Box::new(reloader)) }
 }
 
-fn source(camera: &CameraOptions) -> Arc<dyn Source> {
+/// What every camera is opened with.
+pub fn source(camera: &CameraOptions) -> Arc<dyn Source> {
     if let Some(source) = GstSource::new(camera) {
         return Arc::new(source);
     }
