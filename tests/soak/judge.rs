@@ -1,0 +1,191 @@
+//! PURE: what a run has to show. Controls are judged by the same checks as the daemon that is shipped.
+
+use serde::Serialize;
+
+use crate::cycles::Cycle;
+use crate::form::{Form, Times};
+use crate::series::{Counts, Phase, Sample};
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Check {
+    pub name: &'static str,
+    pub passed: bool,
+    /// Whether a failure of it is a failure of the run.
+    pub counts: bool,
+    /// What was found.
+    pub words: String,
+}
+
+impl Check {
+    fn new(name: &'static str, passed: bool, words: String) -> Self {
+        Self { name, passed, counts: true, words }
+    }
+
+    pub fn failed(&self) -> bool {
+        self.counts && !self.passed
+    }
+}
+
+/// What the run brought to light.
+#[derive(Debug, Clone, Default)]
+pub struct Evidence {
+    pub samples: Vec<Sample>,
+    pub baseline: Option<Counts>,
+    pub end: Option<Counts>,
+    pub cycles: Vec<Cycle>,
+    /// Records of detections.
+    pub frames: u64,
+    pub neighbours: Neighbours,
+    /// What the daemon said that cannot be true, what of its log should not be there, what readers could not read.
+    pub problems: Vec<String>,
+    /// Growth that the daemon itself reported.
+    pub alarms: Vec<String>,
+    /// How it ended.
+    pub ended_in_order: bool,
+}
+
+/// Cameras that did nothing wrong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Neighbours {
+    pub sent: u64,
+    pub arrived: u64,
+    pub restarts: u64,
+}
+
+impl Neighbours {
+    pub fn share(&self) -> f64 {
+        if self.sent == 0 { 1.0 } else { self.arrived as f64 / self.sent as f64 }
+    }
+}
+
+pub fn judge(form: &Form, evidence: &Evidence) -> Vec<Check> {
+    let mut checks = held(evidence.baseline.as_ref(), evidence.end.as_ref());
+    checks.push(memory(&evidence.samples, form.limits.rss_growth_bytes));
+    checks.extend(done(form, evidence));
+    checks.extend(times(&evidence.cycles, &evidence.neighbours, form.limits.times));
+    checks.push(none("no contradictions", &evidence.problems));
+    checks.push(none("no growth reported by the daemon", &evidence.alarms));
+    checks.push(Check::new("ends in order", evidence.ended_in_order, "SIGTERM".to_owned()));
+    checks
+}
+
+/// The daemon at rest holds exactly what it held at rest before.
+fn held(baseline: Option<&Counts>, end: Option<&Counts>) -> Vec<Check> {
+    let (Some(then), Some(now)) = (baseline, end) else {
+        return vec![Check::new("counts at rest", false, "the daemon did not answer".to_owned())];
+    };
+    let check = |name, of: fn(&Counts) -> u64| {
+        let (then, now) = (of(then), of(now));
+        Check::new(name, now == then, format!("{then} at the baseline, {now} at the end"))
+    };
+    vec![
+        check("descriptors", |counts| counts.fds),
+        check("threads", |counts| counts.threads),
+        check("pipelines", |counts| counts.pipelines),
+        check("GStreamer objects", |counts| counts.objects),
+        check("frames", |counts| counts.frames),
+        check("slots away", |counts| counts.slots_away),
+        check("slots", |counts| counts.slots),
+        check("cameras up", |counts| counts.cameras_up),
+        check("child processes", |counts| counts.children),
+    ]
+}
+
+/// Resident memory does not grow over the second half of the work.
+fn memory(samples: &[Sample], limit_bytes: i64) -> Check {
+    let work: Vec<f64> = samples
+        .iter()
+        .filter(|sample| sample.phase == Phase::Work)
+        .map(|sample| sample.rss_bytes as f64)
+        .collect();
+    let Some(growth) = growth(&work[work.len() / 2..]) else {
+        return Check::new("memory", false, "there are too few samples".to_owned());
+    };
+    let mib = |bytes: f64| bytes / f64::from(1 << 20);
+    let words = format!(
+        "{:+.2} MiB over the second half, at most {:.1} are allowed",
+        mib(growth),
+        mib(limit_bytes as f64)
+    );
+    Check::new("memory", growth <= limit_bytes as f64, words)
+}
+
+/// From the median of the first fifth to the median of the last.
+pub fn growth(values: &[f64]) -> Option<f64> {
+    let fifth = values.len() / 5;
+    if fifth < 3 {
+        return None;
+    }
+    Some(quantile(&values[values.len() - fifth..], 0.5)? - quantile(&values[..fifth], 0.5)?)
+}
+
+/// The value that a share of all values does not exceed (nearest rank).
+pub fn quantile(values: &[f64], share: f64) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.max(1) - 1).copied()
+}
+
+/// The run was long enough, and met everything.
+fn done(form: &Form, evidence: &Evidence) -> Vec<Check> {
+    let least = (form.cycles / form.faults.len() / 2).max(1);
+    let rare: Vec<String> = form
+        .faults
+        .iter()
+        .map(|fault| {
+            let count = evidence.cycles.iter().filter(|cycle| cycle.fault == fault.name()).count();
+            (fault.name(), count)
+        })
+        .filter(|(_, count)| *count < least)
+        .map(|(name, count)| format!("{name} only {count} times"))
+        .collect();
+    let cycles = evidence.cycles.len();
+    vec![
+        Check::new("cycles", cycles >= form.cycles, format!("{cycles} of {}", form.cycles)),
+        Check::new("every fault", rare.is_empty(), if rare.is_empty() {
+            format!("{} faults, each at least {least} times", form.faults.len())
+        } else {
+            rare.join(", ")
+        }),
+        Check::new(
+            "frames",
+            evidence.frames >= form.frames,
+            format!("{} of {} detected and published", evidence.frames, form.frames),
+        ),
+    ]
+}
+
+fn times(cycles: &[Cycle], neighbours: &Neighbours, limits: Option<Times>) -> Vec<Check> {
+    let counts = limits.is_some();
+    let limits = limits.or(crate::form::Form::full().limits.times).expect("the full form has them");
+    let p99 = |of: fn(&Cycle) -> f64| {
+        quantile(&cycles.iter().map(of).collect::<Vec<_>>(), 0.99).unwrap_or(f64::INFINITY) / 1e3
+    };
+    let within = |name, p99: f64, limit: std::time::Duration| Check {
+        name,
+        passed: p99 <= limit.as_secs_f64(),
+        counts,
+        words: format!("p99 {p99:.2} s of {} cycles, at most {:.2} s", cycles.len(), limit.as_secs_f64()),
+    };
+    let Neighbours { sent, arrived, restarts } = *neighbours;
+    vec![
+        within("noticed in time", p99(|cycle| cycle.noticed_ms), limits.noticed),
+        within("recovered in time", p99(|cycle| cycle.recovered_ms), limits.recovered),
+        Check {
+            name: "neighbours",
+            passed: neighbours.share() >= limits.neighbours && restarts == 0,
+            counts,
+            words: format!(
+                "{arrived} of {sent} frames ({:.2} %), {restarts} restarts",
+                100.0 * neighbours.share()
+            ),
+        },
+    ]
+}
+
+fn none(name: &'static str, found: &[String]) -> Check {
+    let words = if found.is_empty() { "none".to_owned() } else { found.join("; ") };
+    Check::new(name, found.is_empty(), words)
+}
