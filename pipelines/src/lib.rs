@@ -10,7 +10,7 @@
 //! the codec is known, and `core` takes it all down again. `choice` says who decodes, `plan` tells it
 //! beforehand, and `gst_cuda` brings GStreamer's elements into the process's CUDA context. `report` and `outlet` carry samples and messages
 //! to whoever asked; `frame` is what a picture looks like; `explain` turns GStreamer's words into ours and
-//! `scrub` keeps passwords out of them.
+//! `scrub` keeps passwords out of them; `sockets` cuts off cameras that would keep a teardown waiting.
 //!
 //! Four rules hold everywhere:
 //! - no GLib main loop and no thread of our own: callbacks come from GStreamer's streaming threads;
@@ -42,6 +42,7 @@ mod probe;
 mod report;
 mod rtp_times;
 mod scrub;
+mod sockets;
 pub mod spec;
 mod table;
 mod v4l2;
@@ -74,6 +75,7 @@ pub fn init() -> Result<(), InitError> {
         gstreamer::log::remove_default_log_function();
         gstreamer::init().map_err(|error| InitError { reason: scrub(error.message()) })?;
         log::route();
+        sockets::listen();
         Ok(())
     })
     .clone()
