@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::daemon::Daemon;
-use crate::stage::{Guest, Layout, Stage};
-use crate::{Dice, Failure, pause};
+use super::daemon::Daemon;
+use super::stage::{Guest, Layout, Stage};
+use super::{Dice, Failure, pause};
 
 const GUESTS_MAX: usize = 3;
 const OUTPUTS_MAX: usize = 2;

@@ -9,11 +9,11 @@ use std::time::Duration;
 use watchpost::clock;
 use watchpost_testcam::{Fault, TestCamera};
 
-use crate::story::Story;
-use crate::{Dice, Failure, pause};
+use super::story::Story;
+use super::{Dice, Failure, pause};
 
 /// What is waited for comes in seconds, or something is broken.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// One fault, from its beginning to the recovery.
 #[derive(Debug, Clone, PartialEq)]

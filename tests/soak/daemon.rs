@@ -11,9 +11,9 @@ use rustix::process::{Pid, Signal};
 use watchpost::clock;
 use watchpost::supervisor::DebugState;
 
-use crate::leak::{self, Leak};
-use crate::story::Story;
-use crate::{Failure, pause};
+use super::leak::{self, Leak};
+use super::story::Story;
+use super::{Failure, pause};
 
 /// Lines of the log's end that are kept for whoever asks what went wrong.
 const LOG_LINES_MAX: usize = 60;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use watchpost_testcam::Fault;
 
-use crate::leak::Leak;
+use super::leak::Leak;
 
 /// One run's plan. Every form is judged by the same checks.
 #[derive(Debug, Clone)]

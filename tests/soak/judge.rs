@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use crate::cycles::Cycle;
-use crate::form::{Form, Times};
-use crate::series::{Counts, Phase, Sample};
+use super::cycles::Cycle;
+use super::form::{Form, Times};
+use super::series::{Counts, Phase, Sample};
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -159,7 +159,7 @@ fn done(form: &Form, evidence: &Evidence) -> Vec<Check> {
 
 fn times(cycles: &[Cycle], neighbours: &Neighbours, limits: Option<Times>) -> Vec<Check> {
     let counts = limits.is_some();
-    let limits = limits.or(crate::form::Form::full().limits.times).expect("the full form has them");
+    let limits = limits.or(super::form::Form::full().limits.times).expect("the full form has them");
     let p99 = |of: fn(&Cycle) -> f64| {
         quantile(&cycles.iter().map(of).collect::<Vec<_>>(), 0.99).unwrap_or(f64::INFINITY) / 1e3
     };

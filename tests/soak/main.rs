@@ -5,19 +5,19 @@
 //! Without arguments: the short form, then the controls. `full`: the full form; `controls`, `short`: one half of
 //! the short form. Reports are written into `$SOAK_REPORT`, or `target/soak`.
 
-mod churn;
-mod cycles;
-mod daemon;
-mod form;
-mod judge;
-mod leak;
-mod plot;
-mod readers;
-mod report;
-mod run;
-mod series;
-mod stage;
-mod story;
+pub(crate) mod churn;
+pub(crate) mod cycles;
+pub(crate) mod daemon;
+pub(crate) mod form;
+pub(crate) mod judge;
+pub(crate) mod leak;
+pub(crate) mod plot;
+pub(crate) mod readers;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod series;
+pub(crate) mod stage;
+pub(crate) mod story;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,7 +28,7 @@ use leak::Leak;
 
 /// What stopped a run before there was a verdict.
 #[derive(Debug)]
-pub struct Failure(pub String);
+pub(crate) struct Failure(pub String);
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
@@ -37,13 +37,13 @@ impl From<std::io::Error> for Failure {
 }
 
 /// The one place where this program waits for nothing in particular.
-pub fn pause(time: Duration) {
+pub(crate) fn pause(time: Duration) {
     let _timed_out = crossbeam_channel::never::<()>().recv_timeout(time);
 }
 
 /// Numbers that are the same in every run (Marsaglia's xorshift64).
 #[derive(Debug, Clone)]
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     pub fn new(seed: u64) -> Self {

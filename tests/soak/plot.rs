@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::series::{Phase, Sample};
+use super::series::{Phase, Sample};
 
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 70.0;

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::stage::Stage;
-use crate::{Dice, pause};
+use super::stage::Stage;
+use super::{Dice, pause};
 
 const TICK: Duration = Duration::from_millis(50);
 /// What a slow reader takes in a tick.

@@ -7,12 +7,12 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::Failure;
-use crate::cycles::Cycle;
-use crate::form::Form;
-use crate::judge::{Check, Evidence, quantile};
-use crate::plot::svg;
-use crate::readers::Seen;
+use super::Failure;
+use super::cycles::Cycle;
+use super::form::Form;
+use super::judge::{Check, Evidence, quantile};
+use super::plot::svg;
+use super::readers::Seen;
 
 /// A run and what came of it.
 #[derive(Debug)]

@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use watchpost::supervisor::DebugState;
 
-use crate::churn::churn;
-use crate::cycles::{Ledger, Victim};
-use crate::daemon::{Daemon, debug, write_config};
-use crate::form::Form;
-use crate::judge::{Evidence, Neighbours, judge};
-use crate::leak::Leak;
-use crate::readers::{Seen, disturb};
-use crate::report::{Outcome, clock_face, load};
-use crate::series::{Observer, Phase};
-use crate::stage::{Layout, PASSWORD, Stage, neighbour, victim};
-use crate::{Dice, Failure, pause};
+use super::churn::churn;
+use super::cycles::{Ledger, Victim};
+use super::daemon::{Daemon, debug, write_config};
+use super::form::Form;
+use super::judge::{Evidence, Neighbours, judge};
+use super::leak::Leak;
+use super::readers::{Seen, disturb};
+use super::report::{Outcome, clock_face, load};
+use super::series::{Observer, Phase};
+use super::stage::{Layout, PASSWORD, Stage, neighbour, victim};
+use super::{Dice, Failure, pause};
 
 /// A daemon that is told something does it in seconds.
 const PATIENCE: Duration = Duration::from_secs(90);

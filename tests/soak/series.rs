@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use watchpost::clock;
 
-use crate::daemon::{debug, usage};
-use crate::pause;
-use crate::story::Story;
+use super::daemon::{debug, usage};
+use super::pause;
 
 /// What the run is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use watchpost_testcam::{CameraOptions, Credentials, Picture, TestCamera};
 
-use crate::Failure;
-use crate::form::{FPS, Form, STALL_TIMEOUT};
+use super::Failure;
+use super::form::{FPS, Form, STALL_TIMEOUT};
 
 /// The variable that holds the cameras' password.
 pub const PASSWORD: (&str, &str) = ("SOAK_PASSWORD", "correct-horse-battery");
@@ -134,7 +134,7 @@ impl Stage {
 fn camera(seed: u64, credentials: Option<Credentials>) -> Result<TestCamera, Failure> {
     let options = CameraOptions {
         picture: Picture::Scene { seed, width: 320, height: 192, fps: FPS },
-        bitrate_kbps: 300,
+        bitrate_kbps: 1000,
         // A client that comes back sees a picture within half a second.
         gop: FPS / 2,
         credentials,
