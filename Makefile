@@ -3,7 +3,7 @@
 CARGO ?= cargo
 DEMO_ARGS ?= --duration 20s
 
-.PHONY: demo test lint bench deb deb-test deps build clean
+.PHONY: demo test soak lint bench deb deb-test deps build clean
 
 # A test camera with a scene of known truth, watched by the daemon: records on stdout, a report on stderr.
 demo: deps
@@ -12,6 +12,11 @@ demo: deps
 
 test: deps
 	$(CARGO) test --workspace --locked --no-fail-fast
+
+# 86,400 frames and 1,000 stall/restart cycles over every fault of the test camera, with reloads and bad readers: about
+# twenty minutes. Report and plot in target/soak/. A short form of it, and its controls, are among the tests.
+soak: deps
+	$(CARGO) test --locked --test soak -- full
 
 lint: deps
 	$(CARGO) fmt --all --check

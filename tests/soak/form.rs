@@ -129,7 +129,7 @@ impl Form {
             faults: vec![Fault::Close, Fault::AcceptSilent],
             warm_cycles_per_victim: 2,
             // Memory is allowed some slack, so it takes more of them.
-            cycles: if leak == Leak::Memory { 100 } else { 24 },
+            cycles: if leak == Leak::Memory { 80 } else { 24 },
             frames: 0,
             disturbed: false,
             stable_for: Duration::from_secs(2),

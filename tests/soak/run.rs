@@ -25,7 +25,7 @@ use super::{Dice, Failure, pause};
 const PATIENCE: Duration = Duration::from_secs(90);
 /// A leak does not go away by waiting; what GLib keeps does.
 const SETTLE_WITHIN: Duration = Duration::from_secs(60);
-const SETTLE_WITHIN_LEAKING: Duration = Duration::from_secs(5);
+const SETTLE_WITHIN_LEAKING: Duration = Duration::from_secs(10);
 
 struct Run<'a> {
     form: &'a Form,
