@@ -3,14 +3,14 @@
 CARGO ?= cargo
 DEMO_ARGS ?= --duration 20s
 
-.PHONY: demo test soak lint bench deb deb-test deps build clean
+.PHONY: demo test soak lint bench deb deb-test deps engines build clean
 
 # A test camera with a scene of known truth, watched by the daemon: records on stdout, a report on stderr.
 demo: deps
 	$(CARGO) build --release --locked --bin watchpost --bin watchpost-testcam --package watchpost --package watchpost-testcam
 	target/release/watchpost demo $(DEMO_ARGS)
 
-test: deps
+test: deps engines
 	$(CARGO) test --workspace --locked --no-fail-fast
 
 # 86,400 frames and 1,000 stall/restart cycles over every fault of the test camera, with reloads and bad readers: about
@@ -43,6 +43,10 @@ build: deps
 
 deps:
 	@sh tools/deps.sh
+
+# What the tests of the backends onnxruntime and openvino load.
+engines:
+	@sh tools/cpu-engines.sh target/engines
 
 clean:
 	$(CARGO) clean

@@ -9,14 +9,16 @@ BUILD="gcc g++ libc6-dev pkg-config libgstreamer1.0-dev libgstreamer-plugins-bas
 RUN="gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav glib-networking"
 # For the test camera only: an RTSP server, and x264 (ugly) to encode with.
 TESTCAM="libgstrtspserver-1.0-dev gstreamer1.0-plugins-ugly"
+# For tests only: tools/cpu-engines.sh unpacks the wheels of ONNX Runtime and OpenVINO with it.
+ENGINES="python3-pip"
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
-    echo "deps: this is not a Debian-like system; install the counterparts of: $BUILD $RUN $TESTCAM" >&2
+    echo "deps: this is not a Debian-like system; install the counterparts of: $BUILD $RUN $TESTCAM $ENGINES" >&2
     exit 0
 fi
 
 missing=""
-for package in $BUILD $RUN $TESTCAM; do
+for package in $BUILD $RUN $TESTCAM $ENGINES; do
     status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)
     [ "$status" = "install ok installed" ] || missing="$missing $package"
 done

@@ -3,12 +3,13 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use clap::builder::PossibleValuesParser;
 use serde_json::json;
 use watchpost_cuda::Gpu;
 use watchpost_pipelines::{CodecPlan, DecoderPlan};
 
 use super::{Failure, exit};
-use crate::config::{self, Demands, DetectorOptions, Loaded};
+use crate::config::{self, Auto, Backend, Demands, DetectorOptions, Loaded, Precision};
 use crate::engine::{self, Choice, Engine, EngineError, Later};
 use crate::model::{self, Manifest};
 use crate::os_words::os_words;
@@ -20,6 +21,43 @@ pub struct ConfigArg {
     /// Configuration file; `conf.d/*.toml` beside it and WATCHPOST__… variables are read after it
     #[arg(short, long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
     pub config: PathBuf,
+}
+
+/// Which engine, for the sub-commands that have no configuration.
+#[derive(Debug, clap::Args)]
+pub struct EngineArgs {
+    /// Which engine: the fastest that this box has, or the one named (`watchpost devices` lists them)
+    #[arg(long, default_value = "auto", value_parser = names(&Backend::NAMES))]
+    pub backend: String,
+
+    /// In which arithmetic
+    #[arg(long, default_value = "auto", value_parser = names(&Precision::NAMES))]
+    pub precision: String,
+
+    /// Threads of one inference; one a core by default
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub threads: Option<u64>,
+}
+
+fn names<T>(table: &[(&'static str, T)]) -> PossibleValuesParser {
+    table.iter().map(|(name, _)| *name).collect::<Vec<_>>().into()
+}
+
+impl EngineArgs {
+    /// A detector with this engine.
+    pub fn detector(&self, model: &str) -> DetectorOptions {
+        let mut options = DetectorOptions::new(model);
+        options.backend = named(&Backend::NAMES, &self.backend).unwrap_or(Backend::Auto);
+        options.precision = named(&Precision::NAMES, &self.precision).unwrap_or(Precision::Auto);
+        if let Some(threads) = self.threads {
+            options.threads = Auto::Fixed(usize::try_from(threads).unwrap_or(1));
+        }
+        options
+    }
+}
+
+fn named<T: Copy>(table: &[(&str, T)], name: &str) -> Option<T> {
+    table.iter().find(|(one, _)| *one == name).map(|&(_, value)| value)
 }
 
 /// Reads the configuration; warnings go to the log.

@@ -10,12 +10,12 @@ use serde_json::json;
 use watchpost_pipelines::SourceKind;
 
 use super::common::{
-    LoadedModel, input_failure, load_model, output_failure, quiet_if_closed, start_gstreamer,
+    EngineArgs, LoadedModel, input_failure, load_model, output_failure, quiet_if_closed, start_gstreamer,
 };
 use super::{Failure, exit};
 use crate::camera::Reason;
 use crate::clock;
-use crate::config::{Auto, Backend, CameraOptions, DetectorOptions, Locator, parse_url};
+use crate::config::{CameraOptions, DetectorOptions, Locator, parse_url};
 use crate::decode::{Decoder, Limits};
 use crate::filter::{Filter, lacks_labels};
 use crate::metrics::process_usage;
@@ -72,13 +72,8 @@ pub struct DetectArgs {
     #[arg(long, value_name = "LABEL,…", value_delimiter = ',')]
     classes: Option<Vec<String>>,
 
-    /// Which engine: the fastest that this box has, or the one named (`watchpost devices` lists them)
-    #[arg(long, default_value = "auto", value_parser = ["auto", "tensorrt", "openvino", "onnxruntime", "builtin"])]
-    backend: String,
-
-    /// Threads of one inference; one a core by default
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
-    threads: Option<u64>,
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
 fn count(text: &str) -> Result<u64, String> {
@@ -94,18 +89,8 @@ pub(super) fn run(args: &DetectArgs) -> Result<(), Failure> {
     let started = clock::now();
     let (inputs, missing) = inputs(args)?;
     start_gstreamer()?;
-    let mut detector = DetectorOptions::new(&args.model);
+    let mut detector = args.engine.detector(&args.model);
     detector.score_threshold = args.score_threshold;
-    detector.backend = match args.backend.as_str() {
-        "tensorrt" => Backend::Tensorrt,
-        "openvino" => Backend::Openvino,
-        "onnxruntime" => Backend::Onnxruntime,
-        "builtin" => Backend::Builtin,
-        _ => Backend::Auto,
-    };
-    if let Some(threads) = args.threads {
-        detector.threads = Auto::Fixed(usize::try_from(threads).unwrap_or(1));
-    }
     let mut model = load_model(&detector, exit::NO_INPUT)?;
     let filter = Filter::new(args.classes.as_deref(), &model.manifest.labels, args.score_threshold).map_err(
         |unknown| {

@@ -10,11 +10,10 @@ use serde_json::json;
 use watchpost_pipelines::SourceKind;
 
 use super::common::{
-    LoadedModel, input_failure, load_model, output_failure, print, print_json, start_gstreamer,
+    EngineArgs, LoadedModel, input_failure, load_model, output_failure, print, print_json, start_gstreamer,
 };
 use super::{Failure, exit};
 use crate::clock;
-use crate::config::{Auto, Backend, DetectorOptions, Precision};
 use crate::decode::{Decoder, Detection, Limits};
 use crate::evaluate::{self, Evaluation, Labelled, Report, Scored};
 use crate::frame::Geometry;
@@ -51,13 +50,8 @@ pub struct EvalArgs {
     #[arg(long, value_name = "DIR")]
     labels: Option<PathBuf>,
 
-    /// Which engine: the fastest that this box has, or the one named (`watchpost devices` lists them)
-    #[arg(long, default_value = "auto", value_parser = ["auto", "tensorrt", "openvino", "onnxruntime", "builtin"])]
-    backend: String,
-
-    /// In which arithmetic
-    #[arg(long, default_value = "auto", value_parser = ["auto", "fp32", "fp16", "bf16", "int8"])]
-    precision: String,
+    #[command(flatten)]
+    engine: EngineArgs,
 
     /// Write the report to this file as JSON; `-` is stdout
     #[arg(long, value_name = "FILE")]
@@ -82,10 +76,6 @@ pub struct EvalArgs {
     /// Look at no more than so many images
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_images: Option<u64>,
-
-    /// Threads of one inference; one a core by default
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
-    threads: Option<u64>,
 }
 
 fn part(text: &str) -> Result<f64, String> {
@@ -105,7 +95,7 @@ pub(super) fn run(args: &EvalArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let images = images(args)?;
     let labels_dir = args.labels.clone().unwrap_or_else(|| evaluate::find_labels(&args.images));
     start_gstreamer()?;
-    let mut model = load_model(&options(args), exit::NO_INPUT)?;
+    let mut model = load_model(&args.engine.detector(&args.model), exit::NO_INPUT)?;
     let task = model.manifest.head.task();
     if task == "classify" {
         let name = &model.manifest.name;
@@ -153,28 +143,6 @@ fn gate(
         return Ok(());
     }
     print(out, &format!("accepted: mAP 50-95 {gained:+.4} against the baseline, {max_loss} may be lost\n"))
-}
-
-fn options(args: &EvalArgs) -> DetectorOptions {
-    let mut options = DetectorOptions::new(&args.model);
-    options.backend = match args.backend.as_str() {
-        "tensorrt" => Backend::Tensorrt,
-        "openvino" => Backend::Openvino,
-        "onnxruntime" => Backend::Onnxruntime,
-        "builtin" => Backend::Builtin,
-        _ => Backend::Auto,
-    };
-    options.precision = match args.precision.as_str() {
-        "fp32" => Precision::Fp32,
-        "fp16" => Precision::Fp16,
-        "bf16" => Precision::Bf16,
-        "int8" => Precision::Int8,
-        _ => Precision::Auto,
-    };
-    if let Some(threads) = args.threads {
-        options.threads = Auto::Fixed(usize::try_from(threads).unwrap_or(1));
-    }
-    options
 }
 
 fn images(args: &EvalArgs) -> Result<Vec<Input>, Failure> {

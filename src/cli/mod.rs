@@ -1,5 +1,6 @@
 //! One file per sub-command. A sub-command ends with `Ok(())` (0) or a [`Failure`].
 
+mod bench;
 mod check;
 mod common;
 mod completions;
@@ -108,6 +109,8 @@ enum Command {
     Engine(engine::EngineArgs),
     /// COCO's average precision of a model on a folder of images with truth; the gate for engines of lower precision
     Eval(eval::EvalArgs),
+    /// How fast a model runs on this box on each backend, and how fast a clip goes through all of it
+    Bench(bench::BenchArgs),
     /// A test camera with a scene of known truth, watched by the real daemon: detections and a report
     Demo(demo::DemoArgs),
     /// State of the running daemon: cameras, slots, generations, counters
@@ -165,6 +168,7 @@ fn run(command: &Command, source: MakeSource) -> Result<(), Failure> {
         Command::Model(args) => model::run(args, stdout),
         Command::Engine(args) => engine::run(args, stdout),
         Command::Eval(args) => eval::run(args, stdout),
+        Command::Bench(args) => bench::run(args, stdout),
         Command::Demo(args) => demo::run(args),
         Command::Debug(args) => debug::run(args, stdout),
         Command::Completions(args) => completions::run(args, stdout),

@@ -55,6 +55,7 @@ pub const KEYS: [(&str, &[&str]); 6] = [
             "model",
             "backend",
             "provider",
+            "device",
             "precision",
             "max_batch_size",
             "max_batch_delay",

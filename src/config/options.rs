@@ -57,6 +57,17 @@ pub enum Backend {
     Builtin,
 }
 
+impl Backend {
+    /// As they are written in the configuration and on the command line.
+    pub const NAMES: [(&str, Self); 5] = [
+        ("auto", Self::Auto),
+        ("tensorrt", Self::Tensorrt),
+        ("openvino", Self::Openvino),
+        ("onnxruntime", Self::Onnxruntime),
+        ("builtin", Self::Builtin),
+    ];
+}
+
 /// `provider = …`: where ONNX Runtime computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnnxProvider {
@@ -68,6 +79,28 @@ pub enum OnnxProvider {
     Cuda,
     /// On the GPU, with TensorRT.
     Tensorrt,
+}
+
+/// `device = …`: where OpenVINO computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenVinoDevice {
+    /// On the CPU.
+    Cpu,
+    /// On Intel's GPU.
+    Gpu,
+    /// On Intel's NPU.
+    Npu,
+}
+
+impl OpenVinoDevice {
+    /// As OpenVINO calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "CPU",
+            Self::Gpu => "GPU",
+            Self::Npu => "NPU",
+        }
+    }
 }
 
 /// `precision = …`
@@ -86,15 +119,18 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// As it is written in the configuration.
+    /// As they are written in the configuration and on the command line.
+    pub const NAMES: [(&str, Self); 5] = [
+        ("auto", Self::Auto),
+        ("fp32", Self::Fp32),
+        ("fp16", Self::Fp16),
+        ("bf16", Self::Bf16),
+        ("int8", Self::Int8),
+    ];
+
+    /// As it is written.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Fp32 => "fp32",
-            Self::Fp16 => "fp16",
-            Self::Bf16 => "bf16",
-            Self::Int8 => "int8",
-        }
+        Self::NAMES.iter().find(|(_, one)| *one == self).map_or("auto", |(name, _)| name)
     }
 }
 
@@ -107,6 +143,8 @@ pub struct DetectorOptions {
     pub backend: Backend,
     /// Where ONNX Runtime computes.
     pub provider: OnnxProvider,
+    /// Where OpenVINO computes.
+    pub device: OpenVinoDevice,
     /// Which arithmetic.
     pub precision: Precision,
     /// Frames in one inference, 1..=64.
@@ -135,6 +173,7 @@ impl DetectorOptions {
             model: model.into(),
             backend: Backend::Auto,
             provider: OnnxProvider::Auto,
+            device: OpenVinoDevice::Cpu,
             precision: Precision::Auto,
             max_batch_size: Auto::Auto,
             max_batch_delay: Duration::from_millis(10),

@@ -9,32 +9,18 @@ use super::Origin;
 use super::environment::Environment;
 use super::measure::show_size;
 use super::options::{
-    Auto, Backend, DetectorOptions, MemoryOptions, OnnxProvider, Precision, SupervisorOptions,
+    Auto, Backend, DetectorOptions, MemoryOptions, OnnxProvider, OpenVinoDevice, Precision, SupervisorOptions,
 };
 use super::reading::{Reading, Section, Wrong, float_of, integer_of, is_word, size_of, text_of};
 use super::tree::{Node, Table};
 
-const BACKENDS: [(&str, Backend); 5] = [
-    ("auto", Backend::Auto),
-    ("tensorrt", Backend::Tensorrt),
-    ("openvino", Backend::Openvino),
-    ("onnxruntime", Backend::Onnxruntime),
-    ("builtin", Backend::Builtin),
-];
-
+const DEVICES: [(&str, OpenVinoDevice); 3] =
+    [("cpu", OpenVinoDevice::Cpu), ("gpu", OpenVinoDevice::Gpu), ("npu", OpenVinoDevice::Npu)];
 const PROVIDERS: [(&str, OnnxProvider); 4] = [
     ("auto", OnnxProvider::Auto),
     ("cpu", OnnxProvider::Cpu),
     ("cuda", OnnxProvider::Cuda),
     ("tensorrt", OnnxProvider::Tensorrt),
-];
-
-const PRECISIONS: [(&str, Precision); 5] = [
-    ("auto", Precision::Auto),
-    ("fp32", Precision::Fp32),
-    ("fp16", Precision::Fp16),
-    ("bf16", Precision::Bf16),
-    ("int8", Precision::Int8),
 ];
 
 /// `[detector]`
@@ -45,9 +31,10 @@ pub(super) fn detector(reading: &mut Reading, root: &Table) -> DetectorOptions {
     let model = if has_model_key { section.text("model", None) } else { None };
     let options = DetectorOptions {
         model: model.unwrap_or_default(),
-        backend: section.choice("backend", defaults.backend, &BACKENDS),
+        backend: section.choice("backend", defaults.backend, &Backend::NAMES),
         provider: section.choice("provider", defaults.provider, &PROVIDERS),
-        precision: section.choice("precision", defaults.precision, &PRECISIONS),
+        device: section.choice("device", defaults.device, &DEVICES),
+        precision: section.choice("precision", defaults.precision, &Precision::NAMES),
         max_batch_size: auto_count(&mut section, "max_batch_size", 1..=64),
         max_batch_delay: section.duration(
             "max_batch_delay",

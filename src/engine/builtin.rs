@@ -1,6 +1,6 @@
 //! The built-in engine behind the [`Engine`] trait.
 
-use watchpost_builtin::{LoadOptions, Model, OutputView};
+use watchpost_builtin::{LoadOptions, Model};
 
 use super::{Engine, EngineError, TensorView, check_shapes, host_tensor};
 use crate::frame::SlotMemory;
@@ -56,12 +56,8 @@ impl Engine for BuiltinEngine {
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), EngineError> {
         for (index, input) in inputs.iter().enumerate() {
-            let mut lend = |outputs: &[OutputView<'_>]| {
-                let views = outputs.iter().map(|o| TensorView { name: o.name, shape: o.shape, data: o.data });
-                super::lend(index, views, each);
-            };
             self.model
-                .run(host_tensor(input), &mut lend)
+                .run(host_tensor(input), &mut |outputs| each(index, outputs))
                 .map_err(|error| EngineError::Inference { backend: BACKEND, reason: error.to_string() })?;
         }
         Ok(())

@@ -4,10 +4,13 @@ pub mod batch_probe;
 pub mod builtin;
 pub mod cache;
 pub mod calibration;
+mod fastest;
 mod on_gpu;
 pub mod onnxruntime;
 pub mod onnxruntime_gpu;
+pub mod openvino;
 mod select;
+pub mod stopwatch;
 pub mod tensorrt;
 pub mod tensorrt_build;
 mod worker;
@@ -16,21 +19,12 @@ pub use on_gpu::expectation;
 pub use select::{BackendReport, Choice, Later, backends, load, threads};
 pub use worker::{BATCH_MAX, Finish, Order, Pulse, Reading, Station, WORK_MAX, Worker};
 
+pub use watchpost_binding::TensorView;
+
 use watchpost_cuda::SlotTensor;
 
 use crate::frame::{Place, SlotError, SlotMemory};
-use crate::model::Manifest;
-
-/// An output tensor, borrowed from the engine for the duration of a call.
-#[derive(Debug, Clone, Copy)]
-pub struct TensorView<'a> {
-    /// The tensor's name in the model.
-    pub name: &'a str,
-    /// Row-major shape of ONE frame's share, with its batch dimension as 1.
-    pub shape: &'a [usize],
-    /// `shape.product()` values.
-    pub data: &'a [f32],
-}
+use crate::model::{self, Manifest};
 
 /// Why an inference, or the loading of an engine, failed.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +106,15 @@ fn check_shapes(manifest: &Manifest, input: &[usize], outputs: &[&[usize]]) -> R
     manifest.check_outputs(outputs).map_err(|error| refuse(error.to_string()))
 }
 
+/// Whether the model's own weights are quantised.
+fn is_quantised(manifest: &Manifest) -> Result<bool, EngineError> {
+    let facts = model::verify(manifest).map_err(|error| EngineError::Model {
+        path: manifest.source.to_string(),
+        reason: error.to_string(),
+    })?;
+    Ok(facts.nodes.iter().any(|node| node.op == "DequantizeLinear"))
+}
+
 /// A slot's tensor, for engines that compute on the CPU; empty for one that was made for another engine, which
 /// every engine refuses by its length.
 fn host_tensor(memory: &SlotMemory) -> &[f32] {
@@ -132,24 +135,6 @@ fn device_slots<'a>(inputs: &[&'a SlotMemory]) -> Option<[&'a SlotTensor; BATCH_
         *slot = tensor(input)?;
     }
     Some(slots)
-}
-
-/// Outputs of a detector, at most; a binding refuses models that have more.
-const OUTPUTS_MAX: usize = 32;
-
-/// Hands one frame's outputs on without allocating.
-fn lend<'a>(
-    index: usize,
-    outputs: impl Iterator<Item = TensorView<'a>>,
-    each: &mut dyn FnMut(usize, &[TensorView<'_>]),
-) {
-    let mut views = [TensorView { name: "", shape: &[], data: &[] }; OUTPUTS_MAX];
-    let mut count = 0;
-    for (view, output) in views.iter_mut().zip(outputs) {
-        *view = output;
-        count += 1;
-    }
-    each(index, &views[..count]);
 }
 
 /// What the engine worker needs of a backend, and no more.

@@ -1,8 +1,8 @@
 //! ONNX Runtime behind the [`Engine`] trait.
 
-use watchpost_onnxruntime::{LoadOptions, Model, ModelBytes, OutputView, find_library};
+use watchpost_onnxruntime::{LoadOptions, Model, ModelBytes, find_library};
 
-use super::{Engine, EngineError, TensorView, check_shapes, host_tensor};
+use super::{Engine, EngineError, TensorView, check_shapes, host_tensor, is_quantised};
 use crate::frame::SlotMemory;
 use crate::model::{Manifest, ModelSource};
 
@@ -13,6 +13,12 @@ pub const BACKEND: &str = "onnxruntime";
 #[derive(Debug)]
 pub struct OnnxRuntimeEngine {
     model: Model,
+    precision: &'static str,
+}
+
+/// The library's file, where there is one.
+pub fn library() -> Option<std::path::PathBuf> {
+    find_library().ok()
 }
 
 /// One line on what was found, or why nothing was.
@@ -44,7 +50,8 @@ impl OnnxRuntimeEngine {
         })?;
         let outputs: Vec<&[usize]> = model.outputs().iter().map(|output| output.shape.as_slice()).collect();
         check_shapes(manifest, &model.input().shape, &outputs)?;
-        Ok(Self { model })
+        let precision = if is_quantised(manifest)? { "int8" } else { "fp32" };
+        Ok(Self { model, precision })
     }
 }
 
@@ -54,7 +61,7 @@ impl Engine for OnnxRuntimeEngine {
     }
 
     fn precision(&self) -> &'static str {
-        "fp32"
+        self.precision
     }
 
     /// One, as on every CPU: a batch of four takes four times as long as one frame.
@@ -68,12 +75,8 @@ impl Engine for OnnxRuntimeEngine {
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), EngineError> {
         for (index, input) in inputs.iter().enumerate() {
-            let mut lend = |outputs: &[OutputView<'_>]| {
-                let views = outputs.iter().map(|o| TensorView { name: o.name, shape: o.shape, data: o.data });
-                super::lend(index, views, each);
-            };
             self.model
-                .run(host_tensor(input), &mut lend)
+                .run(host_tensor(input), &mut |outputs| each(index, outputs))
                 .map_err(|error| EngineError::Inference { backend: BACKEND, reason: error.to_string() })?;
         }
         Ok(())

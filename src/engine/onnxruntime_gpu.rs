@@ -3,8 +3,7 @@
 
 use watchpost_cuda::{Gpu, SlotTensor};
 use watchpost_onnxruntime::{
-    DeviceModel, DeviceOptions, DeviceRunError, LoadError, ModelBytes, OutputView, Provider, check_provider,
-    find_library,
+    DeviceModel, DeviceOptions, DeviceRunError, LoadError, ModelBytes, Provider, check_provider, find_library,
 };
 
 use super::cache::default_folder;
@@ -138,14 +137,7 @@ impl Engine for OnnxRuntimeGpuEngine {
         let slots = super::device_slots(inputs)
             .ok_or_else(|| failed("a slot lies in host memory: it was made for another engine".to_owned()))?;
         let slots: &[&SlotTensor] = &slots[..inputs.len().min(BATCH_MAX)];
-        let mut lend = |index: usize, outputs: &[OutputView<'_>]| {
-            super::lend(
-                index,
-                outputs.iter().map(|o| TensorView { name: o.name, shape: o.shape, data: o.data }),
-                each,
-            );
-        };
-        self.model.run(slots, &mut lend).map_err(|error| match error {
+        self.model.run(slots, each).map_err(|error| match error {
             DeviceRunError::Cuda(error) if error.is_lost() => {
                 EngineError::Lost { backend: BACKEND, reason: error.to_string() }
             }

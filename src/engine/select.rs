@@ -7,7 +7,8 @@ use super::builtin::{self, BuiltinEngine};
 use super::on_gpu::{self, OnGpu};
 use super::onnxruntime::{self, OnnxRuntimeEngine};
 use super::onnxruntime_gpu::{self, OnnxRuntimeGpuEngine};
-use super::{Engine, EngineError, tensorrt};
+use super::openvino::{self, OpenVinoEngine};
+use super::{Engine, EngineError, fastest, tensorrt};
 use crate::config::{Auto, Backend, DetectorOptions, OnnxProvider, Precision};
 use crate::model::Manifest;
 
@@ -24,24 +25,15 @@ pub struct BackendReport {
 
 /// Every backend that the configuration can name, best first.
 pub fn backends() -> Vec<BackendReport> {
-    let missing = |name: &'static str| BackendReport {
+    let report = |name: &'static str, found: Result<String, String>| BackendReport {
         name,
-        available: false,
-        explanation: format!("this version of watchpost does not contain the {name} backend yet"),
+        available: found.is_ok(),
+        explanation: found.unwrap_or_else(|why_not| why_not),
     };
-    let (tensorrt, onnxruntime) = (tensorrt::look(), onnxruntime::look());
     vec![
-        BackendReport {
-            name: tensorrt::BACKEND,
-            available: tensorrt.is_ok(),
-            explanation: tensorrt.unwrap_or_else(|why_not| why_not),
-        },
-        missing("openvino"),
-        BackendReport {
-            name: onnxruntime::BACKEND,
-            available: onnxruntime.is_ok(),
-            explanation: onnxruntime.unwrap_or_else(|why_not| why_not),
-        },
+        report(tensorrt::BACKEND, tensorrt::look()),
+        report(openvino::BACKEND, openvino::look()),
+        report(onnxruntime::BACKEND, onnxruntime::look()),
         BackendReport {
             name: builtin::BACKEND,
             available: true,
@@ -96,7 +88,9 @@ pub fn load(
             OnGpu::Ready(engine) => Ok(now(*engine)),
             OnGpu::ToBuild(build) => build.run(say).map(now),
         },
-        Backend::Openvino => Err(unavailable("openvino")),
+        Backend::Openvino => {
+            OpenVinoEngine::load(options, manifest, threads(options)).map(now).map_err(or_auto)
+        }
         Backend::Onnxruntime => match onnxruntime_gpu::provider(options) {
             Some(provider) if options.provider != OnnxProvider::Auto => {
                 OnnxRuntimeGpuEngine::load(options, manifest, provider).map(now)
@@ -130,7 +124,7 @@ fn on_onnxruntime(
             Err(why) => tracing::debug!("ONNX Runtime computes on the CPU: {why}"),
         }
     }
-    fp32_only(onnxruntime::BACKEND, options.precision)?;
+    fp32_or_its_own(options.precision, manifest)?;
     OnnxRuntimeEngine::load(manifest, threads(options)).map(now)
 }
 
@@ -152,9 +146,8 @@ fn auto(
             None
         }
     };
-    match (fp32_only(builtin::BACKEND, options.precision), build) {
-        (Ok(()), build) => {
-            let engine = without_tensorrt(options, manifest)?;
+    match (on_cpu(options, manifest, say), build) {
+        (Ok(engine), build) => {
             let gpu = build.as_ref().map(|build| build.gpu().clone());
             let later: Option<Later> = build.map(|build| {
                 let later = move || {
@@ -166,19 +159,76 @@ fn auto(
             Ok(Choice { engine, later, gpu })
         }
         // Only the GPU has the arithmetic that was asked for: there is nothing to begin with.
-        (Err(_on_cpu), Some(build)) => build.run(say).map(now),
-        (Err(error), None) => Err(error),
+        (Err(EngineError::Precision { .. }), Some(build)) => build.run(say).map(now),
+        (Err(error), _) => Err(error),
     }
 }
 
-fn without_tensorrt(options: &DetectorOptions, manifest: &Manifest) -> Result<Box<dyn Engine>, EngineError> {
-    if onnxruntime::look().is_ok() {
-        match on_onnxruntime(options, manifest, onnxruntime_gpu::provider(options)) {
-            Ok(choice) => return Ok(choice.engine),
-            Err(error) => tracing::warn!("backend auto passes over ONNX Runtime: {error}"),
+/// The fastest that this box has without TensorRT and gives the precision asked for.
+fn on_cpu(
+    options: &DetectorOptions,
+    manifest: &Manifest,
+    say: &mut dyn FnMut(&str),
+) -> Result<Box<dyn Engine>, EngineError> {
+    // A provider for the GPU is faster than any CPU.
+    if let Some(provider) = onnxruntime_gpu::provider(options)
+        && onnxruntime_gpu::look(&provider).is_ok()
+    {
+        match OnnxRuntimeGpuEngine::load(options, manifest, provider) {
+            Ok(engine) => return Ok(Box::new(engine)),
+            Err(error) => tracing::warn!("backend auto passes over ONNX Runtime on the GPU: {error}"),
         }
     }
-    Ok(Box::new(BuiltinEngine::load(manifest, threads(options))?))
+    let backends = order(options, manifest, say);
+    let mut refusal = None;
+    for backend in backends {
+        match load_on_cpu(&backend, options, manifest) {
+            Ok(engine) => return Ok(engine),
+            // The built-in engine comes last and its words count: the others are extras of this box.
+            Err(error) if backend == builtin::BACKEND => refusal = Some(error),
+            Err(error) => tracing::warn!("backend auto passes over {backend}: {error}"),
+        }
+    }
+    let nothing =
+        || EngineError::Unavailable { backend: builtin::BACKEND, reason: "it was not tried".to_owned() };
+    Err(refusal.unwrap_or_else(nothing))
+}
+
+/// In which order the CPU's backends are tried.
+fn order(options: &DetectorOptions, manifest: &Manifest, say: &mut dyn FnMut(&str)) -> Vec<String> {
+    let mut candidates = Vec::with_capacity(3);
+    candidates.extend(openvino::look().is_ok().then_some(openvino::BACKEND));
+    candidates.extend(onnxruntime::look().is_ok().then_some(onnxruntime::BACKEND));
+    candidates.push(builtin::BACKEND);
+    let mut order: Vec<String> = candidates.iter().map(|&name| name.to_owned()).collect();
+    if candidates.len() == 1 {
+        return order;
+    }
+    if let Some(ranking) = fastest::rank(&candidates, options, manifest, say) {
+        tracing::info!("backend auto takes {}: {}", ranking.backends[0], ranking.explanation);
+        order.retain(|name| !ranking.backends.contains(name));
+        order.splice(0..0, ranking.backends);
+    }
+    order
+}
+
+fn load_on_cpu(
+    backend: &str,
+    options: &DetectorOptions,
+    manifest: &Manifest,
+) -> Result<Box<dyn Engine>, EngineError> {
+    let threads = threads(options);
+    Ok(match backend {
+        openvino::BACKEND => Box::new(OpenVinoEngine::load(options, manifest, threads)?),
+        onnxruntime::BACKEND => {
+            fp32_or_its_own(options.precision, manifest)?;
+            Box::new(OnnxRuntimeEngine::load(manifest, threads)?)
+        }
+        _ => {
+            fp32_only(builtin::BACKEND, options.precision)?;
+            Box::new(BuiltinEngine::load(manifest, threads)?)
+        }
+    })
 }
 
 fn fp32_only(backend: &'static str, precision: Precision) -> Result<(), EngineError> {
@@ -192,6 +242,14 @@ fn fp32_only(backend: &'static str, precision: Precision) -> Result<(), EngineEr
     }
 }
 
+/// A library that computes quantised models in integers, and all others in fp32.
+fn fp32_or_its_own(precision: Precision, manifest: &Manifest) -> Result<(), EngineError> {
+    if precision == Precision::Int8 && super::is_quantised(manifest)? {
+        return Ok(());
+    }
+    fp32_only(onnxruntime::BACKEND, precision)
+}
+
 /// What somebody who named a backend can do without it.
 fn or_auto(error: EngineError) -> EngineError {
     match error {
@@ -200,14 +258,5 @@ fn or_auto(error: EngineError) -> EngineError {
             EngineError::Unavailable { backend, reason }
         }
         other => other,
-    }
-}
-
-fn unavailable(backend: &'static str) -> EngineError {
-    let report = backends().into_iter().find(|report| report.name == backend);
-    let explanation = report.map(|report| report.explanation).unwrap_or_default();
-    EngineError::Unavailable {
-        backend,
-        reason: format!("{explanation}; write backend = \"auto\" to use what this box has"),
     }
 }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use watchpost_cuda::{Gpu, SlotTensor};
 use watchpost_tensorrt::{
-    BuildOptions, BuildWay, Built, CalibrationFrames, Library, LoadOptions, OutputView, Precision, Runner,
-    TensorRtError, build, build_preview, build_way, find,
+    BuildOptions, BuildWay, Built, CalibrationFrames, Library, LoadOptions, Precision, Runner, TensorRtError,
+    build, build_preview, build_way, find,
 };
 
 use super::batch_probe::Measurement;
@@ -142,15 +142,8 @@ impl Engine for TensorRtEngine {
             backend: BACKEND,
             reason: "a slot lies in host memory: it was made for another engine".to_owned(),
         })?;
-        let mut lend = |index: usize, outputs: &[OutputView<'_>]| {
-            super::lend(
-                index,
-                outputs.iter().map(|o| TensorView { name: o.name, shape: o.shape, data: o.data }),
-                each,
-            );
-        };
         let count = inputs.len().min(BATCH_MAX);
-        self.runner.infer(&slots[..count], &mut lend).map_err(|error| match error.is_lost() {
+        self.runner.infer(&slots[..count], each).map_err(|error| match error.is_lost() {
             true => EngineError::Lost { backend: BACKEND, reason: error.to_string() },
             false => EngineError::Inference { backend: BACKEND, reason: error.to_string() },
         })

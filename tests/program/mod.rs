@@ -37,6 +37,26 @@ pub fn shared(name: &str) -> Option<PathBuf> {
     None
 }
 
+/// The library of an engine that this machine has: the one that `variable` names, or what `make engines` has fetched; `None`
+/// with a loud word on stderr.
+pub fn engine_library(variable: &str, stem: &str) -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os(variable) {
+        return Some(PathBuf::from(named));
+    }
+    let folders = ["onnxruntime/capi", "openvino/libs"];
+    let fetched = fs::read_dir(root().join("target/engines")).into_iter().flatten().flatten();
+    let files = fetched
+        .flat_map(|wheel| folders.map(|folder| wheel.path().join(folder)))
+        .flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
+    let found = files
+        .map(|file| file.path())
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(stem)));
+    if found.is_none() {
+        eprintln!("NOT TESTED: no {stem} here; `make engines` fetches it, or name one with {variable}");
+    }
+    found
+}
+
 /// `watchpost`, in `folder`, with nothing of this environment that could change what it says. A backtrace is
 /// asked for: no message may show one.
 pub fn watchpost(folder: &Path) -> Command {
@@ -48,7 +68,7 @@ pub fn watchpost(folder: &Path) -> Command {
     }
     // Where models are looked for beside the working folder.
     command.current_dir(folder).env("XDG_DATA_HOME", folder).env_remove("STATE_DIRECTORY");
-    command.env("CACHE_DIRECTORY", folder.join("cache"));
+    command.env("CACHE_DIRECTORY", folder.join("cache")).env_remove("VIRTUAL_ENV");
     command.env("RUST_BACKTRACE", "1").env_remove("GST_DEBUG");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

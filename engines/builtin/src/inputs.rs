@@ -1,27 +1,14 @@
 //! The model's inputs: one picture, and perhaps numbers that say how large it is.
-//!
-//! Detectors that were exported with their post-processing want to know what size boxes are to be scaled to. They are
-//! told the size of the input tensor, so that boxes come out in its pixels: `orig_target_sizes` is `[[width, height]]`
-//! (RT-DETR and its like), `im_shape` `[[height, width]]` and `scale_factor` `[[1, 1]]` (PaddleDetection).
 
 use rten::{DataType, Dimension, NodeId, Value, ValueType};
 use rten_tensor::Tensor;
+use watchpost_binding::size_numbers;
 
 use crate::model::node_name;
 use crate::{LoadError, TensorInfo};
 
 /// Width and height beyond this are a mistake: one frame would be gigabytes of activations.
 const MAX_INPUT_SIDE: usize = 8192;
-
-/// What an input of this name is fed with for a picture of this size.
-fn constant(name: &str, (width, height): (usize, usize)) -> Option<[usize; 2]> {
-    match name {
-        "orig_target_sizes" => Some([width, height]),
-        "im_shape" => Some([height, width]),
-        "scale_factor" => Some([1, 1]),
-        _ => None,
-    }
-}
 
 /// The picture's input, what is known about it, and what the others are fed with.
 pub(crate) type Settled = (NodeId, TensorInfo, Vec<(NodeId, Value)>);
@@ -32,7 +19,7 @@ pub(crate) fn settle(model: &rten::Model, input_size: Option<(usize, usize)>) ->
     let named: Vec<(NodeId, String)> =
         model.input_ids().iter().enumerate().map(|(index, &id)| (id, node_name(model, id, index))).collect();
     let (others, pictures): (Vec<_>, Vec<_>) =
-        named.into_iter().partition(|(_, name)| constant(name, (0, 0)).is_some());
+        named.into_iter().partition(|(_, name)| size_numbers(name, (0, 0)).is_some());
     let [(id, name)] = pictures.as_slice() else {
         let names: Vec<&str> = pictures.iter().map(|(_, name)| name.as_str()).collect();
         return refuse(format!(
@@ -45,7 +32,7 @@ pub(crate) fn settle(model: &rten::Model, input_size: Option<(usize, usize)>) ->
     let (height, width) = (picture.shape[2], picture.shape[3]);
     let mut constants = Vec::with_capacity(others.len());
     for (id, name) in others {
-        let Some(numbers) = constant(&name, (width, height)) else { continue };
+        let Some(numbers) = size_numbers(&name, (width, height)) else { continue };
         constants.push((id, constant_value(model, id, &name, numbers)?));
     }
     Ok((*id, picture, constants))

@@ -13,4 +13,5 @@ mod model;
 mod nms;
 
 pub use error::{LoadError, RunError};
-pub use model::{LoadOptions, Model, OutputView, TensorInfo};
+pub use model::{LoadOptions, Model, TensorInfo};
+pub use watchpost_binding::TensorView;

@@ -13,6 +13,7 @@ use rten::{
 };
 
 use rten_tensor::prelude::*;
+use watchpost_binding::TensorView;
 
 use crate::cut::{self, Cut};
 use crate::halves::Halves;
@@ -40,17 +41,6 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
     /// `"f32"`, `"i32"`, …: the type inside the engine (it widens f16 to f32 when loading).
     pub dtype: String,
-}
-
-/// An output tensor of one frame, borrowed for the duration of a call.
-#[derive(Debug, Clone, Copy)]
-pub struct OutputView<'a> {
-    /// Its name in the model.
-    pub name: &'a str,
-    /// Row-major shape.
-    pub shape: &'a [usize],
-    /// `shape.product()` values; other types of numbers have been converted.
-    pub data: &'a [f32],
 }
 
 /// A model, loaded once. Inference needs it exclusively; it is `Send`.
@@ -184,7 +174,7 @@ impl Model {
     ///
     /// # Errors
     /// [`RunError`]; the model stays usable. A panic in `each` is the caller's and passes through.
-    pub fn run(&mut self, input: &[f32], each: &mut dyn FnMut(&[OutputView<'_>])) -> Result<(), RunError> {
+    pub fn run(&mut self, input: &[f32], each: &mut dyn FnMut(&[TensorView<'_>])) -> Result<(), RunError> {
         let values = self.infer(input)?;
         let mut tensors = Vec::with_capacity(values.len());
         for (info, value) in self.outputs.iter().zip(&values) {
@@ -192,8 +182,8 @@ impl Model {
                 contiguous_f32(value).ok_or_else(|| RunError::OutputType { name: info.name.clone() })?;
             tensors.push((info.name.as_str(), shape_of(value), data));
         }
-        let views: Vec<OutputView<'_>> =
-            tensors.iter().map(|(name, shape, data)| OutputView { name, shape, data }).collect();
+        let views: Vec<TensorView<'_>> =
+            tensors.iter().map(|(name, shape, data)| TensorView { name, shape, data }).collect();
         each(&views);
         Ok(())
     }

@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
+use watchpost_binding::TensorView;
 use watchpost_cuda::{Batch, Buffer, CudaError, Element, Gpu, Owner, SlotTensor, Stream};
 
 use crate::in_place::InPlace;
-use crate::model::{
-    LoadError, ModelBytes, OutputView, RunError, TensorInfo, builder, commit, input, library,
-};
+use crate::model::{LoadError, ModelBytes, RunError, TensorInfo, builder, commit, input, library};
 use crate::provider::{Provider, Target, register};
 
 /// How a model is loaded onto a GPU.
@@ -121,7 +120,7 @@ impl DeviceModel {
     pub fn run(
         &mut self,
         slots: &[&SlotTensor],
-        each: &mut dyn FnMut(usize, &[OutputView<'_>]),
+        each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), DeviceRunError> {
         let address = self.batch.gather(slots, &self.stream)?;
         // SAFETY: the slot or the batch has as many frames (`Batch::gather` has checked them), and both are borrowed
@@ -136,7 +135,7 @@ impl DeviceModel {
         &mut self,
         address: u64,
         frames: usize,
-        each: &mut dyn FnMut(usize, &[OutputView<'_>]),
+        each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), DeviceRunError> {
         let stream = &self.stream;
         stream.gpu().make_current()?;

@@ -15,7 +15,9 @@ use ort::memory::MemoryInfo;
 use ort::session::{IoBinding, Session};
 use ort::value::{Shape, TensorRefMut};
 
-use crate::model::{OutputView, RunError, TensorInfo};
+use watchpost_binding::TensorView;
+
+use crate::model::{RunError, TensorInfo};
 
 /// Outputs of one model; a detector has one to nine.
 const OUTPUTS_MAX: usize = 32;
@@ -94,7 +96,7 @@ impl InPlace {
         address: *mut c_void,
         frames: usize,
         wait: impl FnOnce() -> Result<(), E>,
-        each: &mut dyn FnMut(usize, &[OutputView<'_>]),
+        each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), E> {
         if self.frames != frames {
             self.bind_outputs()?;
@@ -181,14 +183,14 @@ fn lend(
     outputs: &[TensorInfo],
     data: &[&[f32]; OUTPUTS_MAX],
     frames: usize,
-    each: &mut dyn FnMut(usize, &[OutputView<'_>]),
+    each: &mut dyn FnMut(usize, &[TensorView<'_>]),
 ) {
-    let mut views = [OutputView { name: "", shape: &[], data: &[] }; OUTPUTS_MAX];
+    let mut views = [TensorView { name: "", shape: &[], data: &[] }; OUTPUTS_MAX];
     for frame in 0..frames {
         for ((view, output), data) in views.iter_mut().zip(outputs).zip(data) {
             let len = data.len() / frames;
             let data = &data[frame * len..(frame + 1) * len];
-            *view = OutputView { name: &output.name, shape: &output.shape, data };
+            *view = TensorView { name: &output.name, shape: &output.shape, data };
         }
         each(frame, &views[..outputs.len()]);
     }
@@ -228,7 +230,7 @@ mod tests {
     /// Runs the first `count` of `frames` and gives their outputs.
     fn run(model: &mut InPlace, frames: &mut [f32], count: usize) -> Result<Vec<Vec<f32>>, RunError> {
         let mut outputs = Vec::new();
-        let mut each = |index: usize, views: &[OutputView<'_>]| {
+        let mut each = |index: usize, views: &[TensorView<'_>]| {
             assert_eq!((index, views.len(), views[0].name), (outputs.len(), 1, "doubled"));
             assert_eq!(views[0].shape, [1, 3, 2, 2]);
             outputs.push(views[0].data.to_vec());

@@ -1,13 +1,10 @@
 //! The model's inputs: one picture, and perhaps numbers that say how large it is.
-//!
-//! Detectors that were exported with their post-processing want to know what size boxes are to be scaled to. They are
-//! told the size of the input tensor, so that boxes come out in its pixels: `orig_target_sizes` is `[[width, height]]`
-//! (RT-DETR and its like), `im_shape` `[[height, width]]` and `scale_factor` `[[1, 1]]` (PaddleDetection).
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
+use watchpost_binding::size_numbers;
 
 use crate::{LoadError, TensorInfo};
 
@@ -62,16 +59,6 @@ impl Picture {
     }
 }
 
-/// What an input of this name is fed with for a picture of this size.
-fn constant(name: &str, (width, height): (usize, usize)) -> Option<[usize; 2]> {
-    match name {
-        "orig_target_sizes" => Some([width, height]),
-        "im_shape" => Some([height, width]),
-        "scale_factor" => Some([1, 1]),
-        _ => None,
-    }
-}
-
 /// Settles the picture's dimensions, with batch 1 and, where the model leaves them open, the size asked for, and every
 /// other input.
 pub(crate) fn settle(
@@ -79,7 +66,7 @@ pub(crate) fn settle(
     asked: (usize, usize),
 ) -> Result<(TensorInfo, Picture, Vec<Constant>), LoadError> {
     let (others, pictures): (Vec<&Outlet>, Vec<&Outlet>) =
-        session.inputs().iter().partition(|outlet| constant(outlet.name(), asked).is_some());
+        session.inputs().iter().partition(|outlet| size_numbers(outlet.name(), asked).is_some());
     let [outlet] = pictures.as_slice() else {
         return Err(LoadError::Input(format!("is one of {}", pictures.len())));
     };
@@ -90,7 +77,7 @@ pub(crate) fn settle(
 }
 
 fn constant_of(outlet: &Outlet, size: (usize, usize)) -> Result<Constant, LoadError> {
-    let numbers = constant(outlet.name(), size).unwrap_or_default();
+    let numbers = size_numbers(outlet.name(), size).unwrap_or_default();
     let refuse =
         || LoadError::Input(format!("{} is {}, not two numbers of a size", outlet.name(), outlet.dtype()));
     let ValueType::Tensor { ty, .. } = outlet.dtype() else { return Err(refuse()) };

@@ -13,6 +13,7 @@ mod outputs;
 mod provider;
 
 pub use device::{DeviceModel, DeviceOptions, DeviceRunError};
-pub use find::{LIBRARY_VARIABLE, NotFound, find_library};
-pub use model::{LoadError, LoadOptions, Model, ModelBytes, OutputView, RunError, TensorInfo};
+pub use find::{LIBRARY_VARIABLE, find_library};
+pub use model::{LoadError, LoadOptions, Model, ModelBytes, RunError, TensorInfo};
 pub use provider::{Provider, check_provider};
+pub use watchpost_binding::{NotFound, TensorView};

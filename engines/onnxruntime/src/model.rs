@@ -9,6 +9,7 @@ use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{TensorElementType, ValueType};
+use watchpost_binding::TensorView;
 use watchpost_cuda::CudaError;
 
 use crate::find::LIBRARY_VARIABLE;
@@ -40,17 +41,6 @@ pub struct TensorInfo {
     pub name: String,
     /// Row-major shape for one frame.
     pub shape: Vec<usize>,
-}
-
-/// An output tensor of one frame, borrowed for the duration of a call.
-#[derive(Debug, Clone, Copy)]
-pub struct OutputView<'a> {
-    /// Its name in the model.
-    pub name: &'a str,
-    /// Row-major shape.
-    pub shape: &'a [usize],
-    /// `shape.product()` values.
-    pub data: &'a [f32],
 }
 
 /// Why a model was not loaded.
@@ -143,7 +133,7 @@ impl Model {
         let mut loaded = Self { session, input, picture, constants, outputs: Vec::new() };
         let empty = vec![0.0; loaded.input.shape.iter().product()];
         let mut outputs = Vec::new();
-        let mut note = |views: &[OutputView<'_>]| {
+        let mut note = |views: &[TensorView<'_>]| {
             outputs.extend(
                 views.iter().map(|v| TensorInfo { name: v.name.to_owned(), shape: v.shape.to_vec() }),
             );
@@ -167,7 +157,7 @@ impl Model {
     ///
     /// # Errors
     /// [`RunError`]; the model stays usable.
-    pub fn run(&mut self, input: &[f32], each: &mut dyn FnMut(&[OutputView<'_>])) -> Result<(), RunError> {
+    pub fn run(&mut self, input: &[f32], each: &mut dyn FnMut(&[TensorView<'_>])) -> Result<(), RunError> {
         let fail = |error: ort::Error| RunError(error.to_string());
         let mut fed = Vec::with_capacity(1 + self.constants.len());
         fed.push((self.input.name.as_str(), self.picture.value(&self.input.shape, input).map_err(fail)?));
@@ -181,8 +171,8 @@ impl Model {
             let (shape, data) = outputs::floats(name, value)?;
             tensors.push((*name, shape, data));
         }
-        let views: Vec<OutputView<'_>> =
-            tensors.iter().map(|(name, shape, data)| OutputView { name, shape, data }).collect();
+        let views: Vec<TensorView<'_>> =
+            tensors.iter().map(|(name, shape, data)| TensorView { name, shape, data }).collect();
         each(&views);
         Ok(())
     }

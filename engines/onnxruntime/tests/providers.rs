@@ -73,7 +73,7 @@ fn infer_on(gpu: &Gpu, library: &std::path::Path, onnx: &[u8], provider: Provide
         let count = round % 4 + 1;
         let lent: Vec<&SlotTensor> = slots[..count].iter().collect();
         let mut seen = 0;
-        let mut each = |index: usize, outputs: &[watchpost_onnxruntime::OutputView<'_>]| {
+        let mut each = |index: usize, outputs: &[watchpost_onnxruntime::TensorView<'_>]| {
             let expected = 2.0 * (round * 4 + index) as f32;
             assert!(
                 outputs[0].data.iter().all(|value| *value == expected),

@@ -11,8 +11,8 @@ use watchpost_cuda::{Batch, Buffer, CudaError, Event, Gpu, Graph, Owner, Pinned,
 use crate::element::{TensorElement, as_f32, widen};
 use crate::engine::{Context, Engine};
 use crate::error::TensorRtError;
-use crate::runner::OutputView;
 use crate::tensors::{BATCH_MAX, Input, OUTPUTS_MAX, Output};
+use watchpost_binding::TensorView;
 
 /// Where one output lies.
 #[derive(Debug)]
@@ -240,18 +240,18 @@ impl Lane {
     pub(crate) fn collect(
         &mut self,
         outputs: &[Output],
-        each: &mut dyn FnMut(usize, &[OutputView<'_>]),
+        each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), TensorRtError> {
         let count = std::mem::take(&mut self.under_way);
         self.done.wait()?;
         for index in 0..count {
-            let mut views = [OutputView { name: "", shape: &[], data: &[] }; OUTPUTS_MAX];
+            let mut views = [TensorView { name: "", shape: &[], data: &[] }; OUTPUTS_MAX];
             for ((view, outlet), output) in views.iter_mut().zip(&mut self.outlets).zip(outputs) {
                 let Some(data) = outlet.frame(output, index) else {
                     // Lengths come from the same tensor infos: this would be a mistake of ours.
                     return Err(TensorRtError::Batch(format!("output {} is too short", output.info.name)));
                 };
-                *view = OutputView { name: &output.info.name, shape: &output.info.shape, data };
+                *view = TensorView { name: &output.info.name, shape: &output.info.shape, data };
             }
             each(index, &views[..outputs.len()]);
         }

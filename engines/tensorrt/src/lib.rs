@@ -31,6 +31,7 @@ pub use element::TensorElement;
 pub use error::TensorRtError;
 pub use library::{LIBRARY_VARIABLE, Library, Unavailable, find, find_library};
 pub use plan::{BuildWay, Precision};
-pub use runner::{LoadOptions, OutputView, Runner};
+pub use runner::{LoadOptions, Runner};
 pub use tensors::{BATCH_MAX, TensorInfo};
 pub use version::Version;
+pub use watchpost_binding::TensorView;

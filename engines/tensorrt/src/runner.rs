@@ -1,5 +1,6 @@
 //! An engine that has been loaded and runs batches of slots.
 
+use watchpost_binding::TensorView;
 use watchpost_cuda::{Buffer, Claim, Gpu, Owner, SlotTensor};
 
 use crate::engine::{Context, Engine};
@@ -30,17 +31,6 @@ impl Default for LoadOptions {
     fn default() -> Self {
         Self { contexts: 1, replay: true, dla_core: None }
     }
-}
-
-/// An output tensor of one frame, borrowed for the duration of a call.
-#[derive(Debug, Clone, Copy)]
-pub struct OutputView<'a> {
-    /// Its name in the model.
-    pub name: &'a str,
-    /// Row-major shape.
-    pub shape: &'a [usize],
-    /// `shape.product()` values; other types of numbers have been converted.
-    pub data: &'a [f32],
 }
 
 /// An engine on one GPU. Dropping it waits for the GPU and gives everything back: contexts, then the engine, then the
@@ -220,7 +210,7 @@ impl Runner {
     pub fn infer(
         &mut self,
         slots: &[&SlotTensor],
-        each: &mut dyn FnMut(usize, &[OutputView<'_>]),
+        each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), TensorRtError> {
         if self.under_way > 0 {
             return Err(TensorRtError::Batch("a batch is under way: collect it before infer".to_owned()));
@@ -258,7 +248,7 @@ impl Runner {
     /// [`TensorRtError`]; the batch is over.
     pub fn collect(
         &mut self,
-        each: &mut dyn FnMut(usize, &[OutputView<'_>]),
+        each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<usize, TensorRtError> {
         if self.under_way == 0 {
             return Ok(0);

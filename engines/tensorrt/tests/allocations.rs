@@ -46,7 +46,7 @@ fn an_inference_allocates_nothing_and_the_count_would_see_it() {
                 for round in 0..50 {
                     let count = round % 3 + 1;
                     let mut add =
-                        |_: usize, outputs: &[watchpost_tensorrt::OutputView<'_>]| sum += outputs[0].data[0];
+                        |_: usize, outputs: &[watchpost_tensorrt::TensorView<'_>]| sum += outputs[0].data[0];
                     runner.infer(&all[..count], &mut add).unwrap();
                     runner.submit(&all[..count]).unwrap();
                     runner.submit(&all[..1]).unwrap();

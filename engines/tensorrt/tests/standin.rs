@@ -8,7 +8,7 @@ use std::thread;
 use support::onnx_writer::Dim;
 use support::{Bench, LEN, doubling, doubling_half, on_both, two_outputs};
 use watchpost_cuda::{CudaError, Element, Owner, SlotTensor};
-use watchpost_tensorrt::{BuildOptions, LoadOptions, OutputView, Runner, TensorElement, TensorRtError};
+use watchpost_tensorrt::{BuildOptions, LoadOptions, Runner, TensorElement, TensorRtError, TensorView};
 
 const OPEN: Dim = Dim::Open("batch");
 const PLAIN: LoadOptions = LoadOptions { contexts: 1, replay: false, dla_core: None };
@@ -18,7 +18,7 @@ fn infer(runner: &mut Runner, slots: &[&SlotTensor]) -> Result<Vec<(f32, f32)>, 
     let mut seen = Vec::new();
     runner.infer(slots, &mut |index, outputs| {
         assert_eq!(index, seen.len());
-        let OutputView { shape, data, .. } = outputs[0];
+        let TensorView { shape, data, .. } = outputs[0];
         assert_eq!(shape.iter().product::<usize>(), data.len());
         seen.push((data[0], data[data.len() - 1]));
     })?;
@@ -123,7 +123,7 @@ fn two_contexts_hold_two_batches_and_no_third() {
                 assert!(matches!(runner.submit(&[&slots[3]]), Err(TensorRtError::Batch(_))));
                 assert!(matches!(infer(&mut runner, &[&slots[3]]), Err(TensorRtError::Batch(_))));
                 let mut seen = Vec::new();
-                let mut note = |_: usize, outputs: &[OutputView<'_>]| seen.push(outputs[0].data[0]);
+                let mut note = |_: usize, outputs: &[TensorView<'_>]| seen.push(outputs[0].data[0]);
                 assert_eq!(runner.collect(&mut note).unwrap(), 2);
                 assert_eq!(runner.collect(&mut note).unwrap(), 1);
                 assert_eq!(runner.collect(&mut note).unwrap(), 0);

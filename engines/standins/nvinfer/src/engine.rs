@@ -94,7 +94,7 @@ impl Engine {
             // SAFETY: frame `frame` of the input, as the caller promises.
             let values = unsafe { read(input.element, addresses[0], frame * len, len) };
             let mut written = Ok(());
-            let each = &mut |outputs: &[watchpost_builtin::OutputView<'_>]| {
+            let each = &mut |outputs: &[watchpost_builtin::TensorView<'_>]| {
                 for ((tensor, view), &address) in self.tensors[1..].iter().zip(outputs).zip(&addresses[1..]) {
                     let len = tensor.frame_len();
                     if view.data.len() != len {
