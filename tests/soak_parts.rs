@@ -126,7 +126,7 @@ fn a_run_that_was_too_short_or_too_slow_or_told_a_wrong_story_fails() {
             evidence.cycles.iter_mut().take(11).for_each(|cycle| cycle.recovered_ms = 3001.0);
         }),
         ("neighbours", |evidence| evidence.neighbours.arrived = 989),
-        ("neighbours", |evidence| evidence.neighbours.restarts = 1),
+        ("no teardown hangs", |evidence| evidence.wedged = 1),
         ("no contradictions", |evidence| evidence.problems.push("two records at once".to_owned())),
         ("no growth reported by the daemon", |evidence| evidence.alarms.push("rss".to_owned())),
         ("ends in order", |evidence| evidence.ended_in_order = false),

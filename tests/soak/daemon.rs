@@ -18,7 +18,7 @@ use super::{Failure, pause};
 /// Lines of the log's end that are kept for whoever asks what went wrong.
 const LOG_LINES_MAX: usize = 60;
 /// Words that must never be in the log.
-const BAD_WORDS: [&str; 4] = ["panicked", "GStreamer-CRITICAL", "GLib-CRITICAL", "wedged"];
+const BAD_WORDS: [&str; 3] = ["panicked", "GStreamer-CRITICAL", "GLib-CRITICAL"];
 const ASK_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the kernel says of the process.

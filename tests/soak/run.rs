@@ -66,6 +66,7 @@ pub fn run(form: &Form) -> Result<Outcome, Failure> {
     let seconds = observer.elapsed().as_secs_f64();
     evidence.samples = observer.into_samples();
     evidence.frames = daemon.story.detections();
+    evidence.wedged = daemon.story.wedged();
     evidence.alarms = daemon.story.alarms();
     evidence.problems.extend(daemon.story.problems());
     evidence.problems.extend(daemon.bad_lines());

@@ -36,6 +36,8 @@ struct Camera {
 struct Said {
     cameras: BTreeMap<String, Camera>,
     detections: u64,
+    /// Teardowns that did not return in time.
+    wedged: u64,
     /// Growth that the daemon itself reported.
     alarms: Vec<String>,
     problems: Vec<String>,
@@ -74,6 +76,11 @@ impl Story {
     /// Records of frames that went all the way.
     pub fn detections(&self) -> u64 {
         self.lock().detections
+    }
+
+    /// Teardowns that did not return in time.
+    pub fn wedged(&self) -> u64 {
+        self.lock().wedged
     }
 
     pub fn problems(&self) -> Vec<String> {
@@ -149,7 +156,10 @@ impl Said {
                 self.detections += 1;
                 self.camera(name).detections(record, at)
             }
-            Some("camera_state") => self.camera(name).state(record, at),
+            Some("camera_state") => {
+                self.wedged += u64::from(record["state"] == "wedged");
+                self.camera(name).state(record, at)
+            }
             Some("growth") => {
                 if record["growing"] == true {
                     self.alarms.push(record["detail"].as_str().unwrap_or_default().to_owned());
