@@ -15,6 +15,9 @@ use soak::story::Story;
 
 const MIB: u64 = 1 << 20;
 
+/// The check that has to fail, and what makes it.
+type Wrong<T> = (&'static str, fn(&mut T));
+
 fn sample(seconds: f64, rss_bytes: u64) -> Sample {
     Sample {
         seconds,
@@ -56,7 +59,9 @@ fn sound(form: &Form) -> Evidence {
     };
     Evidence {
         // Memory that comes and goes, and stays where it is.
-        samples: (0..200).map(|i| sample(f64::from(i), 90 * MIB + u64::from(i as u32 % 7) * MIB / 2)).collect(),
+        samples: (0..200)
+            .map(|i| sample(f64::from(i), 90 * MIB + u64::from(i as u32 % 7) * MIB / 2))
+            .collect(),
         baseline: Some(COUNTS),
         end: Some(COUNTS),
         cycles: (0..form.cycles).map(cycle).collect(),
@@ -75,7 +80,7 @@ fn failed(checks: &[Check]) -> Vec<&'static str> {
 fn a_sound_run_passes_and_one_leak_of_any_kind_fails_under_its_name() {
     let form = Form::full();
     assert_eq!(failed(&judge(&form, &sound(&form))), [""; 0]);
-    let leaks: [(&str, fn(&mut Counts)); 9] = [
+    let leaks: [Wrong<Counts>; 9] = [
         ("descriptors", |counts| counts.fds += 1),
         ("threads", |counts| counts.threads += 1),
         ("GStreamer objects", |counts| counts.objects += 1),
@@ -113,10 +118,14 @@ fn memory_that_rises_in_the_second_half_fails_and_what_came_before_does_not_matt
 #[test]
 fn a_run_that_was_too_short_or_too_slow_or_told_a_wrong_story_fails() {
     let form = Form::full();
-    let wrong: [(&str, fn(&mut Evidence)); 10] = [
+    let wrong: [Wrong<Evidence>; 10] = [
         ("cycles", |evidence| drop(evidence.cycles.pop())),
         ("every fault", |evidence| {
-            evidence.cycles.iter_mut().filter(|cycle| cycle.fault == "vanish").for_each(|c| c.fault = "close");
+            evidence
+                .cycles
+                .iter_mut()
+                .filter(|cycle| cycle.fault == "vanish")
+                .for_each(|c| c.fault = "close");
         }),
         ("frames", |evidence| evidence.frames -= 1),
         ("noticed in time", |evidence| {
@@ -155,7 +164,10 @@ fn a_run_that_was_too_short_or_too_slow_or_told_a_wrong_story_fails() {
 #[test]
 fn quantiles_are_values_that_were_measured() {
     let values: Vec<f64> = (1..=100).map(f64::from).rev().collect();
-    assert_eq!([0.5, 0.95, 0.99, 1.0].map(|share| quantile(&values, share)), [50.0, 95.0, 99.0, 100.0].map(Some));
+    assert_eq!(
+        [0.5, 0.95, 0.99, 1.0].map(|share| quantile(&values, share)),
+        [50.0, 95.0, 99.0, 100.0].map(Some)
+    );
     assert_eq!(quantile(&[7.0], 0.99), Some(7.0));
     assert_eq!(quantile(&[], 0.5), None);
     assert_eq!(growth(&[1.0; 14]), None, "too few to say anything");
@@ -166,9 +178,18 @@ fn quantiles_are_values_that_were_measured() {
 fn the_plot_shows_every_series_with_its_scale() {
     let samples: Vec<Sample> = (0..5000).map(|i| sample(f64::from(i), 90 * MIB)).collect();
     let picture = svg("a <title> & more", "subtitle", &samples);
-    for words in
-        ["a &lt;title> &amp; more", "Memory (MiB)", "RSS: 90", "PSS: 89", "File descriptors", "Threads", "GStreamer objects", "Frame slots", "Cameras", "minutes since the start"]
-    {
+    for words in [
+        "a &lt;title> &amp; more",
+        "Memory (MiB)",
+        "RSS, end: 90",
+        "PSS, end: 89",
+        "File descriptors",
+        "Threads",
+        "GStreamer objects",
+        "Frame slots",
+        "Cameras",
+        "minutes since the start",
+    ] {
         assert!(picture.contains(words), "{words} is missing");
     }
     assert!(!picture.contains("NaN") && !picture.contains("inf"), "every number is one");

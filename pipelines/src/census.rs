@@ -85,12 +85,10 @@ pub fn open_frames() -> usize {
 #[must_use]
 pub fn live_objects() -> Option<usize> {
     crate::init().ok()?;
-    let leaks =
-        gst::active_tracers().into_iter().find(|tracer| tracer.type_().name() == "GstLeaksTracer")?;
+    let leaks = gst::active_tracers().into_iter().find(|tracer| tracer.type_().name() == "GstLeaksTracer")?;
     // Never freed: the tracer (seen with 1.22) lists objects without taking a reference, so that freeing
     // the list would take away references that others own.
-    let objects =
-        ManuallyDrop::new(leaks.emit_by_name::<Option<gst::Structure>>("get-live-objects", &[])?);
+    let objects = ManuallyDrop::new(leaks.emit_by_name::<Option<gst::Structure>>("get-live-objects", &[])?);
     let list = objects.value("live-objects-list").ok()?;
     list.get::<gst::List>().ok().map(|list| list.len())
 }

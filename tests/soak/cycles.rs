@@ -146,7 +146,8 @@ impl Victim<'_> {
     fn fresh_picture(&self) -> Result<(), Failure> {
         self.story.watch_picture(&self.name, u64::from(self.camera.stats().next_frame_number));
         let seen = self.story.picture(&self.name, PATIENCE);
-        seen.map(drop).ok_or_else(|| Failure("it does not stream although nothing is wrong with it".to_owned()))
+        seen.map(drop)
+            .ok_or_else(|| Failure("it does not stream although nothing is wrong with it".to_owned()))
     }
 
     fn inject(&self, fault: Fault) -> Result<(), Failure> {

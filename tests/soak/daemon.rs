@@ -66,8 +66,7 @@ impl Daemon {
         if leak != Leak::Nothing {
             command.env(leak::VARIABLE, leak.name());
         }
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (stdout, stderr) = child.stdout.take().zip(child.stderr.take()).expect("both are piped");
         let (story, log) = (Arc::new(Story::default()), Arc::new(Mutex::new(Log::default())));
         let (of_records, of_log) = (Arc::clone(&story), Arc::clone(&log));

@@ -146,11 +146,15 @@ fn done(form: &Form, evidence: &Evidence) -> Vec<Check> {
     let cycles = evidence.cycles.len();
     vec![
         Check::new("cycles", cycles >= form.cycles, format!("{cycles} of {}", form.cycles)),
-        Check::new("every fault", rare.is_empty(), if rare.is_empty() {
-            format!("{} faults, each at least {least} times", form.faults.len())
-        } else {
-            rare.join(", ")
-        }),
+        Check::new(
+            "every fault",
+            rare.is_empty(),
+            if rare.is_empty() {
+                format!("{} faults, each at least {least} times", form.faults.len())
+            } else {
+                rare.join(", ")
+            },
+        ),
         Check::new(
             "frames",
             evidence.frames >= form.frames,

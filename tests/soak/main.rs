@@ -46,14 +46,14 @@ pub(crate) fn pause(time: Duration) {
 pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut dice = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         dice.below(2);
         dice
     }
 
     /// 0 to `count` - 1.
-    pub fn below(&mut self, count: usize) -> usize {
+    pub(crate) fn below(&mut self, count: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -61,7 +61,7 @@ impl Dice {
     }
 
     /// Milliseconds from `least` to `most`.
-    pub fn between(&mut self, least: u64, most: u64) -> Duration {
+    pub(crate) fn between(&mut self, least: u64, most: u64) -> Duration {
         Duration::from_millis(least + self.below((most - least + 1) as usize) as u64)
     }
 }
@@ -126,7 +126,11 @@ fn controls() -> Result<(), Failure> {
         let outcome = outcome?;
         outcome.write(&report_folder())?;
         let found = outcome.failures();
-        println!("leaking a {} in every opening: the check fails for {}", leak.name(), found.join(", "));
+        println!(
+            "control: a {} leaked in every opening: the check fails for {}",
+            leak.name(),
+            found.join(", ")
+        );
         if !found.contains(&leak.found_as()) {
             let words = format!("a leaked {} was not found\n{}", leak.name(), outcome.table());
             return Err(Failure(words));

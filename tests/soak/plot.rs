@@ -7,7 +7,7 @@ use super::series::{Phase, Sample};
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 70.0;
 const RIGHT: f64 = 150.0;
-const TOP: f64 = 74.0;
+const TOP: f64 = 86.0;
 const PANEL: f64 = 110.0;
 const GAP: f64 = 34.0;
 const BOTTOM: f64 = 46.0;
@@ -84,7 +84,8 @@ struct Scale {
 
 impl Scale {
     fn at(&self, value: f64) -> f64 {
-        self.start + (value - self.from) / (self.to - self.from).max(f64::MIN_POSITIVE) * (self.end - self.start)
+        self.start
+            + (value - self.from) / (self.to - self.from).max(f64::MIN_POSITIVE) * (self.end - self.start)
     }
 }
 
@@ -105,7 +106,7 @@ pub fn svg(title: &str, subtitle: &str, samples: &[Sample]) -> String {
         draw_panel(&mut text, panel, top, time, samples);
     }
     let foot = height - BOTTOM;
-    for tick in ticks(0.0, seconds / 60.0, 10) {
+    for tick in ticks(0.0, seconds / 60.0, 10).into_iter().filter(|tick| tick * 60.0 <= seconds) {
         let x = time.at(tick * 60.0);
         line(&mut text, (x, foot), (x, foot + 5.0), "#222");
         label(&mut text, x, foot + 19.0, "middle", 12, &number(tick));
@@ -127,7 +128,9 @@ fn draw_panel(text: &mut String, panel: &Panel, top: f64, time: Scale, samples: 
     let marks = ticks(least, most.max(least + 1.0), 4);
     let (from, to) = (marks[0], marks[marks.len() - 1]);
     let scale = Scale { from, to, start: bottom, end: top };
-    shade_work(text, top, time, samples);
+    for phase in [Phase::WarmUp, Phase::Work] {
+        shade(text, top, time, samples.iter().filter(|sample| sample.phase == phase));
+    }
     for mark in marks {
         let y = scale.at(mark);
         line(text, (LEFT, y), (WIDTH - RIGHT, y), "#ddd");
@@ -147,14 +150,26 @@ fn draw_panel(text: &mut String, panel: &Panel, top: f64, time: Scale, samples: 
             of_panel.colour
         );
         let last = samples.last().map_or(0.0, of_panel.of);
-        label(text, x + 24.0, y + 4.0, "start", 12, &format!("{}: {}", of_panel.name, number((last * 10.0).round() / 10.0)));
+        label(
+            text,
+            x + 24.0,
+            y + 4.0,
+            "start",
+            12,
+            &format!("{}, end: {}", of_panel.name, number((last * 10.0).round() / 10.0)),
+        );
     }
 }
 
 /// Where everything happens the ground is grey.
-fn shade_work(text: &mut String, top: f64, time: Scale, samples: &[Sample]) {
-    let work = || samples.iter().filter(|sample| sample.phase == Phase::Work);
-    let (Some(first), Some(last)) = (work().next(), work().next_back()) else { return };
+fn shade<'a>(
+    text: &mut String,
+    top: f64,
+    time: Scale,
+    mut samples: impl DoubleEndedIterator<Item = &'a Sample>,
+) {
+    let Some(first) = samples.next() else { return };
+    let last = samples.next_back().unwrap_or(first);
     let (x, end) = (time.at(first.seconds), time.at(last.seconds));
     let _infallible = writeln!(
         text,

@@ -41,7 +41,8 @@ impl Outcome {
 
     /// Every check in one line.
     pub fn table(&self) -> String {
-        let mut text = format!("{}: {} cycles in {:.0} s\n", self.form.name, self.evidence.cycles.len(), self.seconds);
+        let mut text =
+            format!("{}: {} cycles in {:.0} s\n", self.form.name, self.evidence.cycles.len(), self.seconds);
         for check in &self.checks {
             let word = match (check.passed, check.counts) {
                 (true, _) => "ok",
@@ -57,7 +58,18 @@ impl Outcome {
     pub fn times_table(&self) -> String {
         let mut text = format!(
             "| {:18} | {:>6} | {:>22} | {:>22} |\n| {:18} | {:>6} | {:>6}  {:>6}  {:>6} | {:>6}  {:>6}  {:>6} |\n",
-            "fault", "cycles", "noticed after (s)", "recovered after (s)", "", "", "p50", "p95", "p99", "p50", "p95", "p99"
+            "fault",
+            "cycles",
+            "noticed after (s)",
+            "recovered after (s)",
+            "",
+            "",
+            "p50",
+            "p95",
+            "p99",
+            "p50",
+            "p95",
+            "p99"
         );
         for row in self.rows() {
             let seconds = |ms: f64| format!("{:6.2}", ms / 1e3);
@@ -109,16 +121,20 @@ impl Outcome {
         let name = &self.form.name;
         let json = serde_json::to_string(&self.json()).map_err(|error| Failure(error.to_string()))?;
         std::fs::write(folder.join(format!("{name}.json")), json)?;
-        let title = format!("watchpost soak, {name} form: {}", if self.passed() { "passed" } else { "FAILED" });
+        let title =
+            format!("watchpost soak, {name} form: {}", if self.passed() { "passed" } else { "FAILED" });
         let subtitle = format!(
-            "{} stall/restart cycles, {} frames, {} reloads, {} clients in {:.0} min; grey: everything at once, white: one camera at rest",
+            "{} stall/restart cycles, {} frames, {} reloads, {} clients in {:.0} min; grey: everything at once, white: one camera, at rest",
             self.evidence.cycles.len(),
             self.evidence.frames,
             self.reloads,
             self.readers.connections,
             self.seconds / 60.0
         );
-        Ok(std::fs::write(folder.join(format!("{name}.svg")), svg(&title, &subtitle, &self.evidence.samples))?)
+        Ok(std::fs::write(
+            folder.join(format!("{name}.svg")),
+            svg(&title, &subtitle, &self.evidence.samples),
+        )?)
     }
 }
 

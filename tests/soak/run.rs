@@ -88,8 +88,7 @@ impl Run<'_> {
         let baseline = baseline.then(|| counts(None, SETTLE_WITHIN)).flatten();
         let work = self.work(Phase::Work)?;
         self.rest(Phase::End)?;
-        let within =
-            if self.form.leak == Leak::Nothing { SETTLE_WITHIN } else { SETTLE_WITHIN_LEAKING };
+        let within = if self.form.leak == Leak::Nothing { SETTLE_WITHIN } else { SETTLE_WITHIN_LEAKING };
         let end = counts(baseline.as_ref(), within);
         let mut evidence = Evidence { baseline, end, neighbours: work.neighbours, ..Evidence::default() };
         evidence.problems.extend(work.ledger.failure());
@@ -134,7 +133,9 @@ impl Run<'_> {
             let victims: Vec<_> = (0..self.stage.victims.len())
                 .map(|index| {
                     let ledger = &ledger;
-                    scope.spawn(move || self.victim(index).suffer(&self.form.faults, 2 * index, cycles_each, ledger))
+                    scope.spawn(move || {
+                        self.victim(index).suffer(&self.form.faults, 2 * index, cycles_each, ledger)
+                    })
                 })
                 .collect();
             if phase == Phase::Work {
@@ -143,7 +144,8 @@ impl Run<'_> {
             victims.into_iter().for_each(|victim| drop(victim.join()));
             over.store(true, Ordering::Relaxed);
             disturbed.map_or((Seen::default(), Ok(0)), |(readers, reloads)| {
-                let reloads = reloads.join().unwrap_or_else(|_| Err(Failure("the churn panicked".to_owned())));
+                let reloads =
+                    reloads.join().unwrap_or_else(|_| Err(Failure("the churn panicked".to_owned())));
                 (readers.join().unwrap_or_default(), reloads)
             })
         });

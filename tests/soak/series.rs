@@ -150,7 +150,12 @@ impl<'a> Observer<'a> {
 
     /// The counts of a daemon at rest. Without a `target`: once they have stood still for `stable_for`. With one:
     /// as soon as they are equal to it. In both cases whatever there is when `patience` is over.
-    pub fn settle(&self, target: Option<&Counts>, stable_for: Duration, patience: Duration) -> Option<Counts> {
+    pub fn settle(
+        &self,
+        target: Option<&Counts>,
+        stable_for: Duration,
+        patience: Duration,
+    ) -> Option<Counts> {
         let deadline = clock::now() + patience;
         let mut stable: Option<(Counts, Instant)> = None;
         loop {
@@ -194,8 +199,7 @@ impl Counts {
     }
 
     fn least(&self, other: &Self) -> Self {
-        let (slots_away, frames) =
-            (self.slots_away.min(other.slots_away), self.frames.min(other.frames));
+        let (slots_away, frames) = (self.slots_away.min(other.slots_away), self.frames.min(other.frames));
         Self { slots_away, frames, ..*self }
     }
 }

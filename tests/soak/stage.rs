@@ -121,8 +121,10 @@ impl Stage {
             add(&format!("guest{number}"), &self.hosts[number % HOSTS], &keys);
         }
         for number in 0..layout.more_outputs {
-            let _infallible =
-                write!(text, "\n[output.more{number}]\ntype = \"unix\"\npath = \"{folder}/more{number}.sock\"\n");
+            let _infallible = write!(
+                text,
+                "\n[output.more{number}]\ntype = \"unix\"\npath = \"{folder}/more{number}.sock\"\n"
+            );
         }
         if layout.is_wrong {
             text += "\n[camera.wrong]\nurl = \"gopher://nowhere\"\n";

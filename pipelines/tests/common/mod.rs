@@ -310,7 +310,8 @@ impl Proxy {
     pub fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (frozen, cutting, stopped): (Arc<AtomicBool>, Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();
+        let (frozen, cutting, stopped): (Arc<AtomicBool>, Arc<AtomicBool>, Arc<AtomicBool>) =
+            Default::default();
         let flags = (frozen.clone(), stopped.clone(), cutting.clone());
         let acceptor = std::thread::spawn(move || {
             let mut pumps = Vec::new();
