@@ -96,6 +96,10 @@ fn a_sound_run_passes_and_one_leak_of_any_kind_fails_under_its_name() {
         leak(evidence.end.as_mut().expect("it is there"));
         assert_eq!(failed(&judge(&form, &evidence)), [name]);
     }
+    // A thread of GLib's pool that was there at the baseline and is gone.
+    let mut evidence = sound(&form);
+    evidence.end.as_mut().expect("it is there").threads -= 1;
+    assert_eq!(failed(&judge(&form, &evidence)), [""; 0]);
 }
 
 #[test]

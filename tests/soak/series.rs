@@ -149,7 +149,7 @@ impl<'a> Observer<'a> {
     }
 
     /// The counts of a daemon at rest. Without a `target`: once they have stood still for `stable_for`. With one:
-    /// as soon as they are equal to it. In both cases whatever there is when `patience` is over.
+    /// as soon as nothing is more than in it. In both cases whatever there is when `patience` is over.
     pub fn settle(
         &self,
         target: Option<&Counts>,
@@ -167,7 +167,7 @@ impl<'a> Observer<'a> {
                 };
             }
             let done = stable.is_some_and(|(counts, since)| match target {
-                Some(target) => counts == *target,
+                Some(target) => counts.is_back_at(target),
                 None => since.elapsed() >= stable_for,
             });
             if done || clock::now() >= deadline {
@@ -191,6 +191,44 @@ impl Counts {
             cameras_up: sample.cameras_up,
             children,
         }
+    }
+
+    /// As reports call them, in the order of [`Self::values`].
+    pub const NAMES: [&'static str; 9] = [
+        "descriptors",
+        "threads",
+        "pipelines",
+        "GStreamer objects",
+        "frames",
+        "slots away",
+        "child processes",
+        "slots",
+        "cameras up",
+    ];
+
+    pub fn values(&self) -> [u64; 9] {
+        [
+            self.fds,
+            self.threads,
+            self.pipelines,
+            self.objects,
+            self.frames,
+            self.slots_away,
+            self.children,
+            self.slots,
+            self.cameras_up,
+        ]
+    }
+
+    /// What has to be the same, and not only no more.
+    pub fn is_fixed(name: &str) -> bool {
+        matches!(name, "slots" | "cameras up")
+    }
+
+    /// Nothing of it is more than in `then`.
+    fn is_back_at(&self, then: &Self) -> bool {
+        let pairs = Self::NAMES.into_iter().zip(self.values().into_iter().zip(then.values()));
+        pairs.into_iter().all(|(name, (now, then))| now == then || now < then && !Self::is_fixed(name))
     }
 
     /// What does not come and go with every frame.

@@ -101,7 +101,8 @@ impl Stage {
         let mut add = |name: &str, camera: &TestCamera, keys: &str| {
             let _infallible = write!(text, "\n[camera.{name}]\nurl = \"{}\"\n{keys}\n", camera.url());
         };
-        add("resting", &self.resting, "");
+        // So seldom that its slots are seen at home.
+        add("resting", &self.resting, "detect_fps = 2");
         if layout.at_work {
             for (index, camera) in self.neighbours.iter().enumerate() {
                 add(&neighbour(index), camera, "");
