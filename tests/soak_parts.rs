@@ -49,6 +49,17 @@ const COUNTS: Counts = Counts {
     children: 0,
 };
 
+/// Memory at work, and at rest in the middle and at the end.
+fn with_rests(work: impl Iterator<Item = u64>, middle: u64, end: u64) -> Vec<Sample> {
+    let rest = |phase, rss_bytes| {
+        let sample = Sample { phase, cameras_up: 1, pipelines: 1, ..sample(1000.0, rss_bytes) };
+        // Those that are still going are not counted.
+        [Sample { pipelines: 3, ..sample }, sample, sample, sample, sample]
+    };
+    let work = work.enumerate().map(|(second, rss_bytes)| sample(second as f64, rss_bytes));
+    work.chain(rest(Phase::Middle, middle)).chain(rest(Phase::End, end)).collect()
+}
+
 /// A run with nothing wrong.
 fn sound(form: &Form) -> Evidence {
     let cycle = |turn: usize| Cycle {
@@ -58,10 +69,7 @@ fn sound(form: &Form) -> Evidence {
         recovered_ms: 300.0,
     };
     Evidence {
-        // Memory that comes and goes, and stays where it is.
-        samples: (0..200)
-            .map(|i| sample(f64::from(i), 90 * MIB + u64::from(i as u32 % 7) * MIB / 2))
-            .collect(),
+        samples: with_rests((0..200).map(|i| 90 * MIB + (i % 7) * MIB / 2), 40 * MIB, 40 * MIB),
         baseline: Some(COUNTS),
         end: Some(COUNTS),
         cycles: (0..form.cycles).map(cycle).collect(),
@@ -105,18 +113,18 @@ fn a_sound_run_passes_and_one_leak_of_any_kind_fails_under_its_name() {
 #[test]
 fn memory_that_rises_in_the_second_half_fails_and_what_came_before_does_not_matter() {
     let form = Form::full();
-    let with = |rss: &dyn Fn(u64) -> u64| {
-        let samples = (0..400).map(|i| sample(i as f64, rss(i))).collect();
-        failed(&judge(&form, &Evidence { samples, ..sound(&form) }))
-    };
-    assert_eq!(with(&|i| 90 * MIB + i * MIB / 60), ["memory"], "2.7 MiB from window to window");
-    assert_eq!(with(&|i| 90 * MIB + i * MIB / 100), [""; 0], "1.6 MiB");
-    assert_eq!(with(&|i| 90 * MIB + i.min(200) * MIB), [""; 0], "it rose, and rises no more");
-    assert_eq!(with(&|i| 90 * MIB + (i % 11) * 4 * MIB), [""; 0], "teeth");
-    // What is measured at rest does not count.
-    let mut evidence = sound(&form);
-    evidence.samples.iter_mut().for_each(|sample| sample.phase = Phase::End);
-    assert_eq!(failed(&judge(&form, &evidence)), ["memory"], "no samples of work, no verdict");
+    let with = |form: &Form, samples: Vec<Sample>| failed(&judge(form, &Evidence { samples, ..sound(form) }));
+    let at_work = |rss: &dyn Fn(u64) -> u64| with(&form, with_rests((0..400).map(rss), 40 * MIB, 40 * MIB));
+    assert_eq!(at_work(&|i| 90 * MIB + i * MIB / 60), ["memory at work"], "2.7 MiB from window to window");
+    assert_eq!(at_work(&|i| 90 * MIB + i * MIB / 100), [""; 0], "1.6 MiB");
+    assert_eq!(at_work(&|i| 90 * MIB + i.min(200) * MIB), [""; 0], "it rose, and rises no more");
+    assert_eq!(at_work(&|i| 90 * MIB + (i % 11) * 4 * MIB), [""; 0], "teeth");
+    let at_rest = |form: &Form, end| with(form, with_rests((0..400).map(|_| 90 * MIB), 40 * MIB, end));
+    assert_eq!(at_rest(&form, 42 * MIB), [""; 0]);
+    assert_eq!(at_rest(&form, 42 * MIB + 1), ["memory at rest"]);
+    assert_eq!(at_rest(&Form::short(), 44 * MIB), [""; 0]);
+    assert_eq!(at_rest(&Form::short(), 44 * MIB + 1), ["memory at rest"]);
+    assert_eq!(with(&form, Vec::new()), ["memory at rest", "memory at work"], "no samples, no verdict");
 }
 
 #[test]

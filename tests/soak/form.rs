@@ -38,7 +38,7 @@ pub struct Form {
 /// What a run may show at most.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Resident memory over the second half.
+    /// Resident memory over the second half of the work.
     pub rss_growth_bytes: i64,
     /// How long noticing and recovering may take at the 99th percentile; `None`: it is only reported.
     pub times: Option<Times>,

@@ -63,7 +63,7 @@ impl Neighbours {
 
 pub fn judge(form: &Form, evidence: &Evidence) -> Vec<Check> {
     let mut checks = held(evidence.baseline.as_ref(), evidence.end.as_ref());
-    checks.push(memory(&evidence.samples, form.limits.rss_growth_bytes));
+    checks.extend(memory(&evidence.samples, form));
     checks.extend(done(form, evidence));
     checks.extend(times(evidence, form.limits.times));
     checks.push(none("no contradictions", &evidence.problems));
@@ -88,23 +88,32 @@ fn held(baseline: Option<&Counts>, end: Option<&Counts>) -> Vec<Check> {
         .collect()
 }
 
-/// Resident memory does not grow over the second half of the work.
-fn memory(samples: &[Sample], limit_bytes: i64) -> Check {
-    let work: Vec<f64> = samples
-        .iter()
-        .filter(|sample| sample.phase == Phase::Work)
-        .map(|sample| sample.rss_bytes as f64)
-        .collect();
-    let Some(growth) = growth(&work[work.len() / 2..]) else {
-        return Check::new("memory", false, "there are too few samples".to_owned());
+/// Resident memory does not grow over the second half of the work. At rest that is seen sharply, because the daemon
+/// does the same before and after; at work only a long run averages the coming and going of cameras out.
+fn memory(samples: &[Sample], form: &Form) -> [Check; 2] {
+    let of = |phase| samples.iter().filter(move |sample| sample.phase == phase);
+    let rss = |sample: &Sample| sample.rss_bytes as f64;
+    let at_rest = |phase| {
+        let alone = of(phase).filter(|sample| (sample.cameras_up, sample.pipelines) == (1, 1));
+        quantile(&alone.map(rss).collect::<Vec<_>>(), 0.5)
     };
-    let mib = |bytes: f64| bytes / f64::from(1 << 20);
-    let words = format!(
-        "{:+.2} MiB over the second half, at most {:.1} are allowed",
-        mib(growth),
-        mib(limit_bytes as f64)
-    );
-    Check::new("memory", growth <= limit_bytes as f64, words)
+    let work: Vec<f64> = of(Phase::Work).map(rss).collect();
+    let rest = at_rest(Phase::Middle).zip(at_rest(Phase::End)).map(|(then, now)| now - then);
+    let check = |name, growth: Option<f64>| {
+        let Some(growth) = growth else {
+            return Check::new(name, false, "there are too few samples".to_owned());
+        };
+        let limit = form.limits.rss_growth_bytes as f64;
+        let mib = f64::from(1 << 20);
+        let words =
+            format!("{:+.2} MiB over the second half, at most {:.1} are allowed", growth / mib, limit / mib);
+        Check::new(name, growth <= limit, words)
+    };
+    let at_work = Check {
+        counts: form.limits.times.is_some(),
+        ..check("memory at work", growth(&work[work.len() / 2..]))
+    };
+    [check("memory at rest", rest), at_work]
 }
 
 /// From the median of the first fifth to the median of the last.

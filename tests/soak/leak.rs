@@ -48,7 +48,7 @@ impl Leak {
             Self::Descriptor => "descriptors",
             Self::Thread => "threads",
             Self::Pipeline => "pipelines",
-            Self::Memory => "memory",
+            Self::Memory => "memory at rest",
         }
     }
 

@@ -38,6 +38,15 @@ pub struct Seen {
     pub bad_lines: Vec<String>,
 }
 
+impl Seen {
+    pub fn add(&mut self, other: Self) {
+        self.connections += other.connections;
+        self.lines += other.lines;
+        self.lost += other.lost;
+        self.bad_lines.extend(other.bad_lines);
+    }
+}
+
 trait Stream: Read + Send {}
 impl Stream for UnixStream {}
 impl Stream for TcpStream {}

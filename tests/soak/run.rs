@@ -1,7 +1,8 @@
 //! One run, from the first camera to the verdict.
 //!
 //! ```text
-//!   one camera ─► all, warming up ─► one camera: baseline ─► all, everything at once ─► one camera: the same counts?
+//!   one camera ─► all, warming up ─► one camera: baseline ─► all, everything at once ─► one camera: memory
+//!                                   one camera: the same counts, the same memory? ◄─ all, everything at once ◄─┘
 //! ```
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ use std::time::Duration;
 use watchpost::supervisor::DebugState;
 
 use super::churn::churn;
-use super::cycles::{Ledger, Victim};
+use super::cycles::{Cycle, Ledger, Victim};
 use super::daemon::{Daemon, debug, write_config};
 use super::form::Form;
 use super::judge::{Evidence, Neighbours, judge};
@@ -35,11 +36,20 @@ struct Run<'a> {
 }
 
 /// What came of everything at once.
+#[derive(Default)]
 struct Work {
-    ledger: Ledger,
+    cycles: Vec<Cycle>,
+    failure: Option<String>,
     reloads: usize,
     readers: Seen,
     neighbours: Neighbours,
+}
+
+/// When it is enough: cycles of this stretch, frames in all.
+#[derive(Clone, Copy)]
+struct Goal {
+    cycles: usize,
+    frames: u64,
 }
 
 pub fn run(form: &Form) -> Result<Outcome, Failure> {
@@ -72,7 +82,7 @@ pub fn run(form: &Form) -> Result<Outcome, Failure> {
     evidence.problems.extend(daemon.bad_lines());
     evidence.problems.extend(work.readers.bad_lines.clone());
     evidence.ended_in_order = daemon.stop()?.code() == Some(0);
-    evidence.cycles = work.ledger.into_cycles();
+    evidence.cycles = work.cycles;
     let (reloads, readers) = (work.reloads, work.readers);
     let checks = judge(form, &evidence);
     let load = (load_at_start, load());
@@ -82,16 +92,24 @@ pub fn run(form: &Form) -> Result<Outcome, Failure> {
 impl Run<'_> {
     fn phases(&self) -> Result<(Evidence, Work), Failure> {
         self.expect_up(&Layout::default())?;
-        self.work(Phase::WarmUp)?;
-        let baseline = self.rest(Phase::Baseline)?;
-        let counts = |target, within| self.observer.settle(target, self.form.stable_for, within);
-        let baseline = baseline.then(|| counts(None, SETTLE_WITHIN)).flatten();
-        let work = self.work(Phase::Work)?;
+        self.work(Phase::WarmUp, None)?;
+        let Form { stable_for, cycles, frames, .. } = *self.form;
+        self.rest(Phase::Baseline)?;
+        let baseline = self.observer.settle(None, stable_for, SETTLE_WITHIN);
+        let mut work = self.work(Phase::Work, Some(Goal { cycles: cycles / 2, frames: frames / 2 }))?;
+        self.rest(Phase::Middle)?;
+        self.observer.settle(None, stable_for, SETTLE_WITHIN);
+        if work.failure.is_none() {
+            let cycles = cycles.saturating_sub(work.cycles.len());
+            work.add(self.work(Phase::Work, Some(Goal { cycles, frames }))?);
+        }
         self.rest(Phase::End)?;
         let within = if self.form.leak == Leak::Nothing { SETTLE_WITHIN } else { SETTLE_WITHIN_LEAKING };
-        let end = counts(baseline.as_ref(), within);
+        let end = self.observer.settle(baseline.as_ref(), stable_for, within);
+        // As long as in the middle, for as many samples.
+        pause(stable_for);
         let mut evidence = Evidence { baseline, end, neighbours: work.neighbours, ..Evidence::default() };
-        evidence.problems.extend(work.ledger.failure());
+        evidence.problems.extend(work.failure.take());
         Ok((evidence, work))
     }
 
@@ -104,16 +122,16 @@ impl Run<'_> {
     }
 
     /// Back to one camera.
-    fn rest(&self, phase: Phase) -> Result<bool, Failure> {
+    fn rest(&self, phase: Phase) -> Result<(), Failure> {
         let layout = Layout::default();
         self.daemon.configure(&self.stage.config(&layout))?;
         self.observer.enter(phase);
-        self.expect_up(&layout)?;
-        Ok(true)
+        self.expect_up(&layout)
     }
 
-    /// Victims suffer, cameras and outputs come and go, readers misbehave.
-    fn work(&self, phase: Phase) -> Result<Work, Failure> {
+    /// Victims suffer, cameras and outputs come and go, readers misbehave. Without a goal each victim goes through the
+    /// cycles of the warm-up.
+    fn work(&self, phase: Phase, goal: Option<Goal>) -> Result<Work, Failure> {
         let layout = Layout { at_work: true, ..Layout::default() };
         self.daemon.configure(&self.stage.config(&layout))?;
         self.expect_up(&layout)?;
@@ -121,10 +139,7 @@ impl Run<'_> {
         let before = self.neighbours();
         let ledger = Ledger::default();
         let over = AtomicBool::new(false);
-        let cycles_each = match phase {
-            Phase::WarmUp => self.form.warm_cycles_per_victim,
-            _ => usize::MAX,
-        };
+        let cycles_each = goal.map_or(self.form.warm_cycles_per_victim, |_| usize::MAX);
         let (readers, reloads) = std::thread::scope(|scope| {
             let disturbed = self.form.disturbed.then(|| {
                 let readers = scope.spawn(|| disturb(self.stage, &mut Dice::new(7), &over));
@@ -138,8 +153,8 @@ impl Run<'_> {
                     })
                 })
                 .collect();
-            if phase == Phase::Work {
-                self.follow(&ledger);
+            if let Some(goal) = goal {
+                self.follow(&ledger, goal);
             }
             victims.into_iter().for_each(|victim| drop(victim.join()));
             over.store(true, Ordering::Relaxed);
@@ -150,7 +165,8 @@ impl Run<'_> {
             })
         });
         let neighbours = self.neighbours().since(&before);
-        Ok(Work { ledger, reloads: reloads?, readers, neighbours })
+        let (failure, cycles) = (ledger.failure(), ledger.into_cycles());
+        Ok(Work { cycles, failure, reloads: reloads?, readers, neighbours })
     }
 
     fn victim(&self, index: usize) -> Victim<'_> {
@@ -163,7 +179,7 @@ impl Run<'_> {
     }
 
     /// Waits until enough has happened, and says how far it is.
-    fn follow(&self, ledger: &Ledger) {
+    fn follow(&self, ledger: &Ledger, goal: Goal) {
         let form = self.form;
         let began = watchpost::clock::now();
         let mut said = began;
@@ -172,24 +188,24 @@ impl Run<'_> {
             let (cycles, frames) = (ledger.count(), self.daemon.story.detections());
             if said.elapsed() >= form.progress_every {
                 said = watchpost::clock::now();
-                self.say(cycles, frames);
+                self.say(cycles, frames, goal);
             }
-            let is_enough = cycles >= form.cycles && frames >= form.frames;
+            let is_enough = cycles >= goal.cycles && frames >= goal.frames;
             if is_enough || ledger.failure().is_some() || began.elapsed() >= form.give_up_after {
                 return ledger.end();
             }
         }
     }
 
-    fn say(&self, cycles: usize, frames: u64) {
+    fn say(&self, cycles: usize, frames: u64, goal: Goal) {
         let form = self.form;
         let Some(now) = self.observer.last() else { return };
         println!(
             "  {} {}: {cycles} of {} cycles, {frames} of {} frames, rss {:.1} MiB, {} descriptors, {} threads, {} objects, {} of {} cameras up, load {}",
             form.name,
             clock_face(self.observer.elapsed()),
-            form.cycles,
-            form.frames,
+            goal.cycles,
+            goal.frames,
             now.rss_bytes as f64 / f64::from(1 << 20),
             now.fds,
             now.threads,
@@ -213,6 +229,18 @@ impl Run<'_> {
             all.restarts += self.daemon.story.faults(&name);
         }
         all
+    }
+}
+
+impl Work {
+    fn add(&mut self, other: Self) {
+        self.cycles.extend(other.cycles);
+        self.failure = self.failure.take().or(other.failure);
+        self.reloads += other.reloads;
+        self.readers.add(other.readers);
+        self.neighbours.sent += other.neighbours.sent;
+        self.neighbours.arrived += other.neighbours.arrived;
+        self.neighbours.restarts += other.neighbours.restarts;
     }
 }
 

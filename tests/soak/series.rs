@@ -21,12 +21,14 @@ pub enum Phase {
     Baseline,
     /// Everything at once.
     Work,
-    /// One camera again.
+    /// One camera again, after half of the work.
+    Middle,
+    /// After all of it.
     End,
 }
 
 impl Phase {
-    pub const ALL: [Self; 4] = [Self::WarmUp, Self::Baseline, Self::Work, Self::End];
+    pub const ALL: [Self; 5] = [Self::WarmUp, Self::Baseline, Self::Work, Self::Middle, Self::End];
 }
 
 /// What the process held at one moment.
