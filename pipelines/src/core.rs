@@ -14,6 +14,9 @@ use crate::report::Reporter;
 use crate::scrub::SecretGuard;
 use crate::spec::SourceKind;
 
+/// A camera that answers has taken its TEARDOWN by then. `teardown-timeout` in the launch template is shorter.
+const CUT_AFTER: gst::ClockTime = gst::ClockTime::from_mseconds(250);
+
 /// A pipeline and everything that hangs on it. Dropping it brings it to NULL on the calling thread.
 pub(crate) struct Core {
     pub(crate) pipeline: gst::Pipeline,
@@ -83,9 +86,11 @@ impl Drop for Core {
             bus.set_sync_handler(|_, _| gst::BusSyncReply::Drop);
             bus.set_flushing(true);
         }
+        let cut = self.reporter.sockets.cut_after(CUT_AFTER);
         if self.pipeline.set_state(gst::State::Null).is_err() {
             tracing::warn!(pipeline = %self.name, "the pipeline refused to go to NULL");
         }
+        drop(cut);
         // An element that a streaming thread added while the pipeline went down may have been missed.
         for element in self.pipeline.children() {
             let _ = element.set_state(gst::State::Null);

@@ -16,6 +16,7 @@ use crate::frame::Origin;
 use crate::gst_cuda::GpuContext;
 use crate::outlet::{Event, Outlet, Stage, Times};
 use crate::rtp_times::RtpTimes;
+use crate::sockets::Sockets;
 use crate::spec::SourceKind;
 use crate::table::{Codec, Route};
 
@@ -38,6 +39,8 @@ pub(crate) struct Reporter {
     wants_gpu: bool,
     /// Who decodes, once that is known.
     decoding: OnceLock<Decoding>,
+    /// Connections to the camera.
+    pub(crate) sockets: Arc<Sockets>,
 }
 
 /// Who decodes.
@@ -76,6 +79,7 @@ impl Reporter {
             gpu,
             wants_gpu,
             decoding: OnceLock::new(),
+            sockets: Arc::default(),
         }
     }
 
@@ -203,6 +207,8 @@ impl Reporter {
                 let failure = explain(&warning.error(), debug.as_deref(), &self.target, None);
                 self.outlet.event(Event::Warning(failure));
             }
+            // Before it connects, on the thread that does.
+            gst::MessageView::Progress(_) => Sockets::claim_thread(Arc::downgrade(&self.sockets)),
             gst::MessageView::Element(element) => {
                 if let Some(structure) = element.structure() {
                     self.element_message(structure);

@@ -5,7 +5,9 @@ mod common;
 use std::process::Command;
 
 use common::{Recorder, Server, descriptors, settle, shared, thread_names, threads};
-use watchpost_pipelines::{Pipeline, Pull, SourceKind, Spec, Transport, live_objects, open_pipelines};
+use watchpost_pipelines::{
+    Pipeline, Pull, SourceKind, Spec, Transport, live_objects, open_frames, open_objects, open_pipelines,
+};
 
 /// The tracer that counts GStreamer's objects has to be asked for before GStreamer starts.
 const TRACED: (&str, &str) = ("GST_TRACERS", "leaks");
@@ -64,8 +66,10 @@ fn open_and_count(url: &str) {
         Pipeline::start(&Spec { template: Some(template), ..camera }, "kept", Recorder::new()).unwrap();
     assert!(!at_baseline(), "a pipeline that is open must be seen: {:?}", now());
     assert_eq!(open_pipelines(), 1);
+    // The pipeline, its three elements and their four pads.
+    assert_eq!(open_objects(), 8, "this count needs no tracer");
     kept.stop();
-    assert_eq!(open_pipelines(), 0);
+    assert_eq!((open_pipelines(), open_objects(), open_frames()), (0, 0, 0));
     settle(10, at_baseline, words);
 }
 

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub use logging::LogFormat;
+pub use run::{MakeSource, source};
 
 /// Exit codes, after sysexits.h.
 pub mod exit {
@@ -127,6 +128,11 @@ enum Command {
 
 /// Parses the arguments, runs the sub-command, says what went wrong.
 pub fn main() -> ExitCode {
+    main_with(source)
+}
+
+/// The same program, whose `run` opens cameras in another way: for tests of what a bad source does to it.
+pub fn main_with(source: MakeSource) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -142,7 +148,7 @@ pub fn main() -> ExitCode {
     if let Err(failure) = logging::start(cli.log_format, cli.log_level.as_deref(), default_level) {
         return end(Err(failure));
     }
-    let ran = catch_unwind(AssertUnwindSafe(|| run(&cli.command)));
+    let ran = catch_unwind(AssertUnwindSafe(|| run(&cli.command, source)));
     end(ran.unwrap_or_else(|_panic| {
         // What the panic said is in the log.
         Err(Failure::new(exit::INTERNAL, "this is a fault of watchpost; please report what it said above"))
@@ -161,10 +167,10 @@ fn say(error: &clap::Error) {
     let _nobody_listens = std::io::stderr().write_all(watchpost_pipelines::scrub(&text).as_bytes());
 }
 
-fn run(command: &Command) -> Result<(), Failure> {
+fn run(command: &Command, source: MakeSource) -> Result<(), Failure> {
     let stdout = &mut std::io::stdout();
     match command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(args, source),
         Command::Check(args) => check::run(args, stdout),
         Command::Detect(args) => detect::run(args),
         Command::Probe(args) => probe::run(args, stdout),

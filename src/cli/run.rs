@@ -37,7 +37,10 @@ pub struct RunArgs {
     config: ConfigArg,
 }
 
-pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
+/// Makes what a camera's configuration names.
+pub type MakeSource = fn(&CameraOptions) -> Arc<dyn Source>;
+
+pub(super) fn run(args: &RunArgs, source: MakeSource) -> Result<(), Failure> {
     descriptors::raise_limit();
     let config = load_config(&args.config.config, Demands::RUN)?.config;
     start_gstreamer()?;
@@ -50,11 +53,10 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         "watchpost {} starts",
         env!("CARGO_PKG_VERSION")
     );
-    let reloader = ConfigReloader { path: args.config.config.clone() };
-    let parts = Parts { reloader: Some(Box::new(reloader)), ..parts(config, model) };
+    let reloader = ConfigReloader { path: args.config.config.clone(), source };
     // Until here there is nothing to bring to rest. From here on there are sockets, whose files must go.
     let signals = catch_signals()?;
-    let supervisor = Supervisor::start(parts).map_err(start_failure)?;
+    let supervisor = Supervisor::start(parts(config, model, reloader)).map_err(start_failure)?;
     signals.obey(supervisor.control())?;
     let last_resort = last_resort()?;
     outcome(&supervisor.run_telling(|verdict| {
@@ -95,6 +97,7 @@ fn last_resort() -> Result<Sender<u8>, Failure> {
 /// Reads the files that `run` was started with.
 struct ConfigReloader {
     path: PathBuf,
+    source: MakeSource,
 }
 
 impl Reloader for ConfigReloader {
@@ -107,7 +110,7 @@ impl Reloader for ConfigReloader {
         let config = load_config(&self.path, Demands::RUN).map_err(words)?.config;
         let another = another_engine(&running.detector, &config.detector);
         let model = another.then(|| load_model(&config.detector, exit::CONFIG)).transpose().map_err(words)?;
-        let sources = config.cameras.iter().map(source).collect();
+        let sources = config.cameras.iter().map(self.source).collect();
         let (detector, upgrade) = model.map(detector).unzip();
         Ok(Renewed { config, sources, detector, upgrade: upgrade.flatten() })
     }
@@ -116,7 +119,8 @@ impl Reloader for ConfigReloader {
 /// Whether what differs is more than how results are read.
 fn another_engine(old: &DetectorOptions, new: &DetectorOptions) -> bool {
     let engine = |options: &DetectorOptions| {
-        (options.model.clone(), options.backend, options.precision, options.threads, options.max_batch_size)
+        let where_it_computes = (options.backend, options.provider, options.device);
+        (options.model.clone(), where_it_computes, options.precision, options.threads, options.max_batch_size)
     };
     engine(old) != engine(new)
 }
@@ -138,14 +142,15 @@ fn detector(model: LoadedModel) -> (Detector, Option<Upgrade>) {
 }
 
 /// What a daemon is made of, from a configuration and a loaded model.
-pub(super) fn parts(config: Config, model: LoadedModel) -> Parts {
-    let sources = config.cameras.iter().map(source).collect();
+fn parts(config: Config, model: LoadedModel, reloader: ConfigReloader) -> Parts {
+    let sources = config.cameras.iter().map(reloader.source).collect();
     let gpu = model.gpu.clone();
     let (detector, upgrade) = detector(model);
-    Parts { config, sources, detector, gpu, upgrade, reloader: None }
+    Parts { config, sources, detector, gpu, upgrade, reloader: Some(Box::new(reloader)) }
 }
 
-fn source(camera: &CameraOptions) -> Arc<dyn Source> {
+/// What every camera is opened with.
+pub fn source(camera: &CameraOptions) -> Arc<dyn Source> {
     if let Some(source) = GstSource::new(camera) {
         return Arc::new(source);
     }

@@ -368,9 +368,11 @@ impl Supervisor {
         }
         let slots_out: usize =
             self.cameras.iter().map(|camera| camera.feed.pool.capacity() - camera.feed.pool.free()).sum();
-        self.registry.handles.slots_in_flight.store(slots_out as u64, Ordering::Relaxed);
-        let pipelines = watchpost_pipelines::open_pipelines() as u64;
-        self.registry.handles.pipelines.store(pipelines, Ordering::Relaxed);
+        let handles = &self.registry.handles;
+        handles.slots_in_flight.store(slots_out as u64, Ordering::Relaxed);
+        handles.pipelines.store(watchpost_pipelines::open_pipelines() as u64, Ordering::Relaxed);
+        handles.objects.store(watchpost_pipelines::open_objects() as u64, Ordering::Relaxed);
+        handles.frames.store(watchpost_pipelines::open_frames() as u64, Ordering::Relaxed);
         let usage = self.memory.usage();
         let gpu = self.house.gpu.clone();
         let vitals = Vitals {
