@@ -550,6 +550,9 @@ fn https_is_checked_and_never_left_for_http() {
     assert!(plain.asked().is_empty());
     let unknown = ["no safe connection", "UnknownIssuer", "ca-certificates"];
     bench.pull("nobody vouches", 69, &["--url", &server.url("/m")], &unknown);
+    let mut command = bench.command(&["--url", &server.url("/m")]);
+    command.env("SSL_CERT_FILE", "/nowhere").env("SSL_CERT_DIR", "/nowhere");
+    run(&mut command).expect_text("nobody is trusted", 69, &["no certificates to trust", "ca-certificates"]);
     with("/m").expect_text("https", 0, &[]);
     assert!(bench.path().join("models/blind.toml").exists());
 }

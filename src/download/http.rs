@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, Uri, header};
-use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, BodyReader, Error, Timeout};
 
 use super::DownloadError;
@@ -51,7 +51,7 @@ impl Client {
         let tls = TlsConfig::builder()
             .provider(TlsProvider::Rustls)
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .root_certs(RootCerts::PlatformVerifier)
+            .root_certs(if is_https { system_certificates(url)? } else { RootCerts::new_with_certs(&[]) })
             .build();
         let config = Agent::config_builder()
             .tls_config(tls)
@@ -127,6 +127,17 @@ impl Client {
         };
         DownloadError::Unreachable { url, reason, attempts: 1 }
     }
+}
+
+/// Those whom this box trusts.
+fn system_certificates(url: &str) -> Result<RootCerts, DownloadError> {
+    let found = rustls_native_certs::load_native_certs();
+    if found.certs.is_empty() {
+        let reason = "this box has no certificates to trust anybody by".to_owned();
+        return Err(DownloadError::Untrusted { url: url.to_owned(), reason });
+    }
+    let certificates: Vec<_> = found.certs.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    Ok(RootCerts::new_with_certs(&certificates))
 }
 
 /// What TLS complained about, if it did.
