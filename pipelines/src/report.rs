@@ -207,14 +207,14 @@ impl Reporter {
                 let failure = explain(&warning.error(), debug.as_deref(), &self.target, None);
                 self.outlet.event(Event::Warning(failure));
             }
-            // Before it connects, on the thread that does.
-            gst::MessageView::Progress(_) => Sockets::claim_thread(Arc::downgrade(&self.sockets)),
             gst::MessageView::Element(element) => {
                 if let Some(structure) = element.structure() {
                     self.element_message(structure);
                 }
             }
             gst::MessageView::Progress(progress) => {
+                // Comes before it connects, on the thread that does.
+                Sockets::claim_thread(Arc::downgrade(&self.sockets));
                 if let Some(stage) = stage(progress) {
                     self.outlet.stage(stage);
                 }

@@ -1,6 +1,5 @@
 //! `watchpost detect`: one shot over files, folders of images or URLs.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
