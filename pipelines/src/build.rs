@@ -20,7 +20,7 @@ use crate::report::Reporter;
 use crate::scrub::SecretGuard;
 use crate::spec::{DecoderChoice, SourceKind, Spec};
 use crate::table::{CODECS, package_of, templates};
-use crate::{keyframes, launch, link, no_display};
+use crate::{keyframes, launch, link, no_display, picture_limit};
 
 /// What frames may look like when they leave: what the letterbox reads without a conversion.
 const SINK_CAPS: &str = "video/x-raw, format=(string){ NV12, I420, Y42B, Y444, GRAY8 }";
@@ -243,6 +243,7 @@ fn set_up_elements(core: &Core, spec: &Spec) -> Result<(), Failure> {
     for element in core.pipeline.iterate_recurse().into_iter().flatten() {
         set_up_decoder(&element, threads);
         keyframes::guard(&element, &core.reporter);
+        picture_limit::guard(&element, &core.reporter);
         if let Some(credentials) = &spec.credentials
             && element.has_property_with_type("user-id", glib::Type::STRING)
             && element.has_property_with_type("user-pw", glib::Type::STRING)
@@ -260,6 +261,7 @@ fn set_up_elements(core: &Core, spec: &Spec) -> Result<(), Failure> {
     core.pipeline.connect_deep_element_added(move |_, _, element| {
         set_up_decoder(element, threads);
         keyframes::guard(element, &reporter);
+        picture_limit::guard(element, &reporter);
     });
     Ok(())
 }

@@ -40,16 +40,23 @@ impl Core {
     /// parsebin (and decodebin) up to 1.22 at least swallow the error of a demuxer that fails while it is
     /// being plugged in, and then nothing more happens, not even the end. Files only: a camera that is still
     /// connecting has no such thread either.
-    pub(crate) fn fail_if_dead(&self) {
+    ///
+    /// True once is no proof: between finding the type and reading on no thread runs either, on a busy machine for half
+    /// a second and more.
+    pub(crate) fn seems_dead(&self) -> bool {
         let kind = &self.reporter.target.kind;
         if !matches!(kind, SourceKind::File { .. } | SourceKind::Image { .. }) {
-            return;
+            return false;
         }
         let elements = self.pipeline.iterate_recurse().into_iter().flatten();
         let mut pads = elements.flat_map(|element| element.pads());
-        if !self.reporter.has_delivered() && !pads.any(|pad| pad.task_state() == gst::TaskState::Started) {
-            self.reporter.fail_as_unreadable();
-        }
+        let runs = pads.any(|pad| pad.task_state() == gst::TaskState::Started);
+        // Asked last: what was delivered before the last thread ended is seen.
+        !runs && !self.reporter.has_delivered()
+    }
+
+    pub(crate) fn fail_as_unreadable(&self) {
+        self.reporter.fail_as_unreadable();
     }
 
     pub(crate) fn duration(&self) -> Option<std::time::Duration> {

@@ -251,6 +251,19 @@ fn luma(picture: &Picture<'_>) -> f64 {
     sum as f64 / (width * height) as f64
 }
 
+/// Makes a file with a launch line that ends in an element that takes `location`.
+pub fn make(launch: &str, path: &std::path::Path) {
+    watchpost_pipelines::init().unwrap();
+    let pipeline = gst::parse::launch(&format!("{launch} ! filesink location={}", path.display())).unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let message = pipeline.bus().unwrap().timed_pop_filtered(
+        gst::ClockTime::from_seconds(20),
+        &[gst::MessageType::Eos, gst::MessageType::Error],
+    );
+    assert!(matches!(message.as_ref().map(|m| m.type_()), Some(gst::MessageType::Eos)), "{message:?}");
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
 /// The folder with clips and photos, or a loud word that it is not there.
 pub fn shared() -> Option<PathBuf> {
     let root = std::env::var_os("WATCHPOST_SHARED")
