@@ -122,8 +122,8 @@ fn memory_that_rises_in_the_second_half_fails_and_what_came_before_does_not_matt
     let at_rest = |form: &Form, end| with(form, with_rests((0..400).map(|_| 90 * MIB), 40 * MIB, end));
     assert_eq!(at_rest(&form, 42 * MIB), [""; 0]);
     assert_eq!(at_rest(&form, 42 * MIB + 1), ["memory at rest"]);
-    assert_eq!(at_rest(&Form::short(), 44 * MIB), [""; 0]);
-    assert_eq!(at_rest(&Form::short(), 44 * MIB + 1), ["memory at rest"]);
+    assert_eq!(at_rest(&Form::short(), 48 * MIB), [""; 0]);
+    assert_eq!(at_rest(&Form::short(), 48 * MIB + 1), ["memory at rest"]);
     assert_eq!(with(&form, Vec::new()), ["memory at rest", "memory at work"], "no samples, no verdict");
 }
 

@@ -129,7 +129,7 @@ impl Form {
             faults: vec![Fault::Close, Fault::AcceptSilent],
             warm_cycles_per_victim: 2,
             // Memory is allowed some slack, so it takes more of them.
-            cycles: if leak == Leak::Memory { 80 } else { 24 },
+            cycles: if leak == Leak::Memory { 56 } else { 24 },
             frames: 0,
             disturbed: false,
             stable_for: Duration::from_secs(2),
@@ -137,7 +137,8 @@ impl Form {
         }
     }
 
+    /// In a minute the heaps have not found their size yet: 3.5 MiB were seen, and 23 with the leak.
     fn short_limits() -> Limits {
-        Limits { rss_growth_bytes: 4 << 20, times: None }
+        Limits { rss_growth_bytes: 8 << 20, times: None }
     }
 }
