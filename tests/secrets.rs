@@ -174,9 +174,7 @@ fn the_daemon_shows_a_password_nowhere() {
     let state = run(watchpost(folder.path()).args(["debug", "--socket", "debug.sock"]));
     assert!(state.stdout.contains("refused-env"), "{}", state.stderr);
     assert_secret("debug", &state.stdout);
-    for thread in fs::read_dir(format!("/proc/{pid}/task")).expect("proc").flatten() {
-        assert_secret("a thread's name", &fs::read_to_string(thread.path().join("comm")).unwrap_or_default());
-    }
+    assert_secret("the threads' names", &thread_names(pid));
     daemon.signal(rustix::process::Signal::USR1);
     next_record(&lines, "detections");
     let Ended { code, stderr, .. } = daemon.stop();
@@ -261,6 +259,11 @@ fn one_shot_commands_show_no_password_either() {
         assert_secret(&format!("{what}, stdout"), &stdout);
         assert_secret(&format!("{what}, stderr"), &stderr);
     }
+}
+
+fn thread_names(pid: u32) -> String {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("proc").flatten();
+    tasks.map(|task| fs::read_to_string(task.path().join("comm")).unwrap_or_default()).collect()
 }
 
 /// Its environment can be read by every process of its user for as long as it builds: minutes.

@@ -60,8 +60,7 @@ pub(super) fn run(args: &RunArgs, source: MakeSource) -> Result<(), Failure> {
     signals.obey(supervisor.control())?;
     let last_resort = last_resort()?;
     outcome(&supervisor.run_telling(|verdict| {
-        let code = outcome(verdict).map_or_else(|failure| failure.code, |()| 0);
-        let _it_has_room = last_resort.try_send(code);
+        let _it_has_room = last_resort.try_send(outcome(verdict));
     }))
 }
 
@@ -74,18 +73,24 @@ fn outcome(verdict: &Verdict) -> Result<(), Failure> {
 }
 
 /// A thread that ends the process where coming to rest does not end: whatever hangs may hold what the supervisor
-/// needs for it. Takes the exit code when that begins; started before, for then there may be no more threads.
-fn last_resort() -> Result<Sender<u8>, Failure> {
+/// needs for it. Is told the outcome when that begins; started before, for then there may be no more threads.
+fn last_resort() -> Result<Sender<Result<(), Failure>>, Failure> {
     let (ending, ended) = bounded(1);
     let wait = move || {
-        let Ok(code) = ended.recv() else { return };
+        let Ok(outcome) = ended.recv() else { return };
         // The second wait is for a process that was stopped during the first.
         for time in [supervisor::END_WITHIN, LAST_GRACE] {
-            if ended.recv_timeout(time) != Err(RecvTimeoutError::Timeout) {
+            if !matches!(ended.recv_timeout(time), Err(RecvTimeoutError::Timeout)) {
                 return;
             }
         }
-        tracing::error!("something hangs and keeps this process from coming to rest; it ends as it is");
+        let (code, why) = match outcome {
+            Ok(()) => (0, "it was asked to stop".to_owned()),
+            Err(Failure { code, message }) => (code, message),
+        };
+        tracing::error!(
+            "{why}; something hangs and keeps this process from coming to rest, so it ends as it is"
+        );
         std::process::exit(i32::from(code));
     };
     let failure =
