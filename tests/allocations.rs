@@ -15,7 +15,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use watchpost::metrics::{Outcome, Registry};
+use watchpost::config::{Anchor, BoxArea, CameraOptions, LineOptions, ZoneKind, ZoneOptions};
+use watchpost::metrics::{EventKind, Outcome, Registry};
+use watchpost::shape::{Polygon, Segment};
 use watchpost::supervisor::{Control, Parts, Supervisor, Verdict};
 
 struct Counting;
@@ -63,6 +65,35 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
+
+/// Every filter, masks, and zones and a line that the swaying objects cross again and again.
+fn watch_everything(camera: &mut CameraOptions) {
+    let polygon = |points: &[[f32; 2]]| Polygon::new(points).expect("a polygon");
+    let zone = |index: usize, kind, x: f32| ZoneOptions {
+        name: format!("zone{index}"),
+        polygon: polygon(&[[0.0, 0.0], [x, 0.0], [x, 1.0], [0.0, 1.0]]),
+        kind,
+        anchor: [Anchor::Foot, Anchor::Centre, Anchor::Overlap(0.5)][index % 3],
+        classes: None,
+        dwell: Some(Duration::from_millis(200)),
+        settle: Duration::ZERO,
+    };
+    camera.track = true;
+    camera.score_thresholds = vec![("car".to_owned(), 0.2)];
+    camera.boxes.min_area = Some(BoxArea::Pixels(4.0));
+    camera.privacy_masks = vec![polygon(&[[0.0, 0.0], [0.2, 0.0], [0.1, 0.3]]); 3];
+    // The object of class 0 sways about x = 0.47.
+    camera.zones = (0..6).map(|index| zone(index, ZoneKind::Watch, 0.47)).collect();
+    camera.zones.push(zone(6, ZoneKind::Include, 0.97));
+    camera.zones.push(zone(7, ZoneKind::Ignore, 0.01));
+    camera.lines = vec![LineOptions {
+        name: "line".to_owned(),
+        segment: Segment { from: [0.47, 1.0], to: [0.47, 0.0] },
+        anchor: Anchor::Centre,
+        classes: None,
+        directions: ["in".to_owned(), "out".to_owned()],
+    }];
+}
 
 /// A daemon of fake parts that runs on a thread of its own.
 struct Running {
@@ -128,7 +159,25 @@ fn the_frame_path_allocates_nothing_after_warm_up_and_the_test_would_see_it() {
     assert!(windows.iter().sum::<u64>() <= 20, "allocations in windows of 1000 frames: {windows:?}");
     assert!(control_allocations >= 100, "the control saw {control_allocations} of 100 allocations");
 
+    zones_lines_masks_and_their_events_cost_no_allocation();
     as_many_objects_as_configured_are_tracked_without_an_allocation();
+}
+
+fn zones_lines_masks_and_their_events_cost_no_allocation() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut engine = fakes::FakeEngine::new(Duration::ZERO, mark);
+    engine.sway = 4.0;
+    let (mut parts, _sent) = fakes::parts(2, Duration::from_millis(2), engine, folder.path());
+    watch_everything(&mut parts.config.cameras[0]);
+    let running = Running::start(parts);
+    let windows = running.windows(1000);
+    let camera = Arc::clone(&running.registry.cameras()[0]);
+    running.stop();
+    for kind in [EventKind::Enter, EventKind::Leave, EventKind::Cross, EventKind::Count] {
+        assert!(camera.event_count(kind) >= 10, "{}: {}", kind.as_str(), camera.event_count(kind));
+    }
+    assert!(windows.contains(&0), "allocations in windows of 1000 frames: {windows:?}");
+    assert!(windows.iter().sum::<u64>() <= 20, "allocations in windows of 1000 frames: {windows:?}");
 }
 
 fn as_many_objects_as_configured_are_tracked_without_an_allocation() {

@@ -62,8 +62,9 @@ impl ObjectReader {
         identify(&mut self.seen);
         let mut objects = emptied(std::mem::take(&mut self.objects));
         self.gather_points(geometry, filter);
+        let size = [geometry.source_width, geometry.source_height];
         let (mut keypoints, mut outlines) = (self.keypoints.as_slice(), self.outlines.as_slice());
-        for (seen, &place) in self.seen.iter().zip(&self.places).filter(|(one, _)| filter.passes(one)) {
+        for (seen, &place) in self.seen.iter().zip(&self.places).filter(|(one, _)| filter.passes(one, size)) {
             let detail = self.decoder.detail(place);
             let label = self.labels.get(seen.class_id as usize).map_or("", String::as_str);
             let mut object = Object::new(label, seen.class_id, seen.score, seen.bbox);
@@ -96,9 +97,10 @@ impl ObjectReader {
 
     /// Brings the points of all objects that pass into pixels of the frame, before objects borrow them.
     fn gather_points(&mut self, geometry: &Geometry, filter: &Filter) {
+        let size = [geometry.source_width, geometry.source_height];
         self.keypoints.clear();
         self.outlines.clear();
-        for (_, &place) in self.seen.iter().zip(&self.places).filter(|(one, _)| filter.passes(one)) {
+        for (_, &place) in self.seen.iter().zip(&self.places).filter(|(one, _)| filter.passes(one, size)) {
             let detail = self.decoder.detail(place);
             self.keypoints.extend(detail.keypoints.iter().map(|&[x, y, score]| {
                 let [x, y] = geometry.point_to_source([x, y]);

@@ -2,9 +2,9 @@
 //! is in the picture.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::config::CameraOptions;
+use crate::filter::{Event, Events};
 use crate::frame::Work;
 use crate::track::{Ids, Moment, Options, Timeline, Tracked, Tracker, Workspace};
 
@@ -15,53 +15,85 @@ pub(super) struct Remembered {
     /// Classes mean the same as long as the model is the same.
     model_sha256: String,
     tracker: Option<Tracker>,
+    events: Option<Events>,
 }
 
 /// It belongs to the camera and is lent to the reading in use.
 pub(super) type Memory = Arc<Mutex<Remembered>>;
 
-/// How one reading tells who is who at one camera.
+/// Takes the place of what is remembered, with a reading's first frame.
+struct Fresh {
+    tracker: Option<Tracker>,
+    events: Option<Events>,
+    model_sha256: String,
+}
+
+/// How one reading tells who is who at one camera, and what happens to them.
 pub(super) struct Identities {
     memory: Memory,
-    model_sha256: String,
-    /// Takes the place of the tracker that is remembered, with the first frame.
-    fresh: Option<Option<Tracker>>,
+    fresh: Option<Fresh>,
 }
 
 impl Identities {
     /// Allocates what the camera's tracker needs, if it has one.
-    pub fn new(memory: &Memory, model_sha256: &str, options: Option<Options>, ids: &Ids) -> Self {
-        Self {
-            memory: Arc::clone(memory),
-            model_sha256: model_sha256.to_owned(),
-            fresh: Some(options.map(|options| Tracker::new(options, ids.clone()))),
+    pub fn new(
+        memory: &Memory,
+        model_sha256: &str,
+        options: Option<Options>,
+        ids: &Ids,
+        events: Option<Events>,
+    ) -> Self {
+        let tracker = options.map(|options| Tracker::new(options, ids.clone()));
+        let fresh = Some(Fresh { tracker, events, model_sha256: model_sha256.to_owned() });
+        Self { memory: Arc::clone(memory), fresh }
+    }
+
+    /// When the next frame is, in the camera's own time.
+    pub fn moment(&mut self, work: &Work) -> Moment {
+        let mut remembered = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fresh) = self.fresh.take() {
+            remembered.renew(fresh);
+        }
+        let at = remembered.timeline.advance(work.generation, work.pts_ns, work.arrived_at);
+        let Work { generation, width, height, .. } = *work;
+        Moment { at, generation, width, height }
+    }
+
+    /// Says of each object of that frame which one it is.
+    pub fn identify(&self, workspace: &mut Workspace, moment: Moment, objects: &mut [Tracked]) {
+        let mut remembered = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tracker) = &mut remembered.tracker {
+            tracker.update(workspace, moment, objects);
         }
     }
 
-    /// Says of each object of the next frame which one it is; returns the camera's own time of the frame.
-    pub fn identify(&mut self, workspace: &mut Workspace, work: &Work, objects: &mut [Tracked]) -> Duration {
+    /// Tells what has happened in zones and at lines, given those objects of the frame that are published.
+    pub fn tell(
+        &self,
+        moment: Moment,
+        objects: impl Iterator<Item = Tracked>,
+        tell: &mut dyn FnMut(&Event<'_>),
+    ) {
         let mut remembered = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = remembered.timeline.advance(work.generation, work.pts_ns, work.arrived_at);
-        if let Some(fresh) = self.fresh.take() {
-            remembered.renew(fresh, std::mem::take(&mut self.model_sha256));
+        if let Some(events) = &mut remembered.events {
+            events.update(moment, objects, tell);
         }
-        if let Some(tracker) = &mut remembered.tracker {
-            let Work { generation, width, height, .. } = *work;
-            tracker.update(workspace, Moment { at, generation, width, height }, objects);
-        }
-        at
     }
 }
 
 impl Remembered {
     /// Another reading begins.
-    fn renew(&mut self, mut fresh: Option<Tracker>, model_sha256: String) {
-        if let (Some(fresh), Some(old)) = (&mut fresh, &self.tracker)
-            && self.model_sha256 == model_sha256
-        {
-            fresh.inherit(old);
+    fn renew(&mut self, fresh: Fresh) {
+        let Fresh { mut tracker, mut events, model_sha256 } = fresh;
+        if self.model_sha256 == model_sha256 {
+            if let (Some(fresh), Some(old)) = (&mut tracker, &self.tracker) {
+                fresh.inherit(old);
+            }
+            if let (Some(fresh), Some(old)) = (&mut events, &self.events) {
+                fresh.inherit(old);
+            }
         }
-        (self.tracker, self.model_sha256) = (fresh, model_sha256);
+        *self = Self { timeline: std::mem::take(&mut self.timeline), model_sha256, tracker, events };
     }
 }
 

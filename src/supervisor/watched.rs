@@ -68,7 +68,8 @@ impl Watched {
     ) -> Self {
         let limits = limits(&options, supervisor);
         let seed = seed(&options.name);
-        let bench = Bench { preprocessor, freeze: options.freeze_timeout.map(FreezeWatch::new) };
+        let bench = Bench::new(preprocessor, options.freeze_timeout.map(FreezeWatch::new));
+        feed.set_masks(&options.privacy_masks);
         Self {
             options: Arc::new(options),
             feed,
@@ -220,11 +221,22 @@ impl Watched {
         self.machine.generation() == 0 && matches!(self.next, Next::Nothing)
     }
 
+    /// A reload before has already decided that its present opening ends, and what follows.
+    pub fn is_leaving(&self) -> bool {
+        !matches!(self.next, Next::Nothing)
+    }
+
+    /// The process ends: what a reload wanted to begin does not begin any more.
+    pub fn begin_no_more(&mut self) {
+        self.next = Next::Nothing;
+    }
+
     /// Options that need no other opening.
     pub fn adopt(&mut self, options: CameraOptions) {
         if matches!(self.next, Next::Gone) {
             return;
         }
+        self.feed.set_masks(&options.privacy_masks);
         self.options = Arc::new(options);
     }
 
@@ -244,6 +256,8 @@ impl Watched {
         house: &House,
     ) {
         let limits = limits(&options, supervisor);
+        // What is to be masked is, also until the old opening has ended.
+        self.feed.set_masks(&options.privacy_masks);
         self.next = Next::Reopened(Box::new(Successor { options, source, limits }));
         self.handle(Input::Stop, now, house);
     }
@@ -274,7 +288,7 @@ impl Watched {
             self.bench.lock().unwrap_or_else(PoisonError::into_inner).freeze = freeze;
         } else {
             match Preprocessor::new(form) {
-                Ok(preprocessor) => self.bench = Arc::new(Mutex::new(Bench { preprocessor, freeze })),
+                Ok(preprocessor) => self.bench = Arc::new(Mutex::new(Bench::new(preprocessor, freeze))),
                 Err(error) => tracing::warn!(camera = options.name, "nothing to letterbox with: {error}"),
             }
         }
@@ -352,7 +366,12 @@ impl Watched {
         match reason {
             Reason::Stalled => Some(format!("no new frame for {:.1} s", seconds(self.options.stall_timeout))),
             Reason::OpenTimeout => {
-                Some(format!("no first frame within {:.1} s", seconds(self.options.open_timeout)))
+                let words = self.feed.stage().as_words();
+                let colon = if words.is_empty() { "" } else { ": " };
+                Some(format!(
+                    "no first frame within {:.1} s{colon}{words}",
+                    seconds(self.options.open_timeout)
+                ))
             }
             _ => None,
         }

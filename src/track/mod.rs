@@ -93,7 +93,7 @@ impl Options {
     }
 
     /// Tracks that are remembered at most.
-    fn tracks_max(&self) -> usize {
+    pub fn tracks_max(&self) -> usize {
         self.max_objects.saturating_mul(2)
     }
 }
