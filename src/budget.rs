@@ -14,6 +14,7 @@ use crate::filter::Events;
 use crate::frame::{Letterbox, Place, PrivacyMask, Work};
 use crate::model::Manifest;
 use crate::publish::footprint_bytes;
+use crate::snapshots::Snapshots;
 use crate::track::{Tracker, Workspace};
 
 /// The stream that estimates are made for.
@@ -73,6 +74,7 @@ impl Budget {
         budget.add("engine", "work queue", WORK_MAX, size_of::<Work>(), Basis::Exact);
         budget.add("engine", "decoding and NMS buffers", 1, decoder.buffer_bytes(), Basis::Exact);
         budget.tracks(config);
+        budget.snapshots(config, manifest);
         for output in &config.outputs {
             let owner = format!("output {}", output.name);
             budget.add(&owner, "lines kept, and their readers", 1, footprint_bytes(output), Basis::Bounded);
@@ -93,6 +95,20 @@ impl Budget {
         }
         if tracking.count() > 0 {
             self.add("engine", "tracking buffers", 1, Workspace::buffer_bytes(max_objects), Basis::Exact);
+        }
+    }
+
+    fn snapshots(&mut self, config: &Config, manifest: &Manifest) {
+        let wanting = config.cameras.iter().filter(|camera| camera.snapshots).count();
+        if wanting > 0 && config.snapshots.dir.is_some() {
+            let bytes = Snapshots::footprint_bytes(&manifest.input, wanting);
+            self.add(
+                "snapshots",
+                "pictures on their way, and what is known of tracks",
+                1,
+                bytes,
+                Basis::Bounded,
+            );
         }
     }
 

@@ -70,6 +70,18 @@ named! {
 }
 
 named! {
+    /// What became of a picture that was worth saving.
+    SnapshotOutcome {
+        /// Saved.
+        Written = "written",
+        /// Nobody had time for it, or it was in a GPU's memory; a later one may be saved.
+        Skipped = "skipped",
+        /// The disk did not take it.
+        Failed = "failed",
+    }
+}
+
+named! {
     /// What happens in zones and at lines.
     EventKind {
         /// An object has come into a zone.
@@ -95,6 +107,7 @@ pub struct CameraMetrics {
     outcomes: [AtomicU64; Outcome::ALL.len()],
     restarts: [AtomicU64; Reason::ALL.len()],
     events: [AtomicU64; EventKind::ALL.len()],
+    snapshots: [AtomicU64; SnapshotOutcome::ALL.len()],
     frames_in: AtomicU64,
     up: AtomicBool,
     shed_level: AtomicU64,
@@ -117,6 +130,7 @@ impl CameraMetrics {
             outcomes: zeros(),
             restarts: zeros(),
             events: zeros(),
+            snapshots: zeros(),
             frames_in: AtomicU64::new(0),
             up: AtomicBool::new(false),
             shed_level: AtomicU64::new(0),
@@ -175,6 +189,16 @@ impl CameraMetrics {
         self.restarts.iter().map(|count| count.load(Relaxed)).sum()
     }
 
+    /// What became of a picture that was to be saved.
+    pub fn snapshot_taken(&self, outcome: SnapshotOutcome) {
+        self.snapshots[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How many pictures came to this.
+    pub fn snapshot_count(&self, outcome: SnapshotOutcome) -> u64 {
+        self.snapshots[outcome as usize].load(Relaxed)
+    }
+
     /// Something has happened in a zone or at a line.
     pub fn event(&self, kind: EventKind) {
         self.events[kind as usize].fetch_add(1, Relaxed);
@@ -218,6 +242,9 @@ impl CameraMetrics {
             frames_in: self.frames_in(),
             outcomes: Named(Outcome::ALL.iter().map(|o| (o.as_str(), self.outcome_count(*o))).collect()),
             restarts: Named(Reason::ALL.iter().map(|r| (r.as_str(), self.restart_count(*r))).collect()),
+            snapshots: Named(
+                SnapshotOutcome::ALL.iter().map(|o| (o.as_str(), self.snapshot_count(*o))).collect(),
+            ),
             events: Named(EventKind::ALL.iter().map(|k| (k.as_str(), self.event_count(*k))).collect()),
             frame_age: self.frame_age.summary(),
         }
@@ -350,6 +377,10 @@ impl BackendMetrics {
 pub struct HandleGauges {
     /// GStreamer pipelines.
     pub pipelines: AtomicU64,
+    /// GStreamer pipelines, elements and pads.
+    pub objects: AtomicU64,
+    /// Decoded frames that somebody holds.
+    pub frames: AtomicU64,
     /// Frame slots in flight.
     pub slots_in_flight: AtomicU64,
     /// Bytes of the frame pool.
@@ -453,6 +484,8 @@ impl Registry {
                 thread: process.thread_count,
                 pipeline: gauges.pipelines.load(Relaxed),
                 slot: gauges.slots_in_flight.load(Relaxed),
+                object: gauges.objects.load(Relaxed),
+                frame: gauges.frames.load(Relaxed),
             },
             growth: Holding::ALL.iter().map(|&h| self.growth[h as usize].snapshot(h)).collect(),
         }

@@ -21,7 +21,7 @@ use crate::engine::{Engine, EngineError, TensorView};
 use crate::filter::{Event, Events};
 use crate::frame::{Geometry, Pool, Preprocessor, PrivacyMask, Slot, SlotForm};
 use crate::model::InputRecipe;
-use crate::source::{Decoded, Fault, fault};
+use crate::source::{Decoded, Fault, Picture, fault};
 use crate::track::{Ids, Moment, Options, Tracked, Tracker, Workspace};
 use crate::wake::{Bell, doorbell};
 
@@ -43,13 +43,17 @@ pub struct Input {
 
 /// Which frames are inferred.
 #[derive(Debug, Clone, Copy)]
-pub struct Choice {
+pub struct Choice<'a> {
     /// Every n-th frame, at least 1.
     pub every: u64,
     /// No more than so many frames of one input are decoded.
     pub max_frames: Option<u64>,
     /// The input plays at its own pace, and frames that find no free slot are dropped.
     pub realtime: bool,
+    /// Frames come with their picture, which the decoder has to do without meanwhile.
+    pub keep_pictures: bool,
+    /// Set by whoever wants the run to end early, in order.
+    pub stop: Option<&'a AtomicBool>,
 }
 
 /// A frame on its way to the engine.
@@ -74,6 +78,17 @@ pub struct Ready {
     pub decode: Duration,
     /// How long the letterbox took.
     pub preprocess: Duration,
+    /// How long the frame is shown, where the input says so.
+    pub duration: Option<Duration>,
+    /// Where pictures are kept.
+    picture: Option<Decoded>,
+}
+
+impl Ready {
+    /// The picture at full size; `None` if it was not asked for, or is on a GPU.
+    pub fn picture(&self) -> Option<Picture<'_>> {
+        self.picture.as_ref()?.picture()
+    }
 }
 
 /// Where an input says nothing about its times, its frames are so far apart.
@@ -156,7 +171,7 @@ pub struct Totals {
 pub fn run(
     inputs: &[Input],
     recipe: &InputRecipe,
-    choice: Choice,
+    choice: Choice<'_>,
     mask: PrivacyMask,
     engine: &mut dyn Engine,
     each: &mut dyn FnMut(&Ready, &[TensorView<'_>], Duration) -> bool,
@@ -181,7 +196,8 @@ pub fn run(
         stop.store(true, Ordering::Release);
         // Lets a reader that waits to send see that nobody listens.
         drop(steps_rx);
-        let dropped = reading.join().unwrap_or_default();
+        // Half of an input must not look like all of it.
+        let dropped = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         result.map(|totals| Totals { dropped, ..totals })
     })
 }
@@ -223,7 +239,7 @@ struct Filler {
 
 struct Reader<'a> {
     inputs: &'a [Input],
-    choice: Choice,
+    choice: Choice<'a>,
     stop: &'a AtomicBool,
     steps: Sender<Step>,
     pool: Pool,
@@ -257,7 +273,8 @@ impl Reader<'_> {
     }
 
     fn is_over(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
+        let asked = self.choice.stop.is_some_and(|stop| stop.load(Ordering::Acquire));
+        asked || self.stop.load(Ordering::Acquire)
     }
 }
 
@@ -300,6 +317,9 @@ impl Lane<'_> {
             }
             if choice.max_frames.is_some_and(|max| seq >= max) {
                 return Ok(None);
+            }
+            if self.reader.is_over() {
+                return Err(Enough);
             }
         }
     }
@@ -367,6 +387,11 @@ impl Lane<'_> {
             height: geometry.source_height,
             decode,
             preprocess,
+            duration: match &frame {
+                Decoded::Gst(frame) => frame.duration(),
+                Decoded::Memory(_) => None,
+            },
+            picture: self.reader.choice.keep_pictures.then_some(frame),
         };
         self.reader.steps.send(Step::Frame(Box::new(ready))).map_err(|_| Enough)
     }

@@ -12,6 +12,8 @@ use crate::spec::Spec;
 
 /// How often a reader that waits looks whether the pipeline is still alive.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// How often in a row nothing may run before that is believed.
+const LIFELESS_LOOKS: u32 = 6;
 
 /// A source that pushes: frames arrive as they are decoded, and a newer one replaces an older one that its
 /// receiver had no time for. Dropping it is [`Pipeline::stop`].
@@ -79,11 +81,16 @@ impl PullPipeline {
     /// before a failure come first; after that the answer stays [`Pull::Eos`] or [`Pull::Error`].
     #[must_use]
     pub fn pull(&self, timeout: Duration) -> Pull {
-        let mut left = timeout;
+        let (mut left, mut lifeless_count) = (timeout, 0);
         loop {
             let step = left.min(LOOK_INTERVAL);
             match self.inbox.pull(self.core.sink(), self.core.origin(), step) {
-                Pull::TimedOut => self.core.fail_if_dead(),
+                Pull::TimedOut => {
+                    lifeless_count = if self.core.seems_dead() { lifeless_count + 1 } else { 0 };
+                    if lifeless_count >= LIFELESS_LOOKS {
+                        self.core.fail_as_unreadable();
+                    }
+                }
                 pulled => return pulled,
             }
             left -= step;

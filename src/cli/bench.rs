@@ -126,7 +126,7 @@ fn through_all(
     let manifest = &model.manifest;
     let limits = Limits { score_threshold: options.score_threshold, ..Limits::default() };
     let mut decoder = Decoder::new(&manifest.head, &manifest.input, manifest.labels.len(), limits);
-    let choice = Choice { every: 1, max_frames: None, realtime: false };
+    let choice = Choice { every: 1, max_frames: None, realtime: false, keep_pictures: false, stop: None };
     let mut found = Vec::new();
     let mut times = Vec::new();
     let mut began = None;

@@ -1,27 +1,31 @@
 //! `watchpost detect`: one shot over files, folders of images or URLs.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use serde_json::json;
 use watchpost_pipelines::SourceKind;
 
+use super::annotate::{Pictures, stop_on_signal};
 use super::common::{
     EngineArgs, LoadedModel, input_failure, load_config, load_model, output_failure, quiet_if_closed,
     start_gstreamer,
 };
+use super::draft::Draft;
 use super::records::Records;
+use super::summary::{Stages, summary_text};
 use super::{Failure, exit};
+use crate::annotate::Surroundings;
 use crate::camera::Reason;
 use crate::clock;
 use crate::config::{CameraOptions, DEFAULT_PATH, Demands, DetectorOptions, Locator, parse_url};
 use crate::decode::{Decoder, Limits};
 use crate::filter::lacks_labels;
 use crate::frame::PrivacyMask;
-use crate::metrics::process_usage;
 use crate::model::Manifest;
 use crate::offline::{self, Choice, Follower, Input, Ready, Totals};
 use crate::publish::{Detections, EventRecord, FrameSize, Object, ObjectReader};
@@ -39,7 +43,8 @@ Examples:
     watchpost detect clip.mp4 -m yolox-nano | jq '.objects | length'
     watchpost detect photos/ -m ./yolov8n.onnx -o boxes.jsonl --summary summary.json
     watchpost detect rtsp://10.0.0.12/stream2 --max-frames 100
-    watchpost detect yesterday.mp4 --as gate -c ./config.toml | jq 'select(.type == \"event\")'")]
+    watchpost detect yesterday.mp4 --as gate -c ./config.toml | jq 'select(.type == \"event\")'
+    watchpost detect clip.mp4 --track --annotate seen.mp4 -o seen.jsonl")]
 pub struct DetectArgs {
     /// Video files, images, folders of images, or URLs (rtsp://, v4l2://, file://)
     #[arg(required = true)]
@@ -64,6 +69,10 @@ pub struct DetectArgs {
     /// Write a summary to this file: frames, frames/s, CPU time, memory, milliseconds per stage
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
+
+    /// Draw what was detected: into a new or empty folder, a PNG file a frame, or into an MP4 file
+    #[arg(long, value_name = "DIR|FILE.mp4")]
+    annotate: Option<PathBuf>,
 
     /// Read at most so many frames of each input
     #[arg(long, value_name = "N", value_parser = count)]
@@ -122,22 +131,40 @@ pub(super) fn run(args: &DetectArgs) -> Result<(), Failure> {
             }
         })?;
     spare_inputs(args, &inputs, &model.manifest)?;
-    let mut records = Records::open(args.output.as_deref())?;
+    let pictures = pictures(args, &model.manifest, &camera)?;
+    let records = Records::open(args.output.as_deref())?;
     // Opened before the work: hours of it should not end with a summary that has no place.
     let summary =
-        args.summary.as_deref().map(|path| open(path, &records).map(|file| (path, file))).transpose()?;
-    let mut stages = Stages::default();
-    let totals = detect(args, &inputs, (&detector, &camera), wish, &mut model, &mut records, &mut stages);
+        args.summary.as_deref().map(|path| begin(path, &records).map(|draft| (path, draft))).transpose()?;
+    // Without pictures there is nothing to be ended in order.
+    let stop = pictures.is_some().then(stop_on_signal).transpose()?;
+    let mut results = Results { records, pictures, stages: Stages::default(), stop };
+    let totals = detect(args, &inputs, (&detector, &camera), wish, &mut model, &mut results);
+    let Results { records, pictures, stages, stop } = results;
+    let stopped = stop.is_some_and(|stop| stop.load(Ordering::Acquire));
+    let drawn = pictures.map_or(Ok(()), |pictures| pictures.finish(stopped));
     let written = records.finish();
     let totals = totals?;
-    let summed_up = summary.map_or(Ok(()), |(path, file)| {
+    let summed_up = summary.map_or(Ok(()), |(path, mut draft)| {
         let seconds = clock::now().saturating_duration_since(started).as_secs_f64();
         let text = summary_text(inputs.len(), &totals, seconds, &model, &stages)?;
-        write_over(&file, &text).map_err(|error| output_failure(&path.display().to_string(), &error))
+        let written = draft.write_all(text.as_bytes()).and_then(|()| draft.finish());
+        written.map_err(|error| output_failure(&path.display().to_string(), &error))
     });
     written.or_else(quiet_if_closed)?;
+    drawn?;
     summed_up?;
     faults(&missing, &totals)
+}
+
+/// Where what is detected is drawn.
+fn pictures(
+    args: &DetectArgs,
+    manifest: &Manifest,
+    camera: &CameraOptions,
+) -> Result<Option<Pictures>, Failure> {
+    let open = |path: &Path| Pictures::open(path, &manifest.labels, Surroundings::of(camera));
+    args.annotate.as_deref().map(open).transpose()
 }
 
 /// The detector, and the camera as which the inputs are looked at.
@@ -198,15 +225,27 @@ fn faults(missing: &[Failure], totals: &Totals) -> Result<(), Failure> {
     Err(Failure::new(if unsupported { exit::UNAVAILABLE } else { exit::NO_INPUT }, lines.join("\n")))
 }
 
+/// Device and number of a file that is there.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
 /// Refuses to write over what is read.
 fn spare_inputs(args: &DetectArgs, inputs: &[Input], model: &Manifest) -> Result<(), Failure> {
-    let identity = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
     let files = inputs.iter().filter_map(|input| match &input.spec.kind {
         SourceKind::File { path } | SourceKind::Image { path } => Some(path),
         _ => None,
     });
+    if let Some(path) = args.annotate.as_deref().filter(|_| {
+        [&args.output, &args.summary].into_iter().any(|other| other.is_some() && *other == args.annotate)
+    }) {
+        return Err(taken_already("--annotate", path));
+    }
     let taken: Vec<(u64, u64)> = files.chain(model.file()).filter_map(|path| identity(path)).collect();
-    for (option, path) in [("--output", &args.output), ("--summary", &args.summary)] {
+    for (option, path) in
+        [("--output", &args.output), ("--summary", &args.summary), ("--annotate", &args.annotate)]
+    {
         let Some(path) = path else { continue };
         let Some(id) = identity(path) else { continue };
         if taken.contains(&id) {
@@ -216,14 +255,22 @@ fn spare_inputs(args: &DetectArgs, inputs: &[Input], model: &Manifest) -> Result
     Ok(())
 }
 
+/// Where everything goes that comes of a frame.
+struct Results {
+    records: Records,
+    pictures: Option<Pictures>,
+    stages: Stages,
+    /// Set when the user has seen enough.
+    stop: Option<Arc<AtomicBool>>,
+}
+
 fn detect(
     args: &DetectArgs,
     inputs: &[Input],
     (detector, camera): (&DetectorOptions, &CameraOptions),
     wish: Wish,
     model: &mut LoadedModel,
-    records: &mut Records,
-    stages: &mut Stages,
+    results: &mut Results,
 ) -> Result<Totals, Failure> {
     let LoadedModel { manifest, engine, tag, .. } = model;
     let Wish { filter, tracking, events } = wish;
@@ -237,7 +284,14 @@ fn detect(
     };
     let decoder = Decoder::new(&manifest.head, &manifest.input, manifest.labels.len(), limits);
     let mut reader = ObjectReader::new(manifest.labels.as_slice().into(), decoder, detector.max_objects);
-    let choice = Choice { every: args.every, max_frames: args.max_frames, realtime: args.realtime };
+    let Results { records, pictures, stages, stop } = results;
+    let choice = Choice {
+        every: args.every,
+        max_frames: args.max_frames,
+        realtime: args.realtime,
+        keep_pictures: pictures.is_some(),
+        stop: stop.as_deref(),
+    };
     let mut last = (usize::MAX, 0);
     let mut undecodable = None;
     let mut published = Vec::with_capacity(detector.max_objects);
@@ -245,7 +299,7 @@ fn detect(
     let mask = PrivacyMask::new(camera.privacy_masks.as_slice().into());
     let totals =
         offline::run(inputs, &manifest.input, choice, mask, engine.as_mut(), &mut |ready, outputs, took| {
-            let began = clock::now();
+            let (began, mut drawing) = (clock::now(), Duration::ZERO);
             let previous = if last.0 == ready.input_index { last.1 } else { 0 };
             last = (ready.input_index, ready.seq);
             let input = &inputs[ready.input_index];
@@ -259,7 +313,12 @@ fn detect(
                 published.clear();
                 published.extend(objects.iter().map(Object::tracked));
                 let dropped = ready.seq - previous - 1;
-                records.write(|line| detections(input, ready, dropped, objects, tag).write_line(line))
+                let written =
+                    records.write(|line| detections(input, ready, dropped, objects, tag).write_line(line));
+                let began = clock::now();
+                let drawn = pictures.as_mut().is_none_or(|pictures| pictures.add(inputs, ready, objects));
+                drawing = clock::now().saturating_duration_since(began);
+                written && drawn
             });
             if let (Ok(true), Some(follower)) = (&read, &mut follower) {
                 follower.tell(&published, &mut |event| {
@@ -272,7 +331,7 @@ fn detect(
                 undecodable = Some(Failure::new(exit::NO_INPUT, error.to_string()));
                 false
             });
-            stages.add(ready, took, began);
+            stages.add(ready, took, began + drawing);
             go_on
         });
     match undecodable {
@@ -384,85 +443,10 @@ fn url_input(text: &str, realtime: bool) -> Result<Input, Failure> {
     Ok(Input { name, spec })
 }
 
-/// Opens the summary. It is not truncated: until there is something better, an old one stays as it is.
-fn open(path: &Path, records: &Records) -> Result<File, Failure> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
-    let file = file.map_err(|error| output_failure(&path.display().to_string(), &error))?;
-    if records.is_in(&file).unwrap_or(false) {
+/// Begins the summary.
+fn begin(path: &Path, records: &Records) -> Result<Draft, Failure> {
+    if records.are_in(path) {
         return Err(taken_already("--summary", path));
     }
-    Ok(file)
-}
-
-/// Replaces what is in a file. Devices and pipes have nothing to cut off.
-fn write_over(mut file: &File, text: &str) -> io::Result<()> {
-    if file.metadata()?.is_file() {
-        file.set_len(0)?;
-    }
-    file.write_all(text.as_bytes())
-}
-
-/// Milliseconds per frame of each stage. Bounded: a long run is sampled.
-#[derive(Default)]
-struct Stages {
-    samples: [Vec<f32>; 4],
-    seen: u64,
-    objects: u64,
-    events: u64,
-}
-
-/// Frames whose times are kept; of more, every n-th.
-const SAMPLES_MAX: u64 = 100_000;
-
-impl Stages {
-    fn add(&mut self, ready: &Ready, inference: Duration, postprocess_began: Instant) {
-        self.seen += 1;
-        if self.seen > SAMPLES_MAX {
-            return;
-        }
-        let postprocess = clock::now().saturating_duration_since(postprocess_began);
-        let times = [ready.decode, ready.preprocess, inference, postprocess];
-        for (samples, time) in self.samples.iter_mut().zip(times) {
-            samples.push(time.as_secs_f32() * 1e3);
-        }
-    }
-
-    fn median(&self, stage: usize) -> f64 {
-        let mut sorted = self.samples[stage].clone();
-        sorted.sort_unstable_by(f32::total_cmp);
-        let middle = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
-        (f64::from(middle) * 1000.0).round() / 1000.0
-    }
-}
-
-fn summary_text(
-    inputs: usize,
-    totals: &Totals,
-    seconds: f64,
-    model: &LoadedModel,
-    stages: &Stages,
-) -> Result<String, Failure> {
-    let usage = process_usage();
-    let round = |value: f64| (value * 1000.0).round() / 1000.0;
-    let summary = json!({
-        "inputs": inputs,
-        "frames": totals.frames,
-        "dropped": totals.dropped,
-        "objects": stages.objects,
-        "events": stages.events,
-        "seconds": round(seconds),
-        "fps": round(totals.frames as f64 / seconds.max(1e-9)),
-        "cpu_seconds": round(usage.cpu_seconds),
-        "max_rss_mib": round(usage.max_rss_bytes as f64 / 1_048_576.0),
-        "backend": model.tag.backend,
-        "precision": model.tag.precision,
-        "batch": 1,
-        "decode_ms": stages.median(0),
-        "preprocess_ms": stages.median(1),
-        "inference_ms": stages.median(2),
-        "postprocess_ms": stages.median(3),
-    });
-    let text = serde_json::to_string_pretty(&summary)
-        .map_err(|error| Failure::new(exit::INTERNAL, format!("the summary cannot be written: {error}")))?;
-    Ok(text + "\n")
+    Draft::begin(path).map_err(|error| output_failure(&path.display().to_string(), &error))
 }

@@ -90,6 +90,10 @@ fn camera(
     let size = picture_size(&mut section);
     camera.privacy_masks = privacy_masks(&mut section, size);
     warn_if_nothing_tracks(&mut section, camera.track);
+    if let Some(node) = section.find("snapshots").filter(|_| camera.snapshots && !camera.track) {
+        let message = "`snapshots` keeps the best picture of each track, and nothing is tracked";
+        section.reading.error(node.place, message, Some("write track = true, too"));
+    }
     section.finish(belongs_to("camera"));
     if let Value::Table(own) = &node.value {
         zones_and_lines(reading, own, size, &mut camera);
@@ -154,6 +158,7 @@ fn settings(section: &mut Section<'_, '_>, defaults: CameraOptions) -> CameraOpt
         track: track(section),
         track_keep: section.duration("track_keep", defaults.track_keep, ms(100)..=s(60)),
         track_across_restart: off_or_duration(section, "track_across_restart", ms(100)..=s(60)),
+        snapshots: section.boolean("snapshots", defaults.snapshots),
         slots: section.integer("slots", defaults.slots as i64, 1..=16) as usize,
         decode: section.choice("decode", defaults.decode, &DECODES),
         decoder: section.choice("decoder", defaults.decoder, &DECODERS),

@@ -53,7 +53,7 @@ pub use zones::{LINE_KEYS, ZONE_KEYS};
 pub const DEFAULT_PATH: &str = "/etc/watchpost/config.toml";
 
 /// Every key, by the table it belongs to. `[defaults]` takes those of a camera except `url`.
-pub const KEYS: [(&str, &[&str]); 6] = [
+pub const KEYS: [(&str, &[&str]); 7] = [
     (
         "detector",
         &[
@@ -100,6 +100,7 @@ pub const KEYS: [(&str, &[&str]); 6] = [
             "track",
             "track_keep",
             "track_across_restart",
+            "snapshots",
             "slots",
             "decode",
             "decoder",
@@ -112,6 +113,7 @@ pub const KEYS: [(&str, &[&str]); 6] = [
     ),
     ("output", &["type", "path", "mode", "listen", "buffer", "max_readers"]),
     ("memory", &["soft_limit", "hard_limit"]),
+    ("snapshots", &["dir", "max_files", "max_size", "min_free"]),
     (
         "supervisor",
         &[
@@ -297,12 +299,13 @@ fn settle(mut layers: Layers, environment: &Environment, demands: Demands) -> Re
     let outputs = output::outputs(&mut reading, &root, debug_socket.as_deref());
     let memory = sections::memory(&mut reading, &root);
     let supervisor = sections::supervisor(&mut reading, &root);
+    let snapshots = sections::snapshots(&mut reading, &root, &cameras);
     reading.settings.extend(debug_settings);
     let Reading { problems, settings, .. } = reading;
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(ConfigErrors::new(problems));
     }
-    let config = Config { detector, cameras, outputs, memory, supervisor, debug_socket };
+    let config = Config { detector, cameras, outputs, memory, snapshots, supervisor, debug_socket };
     Ok(Loaded { config, warnings: in_file_order(problems), origins: Origins(settings) })
 }
 

@@ -38,6 +38,8 @@ pub struct Config {
     pub outputs: Vec<OutputOptions>,
     /// When to shed load and when to leave.
     pub memory: MemoryOptions,
+    /// Where the best pictures of tracks are kept, and how many.
+    pub snapshots: SnapshotOptions,
     /// Deadlines and limits of the supervisor.
     pub supervisor: SupervisorOptions,
     /// The Unix socket that `watchpost debug` asks; `None` turns it off.
@@ -334,6 +336,8 @@ pub struct CameraOptions {
     pub track_keep: Duration,
     /// Objects keep their numbers over an interruption of the stream that is no longer than this; `None`: over none.
     pub track_across_restart: Option<Duration>,
+    /// The best picture of each track is saved; false by default.
+    pub snapshots: bool,
     /// Frame slots, 1..=16; 2 by default.
     pub slots: usize,
     /// Which coded pictures are decoded; `Auto` by default.
@@ -379,6 +383,7 @@ impl CameraOptions {
             track: false,
             track_keep: Duration::from_secs(2),
             track_across_restart: None,
+            snapshots: false,
             slots: 2,
             decode: Decode::Auto,
             decoder: DecoderChoice::Auto,
@@ -427,6 +432,25 @@ impl OutputOptions {
     /// An output with the defaults of every other key.
     pub fn new(name: impl Into<String>, kind: OutputKind) -> Self {
         Self { name: name.into(), kind, buffer_bytes: 1 << 20, max_readers: 64 }
+    }
+}
+
+/// `[snapshots]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotOptions {
+    /// The folder; `None`: no picture is saved.
+    pub dir: Option<PathBuf>,
+    /// The oldest go when there are more; 1000 by default.
+    pub max_files: usize,
+    /// The oldest go when they are larger together; 200 MiB by default.
+    pub max_bytes: u64,
+    /// Nothing is saved while the disk has less room than this; 500 MiB by default.
+    pub min_free_bytes: u64,
+}
+
+impl Default for SnapshotOptions {
+    fn default() -> Self {
+        Self { dir: None, max_files: 1000, max_bytes: 200 << 20, min_free_bytes: 500 << 20 }
     }
 }
 

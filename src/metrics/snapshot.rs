@@ -29,6 +29,8 @@ pub struct CameraSnapshot {
     pub restarts: Named,
     /// What happened in its zones and at its lines, by kind.
     pub events: Named,
+    /// Pictures saved or not, by outcome.
+    pub snapshots: Named,
     pub frame_age: HistogramSummary,
 }
 
@@ -80,6 +82,8 @@ pub struct OpenHandles {
     pub thread: u64,
     pub pipeline: u64,
     pub slot: u64,
+    pub object: u64,
+    pub frame: u64,
 }
 
 fn name<S: Serializer>(kind: &Holding, serializer: S) -> Result<S::Ok, S::Error> {
@@ -169,6 +173,10 @@ fn camera_counters<M: SerializeMap>(map: &mut M, camera: &CameraSnapshot) -> Res
     }
     for (reason, value) in &camera.restarts.0 {
         let key = format!("watchpost_camera_restarts_total{{camera=\"{name}\",reason=\"{reason}\"}}");
+        map.serialize_entry(&key, value)?;
+    }
+    for (outcome, value) in camera.snapshots.0.iter().filter(|(_, value)| *value > 0) {
+        let key = format!("watchpost_snapshots_total{{camera=\"{name}\",outcome=\"{outcome}\"}}");
         map.serialize_entry(&key, value)?;
     }
     for (kind, value) in &camera.events.0 {

@@ -9,6 +9,7 @@ use crate::filter::{Event, Filter};
 use crate::frame::Work;
 use crate::metrics::Outcome;
 use crate::publish::{Detections, EventRecord, FrameSize, ModelPart, Object, ObjectReader, Publisher};
+use crate::snapshots::{self, Snapshots};
 use crate::track::Workspace;
 
 /// The model as records name it.
@@ -48,12 +49,14 @@ pub(super) struct Results {
     /// For tracking, where a camera does.
     pub workspace: Workspace,
     pub publisher: Arc<Publisher>,
+    /// Where cameras want the best pictures of tracks.
+    pub snapshots: Option<Snapshots>,
 }
 
 impl Results {
     /// Decodes one frame's outputs and publishes its record, unless its opening is over.
     pub fn finish(&mut self, work: &Work, outputs: &[TensorView<'_>]) {
-        let Self { reader, tag, labels, views, workspace, publisher } = self;
+        let Self { reader, tag, labels, views, workspace, publisher, snapshots } = self;
         let Some(Some(View { filter, identities })) = views.get_mut(work.feed.index) else {
             work.feed.dropped(Outcome::StaleGeneration);
             return;
@@ -64,6 +67,10 @@ impl Results {
             // Nothing is published after the record that says the camera is being closed.
             work.feed.while_live(work.generation, || {
                 publish(publisher, tag, work, objects);
+                if let Some(snapshots) = snapshots {
+                    let moment = snapshots::Moment { now: clock::now(), wall: work.wall };
+                    snapshots.consider(work.feed.index, moment, work.slot.memory(), &work.geometry, objects);
+                }
                 identities.tell(moment, objects.iter().map(Object::tracked), &mut |event| {
                     publish_event(publisher, labels, work, event);
                 });

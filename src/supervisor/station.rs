@@ -19,6 +19,7 @@ use crate::frame::{SlotForm, Work};
 use crate::metrics::Outcome;
 use crate::model::{HeadRecipe, InputRecipe};
 use crate::publish::{ObjectReader, Publisher};
+use crate::snapshots::Snapshots;
 use crate::track::{Ids, LOW_SCORE, Workspace};
 
 /// Boxes that pass the score threshold and are looked at by NMS, at most.
@@ -113,6 +114,7 @@ impl Outputs {
             views,
             workspace: Workspace::new(if tracks { detector.max_objects } else { 0 }),
             publisher: Arc::clone(publisher),
+            snapshots: self.snapshots(cameras, config),
         };
         Ok(Reading {
             finish: Box::new(move |work, outputs| results.finish(work, outputs)),
@@ -121,6 +123,24 @@ impl Outputs {
                 Auto::Fixed(size) => Some(size),
             },
             max_batch_delay: detector.max_batch_delay,
+        })
+    }
+}
+
+impl Outputs {
+    /// Without a thread there are no pictures, but all the rest.
+    fn snapshots(&self, cameras: &[Watched], config: &Config) -> Option<Snapshots> {
+        let options = |name: &str| config.cameras.iter().find(|options| options.name == name);
+        let cameras: Vec<_> = cameras
+            .iter()
+            .filter_map(|camera| {
+                let options = options(&camera.options.name)?;
+                Some((camera.feed.index, options, Arc::clone(&camera.feed.metrics)))
+            })
+            .collect();
+        Snapshots::start(&config.snapshots, &self.input, &cameras).unwrap_or_else(|error| {
+            tracing::warn!(%error, "no thread could be started for snapshots; none are saved");
+            None
         })
     }
 }

@@ -70,11 +70,11 @@ proptest! {
         let mut whole = Motion::new([100.0, 100.0, 150.0, 250.0]);
         for (interval, drift) in steps {
             whole.predict(interval, false);
-            let [x1, y1, x2, y2] = whole.bbox();
-            whole.correct([x1 + drift, y1, x2 + drift, y2 + drift / 2.0]);
+            let [x1, y1, ..] = whole.bbox();
+            whole.correct([x1 + drift, y1, x1 + drift + 50.0, y1 + 150.0]);
         }
         let mut halves = whole;
-        // The noise follows the height, which changes on the way: without that they are the same.
+        // The noise follows the height; that of who is lost does not change on the way.
         whole.predict(seconds, true);
         halves.predict(seconds / 2.0, true);
         halves.predict(seconds / 2.0, true);

@@ -199,6 +199,7 @@ pub fn parts(
         cameras: options,
         outputs: vec![OutputOptions::new("local", socket)],
         memory: MemoryOptions::default(),
+        snapshots: Default::default(),
         supervisor: Default::default(),
         debug_socket: None,
     };
