@@ -134,6 +134,42 @@ fn a_folder_has_a_picture_for_each_frame_in_order() {
 }
 
 #[test]
+fn a_camera_s_zones_lines_and_masks_are_drawn() {
+    let (folder, _) = workplace("person", 2);
+    let model = folder.path().join("m.onnx");
+    let config = format!(
+        r#"
+        [detector]
+        model = "{}"
+        [camera.gate]
+        url = "test://scene"
+        privacy_masks = [[[0.0, 0.0], [0.25, 0.0], [0.25, 0.25], [0.0, 0.25]]]
+        [camera.gate.zone.door]
+        polygon = [[0.75, 0.75], [1.0, 0.75], [1.0, 1.0], [0.75, 1.0]]
+        [camera.gate.line.kerb]
+        from = [0.1, 0.9]
+        to = [0.5, 0.9]
+        "#,
+        model.display()
+    );
+    fs::write(folder.path().join("w.toml"), config).expect("written");
+    let args =
+        ["detect", "clip.mp4", "--as", "gate", "-c", "w.toml", "--annotate", "seen", "-o", "/dev/null"];
+    run(watchpost(folder.path()).args(args)).expect("zones", 0, &[]);
+    let seen = folder.path().join("seen");
+    let (_, _, pixels) = png(&seen.join(&names(&seen)[0]));
+    let pixel = |x: usize, y: usize| &pixels[3 * (y * 320 + x)..][..3];
+    assert_eq!(
+        (pixel(0, 0), pixel(40, 40), pixel(79, 79)),
+        (&[0; 3][..], &[0; 3][..], &[0; 3][..]),
+        "the mask"
+    );
+    assert!(pixel(90, 40)[0].abs_diff(80) < 8, "beside the mask: {:?}", pixel(90, 40));
+    assert!(pixel(280, 300)[2] > pixel(280, 300)[0], "the zone is bluish: {:?}", pixel(280, 300));
+    assert!((286..291).any(|y| pixel(130, y)[0] > 200), "the line");
+}
+
+#[test]
 fn pictures_of_every_size_go_into_a_folder_and_into_a_film() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("m.onnx"), stubborn_detector("行人")).expect("written");
