@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
-use program::{PATIENCE, Running, eventually, record, shared, watchpost};
+use program::{PATIENCE, Running, record, shared, watchpost};
 use rustix::process::Signal;
 use serde_json::Value;
 use watchpost::clock;

@@ -2,12 +2,11 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use common::{Recorder, Seen, make, now, seen, shared};
 use gstreamer as gst;
-use gstreamer::prelude::*;
 use watchpost_pipelines::{
     Failure, FailureClass, Pipeline, PixelFormat, Pull, SourceKind, Spec, StartError, probe,
 };

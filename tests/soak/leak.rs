@@ -4,7 +4,7 @@ use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 
 use watchpost::config::CameraOptions;
-use watchpost::source::{Arrived, Fault, Opening, Receiver, Source};
+use watchpost::source::{Arrived, Fault, Opening, PictureKind, Receiver, Source, Stage};
 
 /// Which leak a process of this program springs, as the daemon that it then is.
 pub const VARIABLE: &str = "SOAK_LEAK";
@@ -132,8 +132,16 @@ impl Receiver for Keeping {
         self.inner.fault(fault);
     }
 
-    fn keyframes_only(&self) -> bool {
-        self.inner.keyframes_only()
+    fn stage(&self, stage: Stage) {
+        self.inner.stage(stage);
+    }
+
+    fn wants(&self, at: std::time::Instant, kind: PictureKind) -> bool {
+        self.inner.wants(at, kind)
+    }
+
+    fn leaves_out(&self) -> bool {
+        self.inner.leaves_out()
     }
 
     fn skipped(&self, at: std::time::Instant, mark: Option<u64>) {
