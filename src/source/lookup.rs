@@ -121,8 +121,10 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
+    type Answers = Sender<Result<Vec<IpAddr>, Fault>>;
+
     /// A lookup whose answers the test gives; how many were asked for.
-    fn lookup() -> (Lookup, Sender<Result<Vec<IpAddr>, Fault>>, Arc<AtomicUsize>) {
+    fn lookup() -> (Lookup, Answers, Arc<AtomicUsize>) {
         let (tx, rx) = bounded(1);
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);

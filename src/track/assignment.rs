@@ -98,7 +98,7 @@ impl Assignment {
     /// One more pair of the row that is being made. A cost from 0; one at or above the limit is no pair.
     pub fn pair(&mut self, column: usize, cost: f32) {
         // What is not a number is no pair either.
-        if !(cost < self.limit) {
+        if cost.is_nan() || cost >= self.limit {
             return;
         }
         debug_assert!(cost >= 0.0 && column < self.row_of.len());
