@@ -184,7 +184,8 @@ fn recipes() -> Vec<HeadRecipe> {
     let grids = vec![vec![[10.0, 13.0], [16.0, 30.0], [33.0, 23.0]]; 3];
     vec![
         HeadRecipe::Yolox { strides: vec![8, 16, 32] },
-        HeadRecipe::Yolov5,
+        HeadRecipe::YOLOV5,
+        HeadRecipe::Yolov5 { extra: Extra::Mask { coefficients: 32 } },
         HeadRecipe::Yolov5Grids { strides: vec![8, 16, 32], anchors: grids },
         HeadRecipe::YOLOV8,
         HeadRecipe::Yolov8 { extra: keypoints },
@@ -231,7 +232,10 @@ fn fitting(recipe: &HeadRecipe, labels: usize) -> Vec<(&'static str, Vec<usize>)
     let extra = recipe.extra().len();
     match recipe {
         HeadRecipe::Yolox { .. } => vec![("output", vec![1, 84, 5 + labels])],
-        HeadRecipe::Yolov5 => vec![("output", vec![1, 252, 5 + labels])],
+        HeadRecipe::Yolov5 { extra: Extra::Mask { .. } } => {
+            vec![("output", vec![1, 252, 5 + labels + extra]), ("protos", vec![1, 32, 16, 16])]
+        }
+        HeadRecipe::Yolov5 { .. } => vec![("output", vec![1, 252, 5 + labels + extra])],
         HeadRecipe::Yolov5Grids { .. } => {
             [8, 4, 2].map(|cells| ("grid", vec![1, 3, cells, cells, 5 + labels])).to_vec()
         }

@@ -10,9 +10,12 @@ use watchpost_cuda::{Element, Ledger, Owner};
 use crate::config::{Config, Locator};
 use crate::decode::Decoder;
 use crate::engine::WORK_MAX;
-use crate::frame::{Letterbox, Place, Work};
+use crate::filter::Events;
+use crate::frame::{Letterbox, Place, PrivacyMask, Work};
 use crate::model::Manifest;
 use crate::publish::footprint_bytes;
+use crate::snapshots::Snapshots;
+use crate::track::{Tracker, Workspace};
 
 /// The stream that estimates are made for.
 const STREAM_WIDTH: u32 = 1920;
@@ -70,11 +73,43 @@ impl Budget {
         budget.cameras(config, manifest, place);
         budget.add("engine", "work queue", WORK_MAX, size_of::<Work>(), Basis::Exact);
         budget.add("engine", "decoding and NMS buffers", 1, decoder.buffer_bytes(), Basis::Exact);
+        budget.tracks(config);
+        budget.snapshots(config, manifest);
         for output in &config.outputs {
             let owner = format!("output {}", output.name);
             budget.add(&owner, "lines kept, and their readers", 1, footprint_bytes(output), Basis::Bounded);
         }
         budget
+    }
+
+    fn tracks(&mut self, config: &Config) {
+        let max_objects = config.detector.max_objects;
+        let tracking = config.cameras.iter().filter(|camera| camera.track);
+        for camera in tracking.clone() {
+            let owner = format!("camera {}", camera.name);
+            self.add(&owner, "tracks", 1, Tracker::buffer_bytes(max_objects), Basis::Exact);
+            let events_bytes = Events::buffer_bytes(camera, max_objects);
+            if events_bytes > 0 {
+                self.add(&owner, "ways through zones and over lines", 1, events_bytes, Basis::Exact);
+            }
+        }
+        if tracking.count() > 0 {
+            self.add("engine", "tracking buffers", 1, Workspace::buffer_bytes(max_objects), Basis::Exact);
+        }
+    }
+
+    fn snapshots(&mut self, config: &Config, manifest: &Manifest) {
+        let wanting = config.cameras.iter().filter(|camera| camera.snapshots).count();
+        if wanting > 0 && config.snapshots.dir.is_some() {
+            let bytes = Snapshots::footprint_bytes(&manifest.input, wanting);
+            self.add(
+                "snapshots",
+                "pictures on their way, and what is known of tracks",
+                1,
+                bytes,
+                Basis::Bounded,
+            );
+        }
     }
 
     /// What the engine holds on the GPU, by owner; slots have lines of their own.
@@ -118,6 +153,10 @@ impl Budget {
             self.slots(&owner, camera.slots, manifest, place);
             let scratch = Letterbox::scratch_bytes_for(&manifest.input, STREAM_WIDTH);
             self.add(&owner, "letterbox rows and tables", 1, scratch, Basis::Bounded);
+            if !camera.privacy_masks.is_empty() {
+                let rows = PrivacyMask::bytes_for(&camera.privacy_masks, &manifest.input);
+                self.add(&owner, "rows of privacy masks", 1, rows, Basis::Bounded);
+            }
             let (width, height) = match camera.locator {
                 Locator::Scene { width, height, .. } => (width, height),
                 _ => (STREAM_WIDTH, STREAM_HEIGHT),

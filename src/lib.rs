@@ -5,7 +5,10 @@
 
 // What every room may use.
 pub mod clock;
+mod descriptors;
+mod folders;
 mod os_words;
+pub mod shape;
 pub mod wake;
 
 // What is asked for.
@@ -23,14 +26,18 @@ pub mod batch;
 pub mod engine;
 
 pub mod decode;
+pub mod track;
+
 pub mod filter;
 
 pub mod publish;
 
 pub mod annotate;
+pub mod snapshots;
 
 // Who runs it.
 pub mod budget;
+pub mod download;
 pub mod evaluate;
 pub mod offline;
 pub mod supervisor;

@@ -52,6 +52,8 @@ named! {
         Superseded = "superseded",
         /// Not wanted: `detect_fps` was reached.
         RateLimited = "rate_limited",
+        /// Left out undecoded: `decode` says so.
+        NotDecoded = "not_decoded",
         /// Older than `max_frame_age` when its turn came.
         TooOld = "too_old",
         /// Came from an opening of the camera that is over.
@@ -67,6 +69,34 @@ named! {
     }
 }
 
+named! {
+    /// What became of a picture that was worth saving.
+    SnapshotOutcome {
+        /// Saved.
+        Written = "written",
+        /// Nobody had time for it, or it was in a GPU's memory; a later one may be saved.
+        Skipped = "skipped",
+        /// The disk did not take it.
+        Failed = "failed",
+    }
+}
+
+named! {
+    /// What happens in zones and at lines.
+    EventKind {
+        /// An object has come into a zone.
+        Enter = "enter",
+        /// An object has left a zone.
+        Leave = "leave",
+        /// An object has been in a zone for the time that was asked for.
+        Dwell = "dwell",
+        /// An object has gone over a line.
+        Cross = "cross",
+        /// The number of objects in a zone is another.
+        Count = "count",
+    }
+}
+
 /// Largest batch that is counted by itself.
 const MAX_BATCH_SIZE: usize = 64;
 
@@ -76,6 +106,8 @@ pub struct CameraMetrics {
     name: String,
     outcomes: [AtomicU64; Outcome::ALL.len()],
     restarts: [AtomicU64; Reason::ALL.len()],
+    events: [AtomicU64; EventKind::ALL.len()],
+    snapshots: [AtomicU64; SnapshotOutcome::ALL.len()],
     frames_in: AtomicU64,
     up: AtomicBool,
     shed_level: AtomicU64,
@@ -97,6 +129,8 @@ impl CameraMetrics {
             name: name.to_owned(),
             outcomes: zeros(),
             restarts: zeros(),
+            events: zeros(),
+            snapshots: zeros(),
             frames_in: AtomicU64::new(0),
             up: AtomicBool::new(false),
             shed_level: AtomicU64::new(0),
@@ -155,6 +189,26 @@ impl CameraMetrics {
         self.restarts.iter().map(|count| count.load(Relaxed)).sum()
     }
 
+    /// What became of a picture that was to be saved.
+    pub fn snapshot_taken(&self, outcome: SnapshotOutcome) {
+        self.snapshots[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How many pictures came to this.
+    pub fn snapshot_count(&self, outcome: SnapshotOutcome) -> u64 {
+        self.snapshots[outcome as usize].load(Relaxed)
+    }
+
+    /// Something has happened in a zone or at a line.
+    pub fn event(&self, kind: EventKind) {
+        self.events[kind as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Events of this kind.
+    pub fn event_count(&self, kind: EventKind) -> u64 {
+        self.events[kind as usize].load(Relaxed)
+    }
+
     /// Whether frames arrive.
     pub fn set_up(&self, up: bool) {
         self.up.store(up, Relaxed);
@@ -188,6 +242,10 @@ impl CameraMetrics {
             frames_in: self.frames_in(),
             outcomes: Named(Outcome::ALL.iter().map(|o| (o.as_str(), self.outcome_count(*o))).collect()),
             restarts: Named(Reason::ALL.iter().map(|r| (r.as_str(), self.restart_count(*r))).collect()),
+            snapshots: Named(
+                SnapshotOutcome::ALL.iter().map(|o| (o.as_str(), self.snapshot_count(*o))).collect(),
+            ),
+            events: Named(EventKind::ALL.iter().map(|k| (k.as_str(), self.event_count(*k))).collect()),
             frame_age: self.frame_age.summary(),
         }
     }
@@ -319,6 +377,10 @@ impl BackendMetrics {
 pub struct HandleGauges {
     /// GStreamer pipelines.
     pub pipelines: AtomicU64,
+    /// GStreamer pipelines, elements and pads.
+    pub objects: AtomicU64,
+    /// Decoded frames that somebody holds.
+    pub frames: AtomicU64,
     /// Frame slots in flight.
     pub slots_in_flight: AtomicU64,
     /// Bytes of the frame pool.
@@ -422,6 +484,8 @@ impl Registry {
                 thread: process.thread_count,
                 pipeline: gauges.pipelines.load(Relaxed),
                 slot: gauges.slots_in_flight.load(Relaxed),
+                object: gauges.objects.load(Relaxed),
+                frame: gauges.frames.load(Relaxed),
             },
             growth: Holding::ALL.iter().map(|&h| self.growth[h as usize].snapshot(h)).collect(),
         }

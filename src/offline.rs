@@ -18,9 +18,11 @@ use watchpost_pipelines::{Frame, Pipeline, Pull, PullPipeline, SourceKind, Spec}
 use crate::camera::Reason;
 use crate::clock;
 use crate::engine::{Engine, EngineError, TensorView};
-use crate::frame::{Geometry, Pool, Preprocessor, Slot, SlotForm};
+use crate::filter::{Event, Events};
+use crate::frame::{Geometry, Pool, Preprocessor, PrivacyMask, Slot, SlotForm};
 use crate::model::InputRecipe;
-use crate::source::{Decoded, Fault, fault};
+use crate::source::{Decoded, Fault, Picture, fault};
+use crate::track::{Ids, Moment, Options, Tracked, Tracker, Workspace};
 use crate::wake::{Bell, doorbell};
 
 /// One being inferred, one ready, one being filled.
@@ -41,13 +43,17 @@ pub struct Input {
 
 /// Which frames are inferred.
 #[derive(Debug, Clone, Copy)]
-pub struct Choice {
+pub struct Choice<'a> {
     /// Every n-th frame, at least 1.
     pub every: u64,
     /// No more than so many frames of one input are decoded.
     pub max_frames: Option<u64>,
     /// The input plays at its own pace, and frames that find no free slot are dropped.
     pub realtime: bool,
+    /// Frames come with their picture, which the decoder has to do without meanwhile.
+    pub keep_pictures: bool,
+    /// Set by whoever wants the run to end early, in order.
+    pub stop: Option<&'a AtomicBool>,
 }
 
 /// A frame on its way to the engine.
@@ -72,6 +78,67 @@ pub struct Ready {
     pub decode: Duration,
     /// How long the letterbox took.
     pub preprocess: Duration,
+    /// How long the frame is shown, where the input says so.
+    pub duration: Option<Duration>,
+    /// Where pictures are kept.
+    picture: Option<Decoded>,
+}
+
+impl Ready {
+    /// The picture at full size; `None` if it was not asked for, or is on a GPU.
+    pub fn picture(&self) -> Option<Picture<'_>> {
+        self.picture.as_ref()?.picture()
+    }
+}
+
+/// Where an input says nothing about its times, its frames are so far apart.
+const UNKNOWN_INTERVAL: Duration = Duration::from_millis(40);
+
+/// Tells who is who from frame to frame and what happens to them, in each input by itself.
+#[derive(Debug)]
+pub struct Follower {
+    tracker: Tracker,
+    workspace: Workspace,
+    /// As they are when an input begins.
+    first_events: Option<Events>,
+    events: Option<Events>,
+    /// The input, and the time of its last frame.
+    last: Option<(usize, Moment)>,
+}
+
+impl Follower {
+    /// Objects are tracked so, and `events` tell of them.
+    pub fn new(tracking: Options, events: Option<Events>) -> Self {
+        let workspace = Workspace::new(tracking.max_objects);
+        let tracker = Tracker::new(tracking, Ids::default());
+        Self { tracker, workspace, first_events: events.clone(), events, last: None }
+    }
+
+    /// Says of each object of the next frame which one it is.
+    pub fn follow(&mut self, ready: &Ready, objects: &mut [Tracked]) {
+        let told = ready.pts_ns.map(Duration::from_nanos);
+        let before = self.last.filter(|&(input_index, _)| input_index == ready.input_index);
+        let at = match before {
+            Some((_, before)) => told.filter(|&at| at > before.at).unwrap_or(before.at + UNKNOWN_INTERVAL),
+            None => {
+                self.events.clone_from(&self.first_events);
+                told.unwrap_or_default()
+            }
+        };
+        let generation = ready.input_index as u64;
+        let Ready { width, height, .. } = *ready;
+        let moment = Moment { at, generation, width, height };
+        self.last = Some((ready.input_index, moment));
+        self.tracker.update(&mut self.workspace, moment, objects);
+    }
+
+    /// Tells what has happened in zones and at lines in the frame of the last [`Self::follow`], given those of its objects
+    /// that are published.
+    pub fn tell(&mut self, objects: &[Tracked], tell: &mut dyn FnMut(&Event<'_>)) {
+        if let (Some(events), Some((_, moment))) = (&mut self.events, self.last) {
+            events.update(moment, objects.iter().copied(), tell);
+        }
+    }
 }
 
 /// What the caller is told, in order.
@@ -97,14 +164,15 @@ pub struct Totals {
 }
 
 /// Runs `inputs` through `engine`, one after the other. `each` gets every inferred frame, its outputs and the
-/// inference time, and says whether to go on.
+/// inference time, and says whether to go on. What `mask` covers is black before the engine sees it.
 ///
 /// # Errors
 /// The engine failed. Inputs that fail do not end the run: they are in [`Totals::faults`].
 pub fn run(
     inputs: &[Input],
     recipe: &InputRecipe,
-    choice: Choice,
+    choice: Choice<'_>,
+    mask: PrivacyMask,
     engine: &mut dyn Engine,
     each: &mut dyn FnMut(&Ready, &[TensorView<'_>], Duration) -> bool,
 ) -> Result<Totals, EngineError> {
@@ -115,11 +183,11 @@ pub fn run(
             Arc::new(SlotForm { epoch: 1, input: *recipe, gpu: engine.place().gpu(), place: engine.place() });
         let (wake, bell) = doorbell();
         let pool = Pool::new(SLOTS, &form, wake)?;
-        let mut preprocessor = Preprocessor::new(&form)?;
+        let mut filler = Filler { preprocessor: Preprocessor::new(&form)?, mask };
         let reader = Reader { inputs, choice, stop: &stop, steps: steps_tx, pool, bell };
         let reading = std::thread::Builder::new()
             .name("input".to_owned())
-            .spawn_scoped(scope, move || reader.run(&mut preprocessor));
+            .spawn_scoped(scope, move || reader.run(&mut filler));
         let reading = reading.map_err(|error| EngineError::Inference {
             backend: engine.backend(),
             reason: format!("no thread for reading the input: {error}"),
@@ -128,7 +196,8 @@ pub fn run(
         stop.store(true, Ordering::Release);
         // Lets a reader that waits to send see that nobody listens.
         drop(steps_rx);
-        let dropped = reading.join().unwrap_or_default();
+        // Half of an input must not look like all of it.
+        let dropped = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         result.map(|totals| Totals { dropped, ..totals })
     })
 }
@@ -162,9 +231,15 @@ fn infer(
     Ok(totals)
 }
 
+/// What fills slots.
+struct Filler {
+    preprocessor: Preprocessor,
+    mask: PrivacyMask,
+}
+
 struct Reader<'a> {
     inputs: &'a [Input],
-    choice: Choice,
+    choice: Choice<'a>,
     stop: &'a AtomicBool,
     steps: Sender<Step>,
     pool: Pool,
@@ -176,7 +251,7 @@ struct Enough;
 
 impl Reader<'_> {
     /// Reads all inputs; returns how many frames were dropped.
-    fn run(self, preprocessor: &mut Preprocessor) -> u64 {
+    fn run(self, filler: &mut Filler) -> u64 {
         let mut dropped = 0;
         for (input_index, input) in self.inputs.iter().enumerate() {
             let name = format!("detect-{input_index}");
@@ -184,7 +259,7 @@ impl Reader<'_> {
                 Err(error) => Some(fault(error.into_failure())),
                 Ok(pipeline) => {
                     let mut lane = Lane { reader: &self, input_index };
-                    match lane.read(&pipeline, preprocessor, &mut dropped) {
+                    match lane.read(&pipeline, filler, &mut dropped) {
                         Ok(fault) => fault,
                         Err(Enough) => return dropped,
                     }
@@ -198,7 +273,8 @@ impl Reader<'_> {
     }
 
     fn is_over(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
+        let asked = self.choice.stop.is_some_and(|stop| stop.load(Ordering::Acquire));
+        asked || self.stop.load(Ordering::Acquire)
     }
 }
 
@@ -211,7 +287,7 @@ impl Lane<'_> {
     fn read(
         &mut self,
         pipeline: &PullPipeline,
-        preprocessor: &mut Preprocessor,
+        filler: &mut Filler,
         dropped: &mut u64,
     ) -> Result<Option<Fault>, Enough> {
         let choice = self.reader.choice;
@@ -235,12 +311,15 @@ impl Lane<'_> {
             reached = frame.pts_ns().map_or(reached, |pts_ns| reached.max(Duration::from_nanos(pts_ns)));
             if (seq - 1).is_multiple_of(choice.every) {
                 match self.slot()? {
-                    Some(slot) => self.send(Decoded::Gst(frame), slot, seq, preprocessor, at, at - asked)?,
+                    Some(slot) => self.send(Decoded::Gst(frame), slot, seq, filler, at, at - asked)?,
                     None => *dropped += 1,
                 }
             }
             if choice.max_frames.is_some_and(|max| seq >= max) {
                 return Ok(None);
+            }
+            if self.reader.is_over() {
+                return Err(Enough);
             }
         }
     }
@@ -284,12 +363,12 @@ impl Lane<'_> {
         frame: Decoded,
         mut slot: Slot,
         seq: u64,
-        preprocessor: &mut Preprocessor,
+        filler: &mut Filler,
         at: Instant,
         decode: Duration,
     ) -> Result<(), Enough> {
         let began = clock::now();
-        let geometry = match preprocessor.run(&frame, &mut slot) {
+        let geometry = match filler.preprocessor.run(&frame, &mut filler.mask, &mut slot) {
             Ok(geometry) => geometry,
             Err(error) => {
                 tracing::warn!(seq, "a frame could not be read: {error}");
@@ -308,6 +387,11 @@ impl Lane<'_> {
             height: geometry.source_height,
             decode,
             preprocess,
+            duration: match &frame {
+                Decoded::Gst(frame) => frame.duration(),
+                Decoded::Memory(_) => None,
+            },
+            picture: self.reader.choice.keep_pictures.then_some(frame),
         };
         self.reader.steps.send(Step::Frame(Box::new(ready))).map_err(|_| Enough)
     }

@@ -7,11 +7,18 @@ mod fakes;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use watchpost::metrics::Outcome;
-use watchpost::supervisor::{Supervisor, Verdict};
+use watchpost::config::{Anchor, BoxArea, CameraOptions, LineOptions, ZoneKind, ZoneOptions};
+use watchpost::metrics::{EventKind, Outcome, Registry};
+use watchpost::shape::{Polygon, Segment};
+use watchpost::supervisor::{Control, Parts, Supervisor, Verdict};
 
 struct Counting;
 
@@ -59,44 +66,138 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-#[test]
-fn the_frame_path_allocates_nothing_after_warm_up_and_the_test_would_see_it() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let engine = fakes::FakeEngine::new(Duration::ZERO, mark);
-    let (parts, _sent) = fakes::parts(3, Duration::from_millis(2), engine, folder.path());
-    let supervisor = Supervisor::start(parts).expect("starts");
-    let (control, registry) = (supervisor.control(), supervisor.registry());
-    let running = std::thread::spawn(move || supervisor.run());
-    let detected = || registry.cameras().iter().map(|c| c.outcome_count(Outcome::Detected)).sum::<u64>();
+/// Every filter, masks, and zones and a line that the swaying objects cross again and again.
+fn watch_everything(camera: &mut CameraOptions) {
+    let polygon = |points: &[[f32; 2]]| Polygon::new(points).expect("a polygon");
+    let zone = |index: usize, kind, x: f32| ZoneOptions {
+        name: format!("zone{index}"),
+        polygon: polygon(&[[0.0, 0.0], [x, 0.0], [x, 1.0], [0.0, 1.0]]),
+        kind,
+        anchor: [Anchor::Foot, Anchor::Centre, Anchor::Overlap(0.5)][index % 3],
+        classes: None,
+        dwell: Some(Duration::from_millis(200)),
+        settle: Duration::ZERO,
+    };
+    camera.track = true;
+    camera.score_thresholds = vec![("car".to_owned(), 0.2)];
+    camera.boxes.min_area = Some(BoxArea::Pixels(4.0));
+    camera.privacy_masks = vec![polygon(&[[0.0, 0.0], [0.2, 0.0], [0.1, 0.3]]); 3];
+    // The object of class 0 sways about x = 0.47.
+    camera.zones = (0..6).map(|index| zone(index, ZoneKind::Watch, 0.47)).collect();
+    camera.zones.push(zone(6, ZoneKind::Include, 0.97));
+    camera.zones.push(zone(7, ZoneKind::Ignore, 0.01));
+    camera.lines = vec![LineOptions {
+        name: "line".to_owned(),
+        segment: Segment { from: [0.47, 1.0], to: [0.47, 0.0] },
+        anchor: Anchor::Centre,
+        classes: None,
+        directions: ["in".to_owned(), "out".to_owned()],
+    }];
+}
 
-    let wait_for = |frames: u64| {
+/// A daemon of fake parts that runs on a thread of its own.
+struct Running {
+    control: Control,
+    registry: Arc<Registry>,
+    thread: JoinHandle<Verdict>,
+}
+
+impl Running {
+    fn start(parts: Parts) -> Self {
+        let supervisor = Supervisor::start(parts).expect("starts");
+        let (control, registry) = (supervisor.control(), supervisor.registry());
+        Self { control, registry, thread: std::thread::spawn(move || supervisor.run()) }
+    }
+
+    fn wait_for(&self, frames: u64) {
+        let detected =
+            || self.registry.cameras().iter().map(|c| c.outcome_count(Outcome::Detected)).sum::<u64>();
         let goal = detected() + frames;
-        for _ in 0..3000 {
+        for _ in 0..6000 {
             if detected() >= goal {
                 return;
             }
             fakes::wait(Duration::from_millis(10));
         }
         panic!("{frames} frames did not come");
-    };
-    // Lists of waiting threads inside the channels grow once to their largest size, and on a busy machine that
-    // may come late. What is allocated per frame can have no window without it.
-    wait_for(300);
-    let window = || {
-        let before = COUNT.load(Ordering::Relaxed);
-        wait_for(1000);
-        COUNT.load(Ordering::Relaxed) - before
-    };
-    let windows: Vec<u64> = std::iter::repeat_with(window).take(5).collect();
+    }
 
+    /// Allocations in windows of so many frames.
+    fn windows(&self, frames: u64) -> Vec<u64> {
+        // Lists of waiting threads inside the channels grow once to their largest size, and on a busy machine that
+        // may come late. What is allocated per frame can have no window without it.
+        self.wait_for(300);
+        let window = || {
+            let before = COUNT.load(Ordering::Relaxed);
+            self.wait_for(frames);
+            COUNT.load(Ordering::Relaxed) - before
+        };
+        std::iter::repeat_with(window).take(5).collect()
+    }
+
+    fn stop(self) {
+        self.control.stop("the test is over");
+        assert_eq!(self.thread.join().expect("no panic"), Verdict::Stopped);
+    }
+}
+
+#[test]
+fn the_frame_path_allocates_nothing_after_warm_up_and_the_test_would_see_it() {
+    // Both count with the same counters: one after the other.
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = fakes::FakeEngine::new(Duration::ZERO, mark);
+    let (parts, _sent) = fakes::parts(3, Duration::from_millis(2), engine, folder.path());
+    let running = Running::start(parts);
+    let windows = running.windows(1000);
     LEAKY_ENGINE.store(true, Ordering::Relaxed);
     let before = COUNT.load(Ordering::Relaxed);
-    wait_for(100);
+    running.wait_for(100);
     let control_allocations = COUNT.load(Ordering::Relaxed) - before;
-
-    control.stop("the test is over");
-    assert_eq!(running.join().expect("no panic"), Verdict::Stopped);
+    LEAKY_ENGINE.store(false, Ordering::Relaxed);
+    running.stop();
     assert!(windows.contains(&0), "allocations in windows of 1000 frames: {windows:?}");
     assert!(windows.iter().sum::<u64>() <= 20, "allocations in windows of 1000 frames: {windows:?}");
     assert!(control_allocations >= 100, "the control saw {control_allocations} of 100 allocations");
+
+    zones_lines_masks_and_their_events_cost_no_allocation();
+    as_many_objects_as_configured_are_tracked_without_an_allocation();
+}
+
+fn zones_lines_masks_and_their_events_cost_no_allocation() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut engine = fakes::FakeEngine::new(Duration::ZERO, mark);
+    engine.sway = 4.0;
+    let (mut parts, _sent) = fakes::parts(2, Duration::from_millis(2), engine, folder.path());
+    watch_everything(&mut parts.config.cameras[0]);
+    let running = Running::start(parts);
+    let windows = running.windows(1000);
+    let camera = Arc::clone(&running.registry.cameras()[0]);
+    running.stop();
+    for kind in [EventKind::Enter, EventKind::Leave, EventKind::Cross, EventKind::Count] {
+        assert!(camera.event_count(kind) >= 10, "{}: {}", kind.as_str(), camera.event_count(kind));
+    }
+    assert!(windows.contains(&0), "allocations in windows of 1000 frames: {windows:?}");
+    assert!(windows.iter().sum::<u64>() <= 20, "allocations in windows of 1000 frames: {windows:?}");
+}
+
+fn as_many_objects_as_configured_are_tracked_without_an_allocation() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = fakes::FakeEngine::crowded(mark);
+    let (mut parts, _sent) = fakes::parts(2, Duration::from_millis(5), engine, folder.path());
+    parts.config.detector.max_objects = 1000;
+    parts.config.cameras.iter_mut().for_each(|camera| camera.track = true);
+    let running = Running::start(parts);
+    let windows = running.windows(100);
+    let tracked = record(&folder.path().join("records.sock")).matches("\"track_id\"").count();
+    running.stop();
+    assert!(tracked > 400, "{tracked} objects have an identity");
+    assert!(windows.contains(&0), "allocations in windows of 100 frames: {windows:?}");
+    assert!(windows.iter().sum::<u64>() <= 20, "allocations in windows of 100 frames: {windows:?}");
+}
+
+/// The first whole detections record that comes.
+fn record(socket: &Path) -> String {
+    let stream = UnixStream::connect(socket).expect("a socket");
+    let mut lines = BufReader::new(stream).lines().map(|line| line.expect("a line"));
+    lines.find(|line| line.contains("\"detections\"")).expect("a record")
 }

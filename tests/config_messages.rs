@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use watchpost::config::{
-    self, Auto, ConfigErrors, Demands, KEYS, Loaded, Locator, OutputKind, Severity, Transport, load,
-    load_layers, load_str, report,
+    self, Auto, ConfigErrors, Demands, KEYS, LINE_KEYS, Loaded, Locator, OutputKind, Severity, Transport,
+    ZONE_KEYS, load, load_layers, load_str, report,
 };
 
 const CANARY: &str = "canary-hunter2";
@@ -151,6 +151,23 @@ fn variables_find_names_that_a_variable_cannot_spell() {
 }
 
 #[test]
+fn variables_reach_into_zones_and_lines() {
+    let text = "[detector]\nmodel = \"m\"\n[camera.Front-Door]\nurl = \"csi://0\"\n[camera.Front-Door.zone.The-Mat]\n\
+                polygon = [[0, 0], [1, 0], [1, 1]]\n";
+    let environment = variables([
+        ("WATCHPOST__CAMERA__FRONT_DOOR__ZONE__THE_MAT__DWELL", "10s"),
+        ("WATCHPOST__CAMERA__FRONT_DOOR__LINE__SILL__FROM", "[0.1, 0.5]"),
+        ("WATCHPOST__CAMERA__FRONT_DOOR__LINE__SILL__TO", "[0.9, 0.5]"),
+        ("WATCHPOST__CAMERA__FRONT_DOOR__PRIVACY_MASKS", "[[[0, 0], [0.1, 0], [0.1, 0.1]]]"),
+    ]);
+    let loaded = load_layers(&[("a", text)], environment, Demands::RUN).unwrap_or_else(|e| panic!("{e}"));
+    let camera = &loaded.config.cameras[0];
+    assert_eq!((loaded.config.cameras.len(), camera.zones.len(), camera.lines.len()), (1, 1, 1));
+    assert_eq!(camera.zones[0].dwell, Some(Duration::from_secs(10)));
+    assert_eq!((camera.lines[0].name.as_str(), camera.privacy_masks.len(), camera.track), ("sill", 1, true));
+}
+
+#[test]
 fn mistaken_variables_are_told_by_name() {
     let text =
         "[detector]\nmodel = \"m\"\n[camera.a-b]\nurl = \"csi://0\"\n[camera.a_b]\nurl = \"csi://1\"\n";
@@ -224,9 +241,13 @@ fn drop_ins_are_read_in_the_order_of_their_names() {
 #[test]
 fn what_is_rendered_is_a_configuration_again() {
     let text = fs::read_to_string(example()).expect("the example");
-    let loaded = load_str("config.toml", &text).unwrap_or_else(|errors| panic!("{errors}"));
-    let again = load_str("again.toml", &report::render(&loaded)).unwrap_or_else(|errors| panic!("{errors}"));
-    assert_eq!(again.config, loaded.config);
+    let zones = fs::read_to_string(fixtures().join("zones.toml")).expect("zones");
+    for text in [text, zones] {
+        let loaded = load_str("config.toml", &text).unwrap_or_else(|errors| panic!("{errors}"));
+        let again =
+            load_str("again.toml", &report::render(&loaded)).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(again.config, loaded.config);
+    }
 }
 
 #[test]
@@ -465,6 +486,10 @@ fn the_example_is_valid_and_explains_every_key() {
             assert!(explained, "[{section}] {key} is not in {}", example().display());
         }
     }
+    for key in ZONE_KEYS.iter().chain(LINE_KEYS) {
+        let explained = text.lines().any(|line| line.starts_with(&format!("# {key} = ")));
+        assert!(explained, "{key} of zones or lines is not in {}", example().display());
+    }
 }
 
 /// The list of keys is what suggestions and the example are checked against: it must be what is read.
@@ -472,10 +497,26 @@ fn the_example_is_valid_and_explains_every_key() {
 fn the_list_of_keys_is_what_is_read() {
     let text = fs::read_to_string(example()).expect("the example");
     let loaded = load_str("config.toml", &text).expect("valid");
-    for setting in loaded.origins.iter() {
-        let section = setting.section.split('.').next().expect("a section");
-        let (_, keys) = KEYS.iter().find(|(known, _)| *known == section).expect("known");
-        assert!(keys.contains(&setting.key), "{section}.{} is not in KEYS", setting.key);
+    let watched = "[detector]\nmodel = \"m\"\n[camera.a]\nurl = \"csi://0\"\n[camera.a.line.l]\nfrom = [0, 0]\nto = [1, 1]\n\
+                   [camera.a.zone.z]\nanchor = \"overlap\"\npolygon = [[0, 0], [1, 0], [1, 1]]\n";
+    let watched = load_str("config.toml", watched).expect("valid");
+    for setting in loaded.origins.iter().chain(watched.origins.iter()) {
+        let path: Vec<&str> = setting.section.split('.').collect();
+        let keys = match path.as_slice() {
+            [_, _, "zone", _] => ZONE_KEYS,
+            [_, _, "line", _] => LINE_KEYS,
+            [section, ..] => KEYS.iter().find(|(known, _)| known == section).expect("known").1,
+            [] => panic!("a setting without a section"),
+        };
+        assert!(keys.contains(&setting.key), "{path:?} {} is not in KEYS", setting.key);
+    }
+    for (kind, keys) in [("zone", ZONE_KEYS), ("line", LINE_KEYS)] {
+        for key in keys {
+            let text = format!("[camera.x.{kind}.y]\n{key} = 1979-05-27\n");
+            let shown = load_str("a.toml", &text).expect_err("a date is never right").to_string();
+            assert!(!shown.contains("unknown key"), "{kind} {key}: {shown}");
+            assert!(shown.contains(&format!("`{key}` ")), "{kind} {key}: {shown}");
+        }
     }
     for (section, keys) in KEYS {
         for key in keys {

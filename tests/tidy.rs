@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 500;
 
 /// Rooms of `src/` from left to right: a room may use rooms before it, never rooms after it.
-const ROOMS: [&str; 21] = [
+const ROOMS: [&str; 27] = [
     "clock",
+    "descriptors",
+    "folders",
     "os_words",
+    "shape",
     "wake",
     "config",
     "model",
@@ -20,10 +23,13 @@ const ROOMS: [&str; 21] = [
     "batch",
     "engine",
     "decode",
+    "track",
     "filter",
     "publish",
     "annotate",
+    "snapshots",
     "budget",
+    "download",
     "evaluate",
     "offline",
     "supervisor",

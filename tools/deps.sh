@@ -7,18 +7,22 @@ set -eu
 BUILD="gcc g++ libc6-dev pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev"
 # To run: sources and parsers, decoders (libav), TLS for rtsps://.
 RUN="gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav glib-networking"
+# For tests of labels in many scripts: Latin, Cyrillic, Arabic, Hebrew; Chinese, Japanese, Korean; Devanagari (8 MB together).
+FONTS="fonts-dejavu-core fonts-wqy-microhei fonts-lohit-deva"
 # For the test camera only: an RTSP server, and x264 (ugly) to encode with.
 TESTCAM="libgstrtspserver-1.0-dev gstreamer1.0-plugins-ugly"
 # For tests only: tools/cpu-engines.sh unpacks the wheels of ONNX Runtime and OpenVINO with it.
 ENGINES="python3-pip"
+# For the tests of networks, which they make for themselves where root may: ip, mount, unshare.
+NETWORKS="iproute2 mount util-linux"
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
-    echo "deps: this is not a Debian-like system; install the counterparts of: $BUILD $RUN $TESTCAM $ENGINES" >&2
+    echo "deps: this is not a Debian-like system; install the counterparts of: $BUILD $RUN $FONTS $TESTCAM $ENGINES $NETWORKS" >&2
     exit 0
 fi
 
 missing=""
-for package in $BUILD $RUN $TESTCAM $ENGINES; do
+for package in $BUILD $RUN $FONTS $TESTCAM $ENGINES $NETWORKS; do
     status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)
     [ "$status" = "install ok installed" ] || missing="$missing $package"
 done

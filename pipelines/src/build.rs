@@ -9,7 +9,7 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
-use crate::census::Ticket;
+use crate::census::{Ticket, count_objects};
 use crate::choice::load_nvcodec;
 use crate::core::Core;
 use crate::explain::{Target, failure, missing_element};
@@ -64,6 +64,7 @@ pub(crate) fn build(
     look_at_path(spec, &target)?;
     let description = describe_launch(spec)?;
     let pipeline = parse(&description, name)?;
+    count_objects(&pipeline);
     let sink = pipeline
         .by_name("sink")
         .and_then(|element| element.downcast::<gst_app::AppSink>().ok())
@@ -87,7 +88,7 @@ pub(crate) fn build(
         reporter: Arc::new(Reporter::new(outlet, target, gpu, wants_gpu)),
         name: name.to_owned(),
         _secret: secret,
-        _ticket: Ticket::take(),
+        _ticket: Ticket::of_pipeline(),
     };
     if let Some(bus) = core.pipeline.bus() {
         core.reporter.listen(&bus);

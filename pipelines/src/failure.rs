@@ -41,7 +41,7 @@ pub enum FailureClass {
     Decode,
     /// The source fell silent.
     Timeout,
-    /// The source closed the connection.
+    /// The source closed the connection, or it broke.
     Closed,
     /// What answers does not speak RTSP as it should.
     Protocol,

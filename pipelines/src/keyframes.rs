@@ -1,14 +1,14 @@
-//! Decodes only what needs no other picture, as long as the receiver wishes it.
+//! Decodes only what the receiver wants, and of that only what can be decoded.
 //!
-//! Pictures that need others (delta units) are thrown away in front of the decoder, which is where most of a
-//! camera's memory and time goes. Once one has been thrown away those after it are of no use until the next
-//! keyframe, also when all are wanted again.
+//! Pictures are thrown away in front of the decoder, which is where most of a camera's memory and time goes. Once one that
+//! others need has been thrown away those after it are of no use until the next key picture, also when all are wanted again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
+use crate::coded::{Coded, PictureKind};
 use crate::report::Reporter;
 
 /// A stream without keyframes (some cameras refresh the picture bit by bit) is let through after so many
@@ -20,16 +20,32 @@ const WAITED_MAX: u32 = 300;
 struct Gate {
     /// Something that was thrown away is missing from what follows.
     broken: bool,
-    /// Pictures thrown away although all are wanted.
+    /// Pictures thrown away although they are wanted.
     waited: u32,
 }
 
 impl Gate {
-    fn lets_through(&mut self, is_delta: bool, keyframes_only: bool) -> bool {
-        self.broken = is_delta && (keyframes_only || (self.broken && self.waited < WAITED_MAX));
-        self.waited = if self.broken && !keyframes_only { self.waited + 1 } else { 0 };
-        !self.broken
+    fn lets_through(&mut self, kind: PictureKind, wanted: bool) -> bool {
+        match kind {
+            PictureKind::Key => *self = Self { broken: !wanted, waited: 0 },
+            PictureKind::Reference | PictureKind::Disposable => {
+                self.waited = if self.broken && wanted { self.waited + 1 } else { 0 };
+                let gives_up = self.waited > WAITED_MAX;
+                self.broken = match kind {
+                    PictureKind::Disposable => self.broken && !gives_up,
+                    _ => !wanted || (self.broken && !gives_up),
+                };
+            }
+        }
+        wanted && !self.broken
     }
+}
+
+/// What a stream's pictures pass in front of their decoder.
+#[derive(Debug, Default)]
+struct Passage {
+    coded: Coded,
+    gate: Gate,
 }
 
 /// Puts a gate in front of `element` if it is a decoder.
@@ -41,12 +57,20 @@ pub(crate) fn guard(element: &gst::Element, reporter: &Arc<Reporter>) {
         return;
     }
     let Some(pad) = element.static_pad("sink") else { return };
-    let (gate, reporter) = (Mutex::new(Gate::default()), reporter.clone());
-    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+    let (passage, reporter) = (Mutex::new(Passage::default()), reporter.clone());
+    let wanted = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+    pad.add_probe(wanted, move |_, info| {
+        let mut passage = passage.lock().unwrap_or_else(PoisonError::into_inner);
+        let Passage { coded, gate } = &mut *passage;
+        if let Some(event) = info.event() {
+            if let gst::EventView::Caps(caps) = event.view() {
+                coded.set_caps(caps.caps());
+            }
+            return gst::PadProbeReturn::Ok;
+        }
         let Some(picture) = info.buffer() else { return gst::PadProbeReturn::Ok };
-        let is_delta = picture.flags().contains(gst::BufferFlags::DELTA_UNIT);
-        let mut gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
-        if gate.lets_through(is_delta, reporter.outlet.keyframes_only()) {
+        let kind = coded.kind(picture);
+        if gate.lets_through(kind, reporter.outlet.wants(kind)) {
             return gst::PadProbeReturn::Ok;
         }
         let mark = reporter.rtp_times.changes_count().or(picture.pts().map(gst::ClockTime::nseconds));
@@ -59,37 +83,49 @@ pub(crate) fn guard(element: &gst::Element, reporter: &Arc<Reporter>) {
 mod tests {
     use super::*;
 
-    /// What passes of `K` (keyframes) and `d` (pictures that need others).
-    fn passed(gate: &mut Gate, keyframes_only: bool, pictures: &str) -> String {
-        pictures.chars().filter(|&picture| gate.lets_through(picture == 'd', keyframes_only)).collect()
+    /// What passes of `K` (key pictures), `r` (others need them) and `d` (nobody needs them) if these are wanted.
+    fn passed(gate: &mut Gate, wanted: &str, pictures: &str) -> String {
+        let kind = |picture| match picture {
+            'K' => PictureKind::Key,
+            'r' => PictureKind::Reference,
+            _ => PictureKind::Disposable,
+        };
+        pictures.chars().filter(|&one| gate.lets_through(kind(one), wanted.contains(one))).collect()
     }
 
     #[test]
     fn everything_passes_as_long_as_everything_is_wanted() {
-        assert_eq!(passed(&mut Gate::default(), false, "KdddKdd"), "KdddKdd");
+        assert_eq!(passed(&mut Gate::default(), "Krd", "KrdrKdd"), "KrdrKdd");
+    }
+
+    #[test]
+    fn what_nobody_needs_can_be_left_out_without_a_loss() {
+        let mut gate = Gate::default();
+        assert_eq!(passed(&mut gate, "Kr", "KddrddKr"), "KrKr");
+        assert_eq!(passed(&mut gate, "Krd", "drd"), "drd");
     }
 
     #[test]
     fn keyframes_pass_alone_and_what_follows_waits_for_the_next_one() {
         let mut gate = Gate::default();
-        assert_eq!(passed(&mut gate, false, "Kd"), "Kd");
-        assert_eq!(passed(&mut gate, true, "ddKddK"), "KK");
-        assert_eq!(passed(&mut gate, true, "d"), "");
-        assert_eq!(passed(&mut gate, false, "ddKddd"), "Kddd");
+        assert_eq!(passed(&mut gate, "Krd", "Kr"), "Kr");
+        assert_eq!(passed(&mut gate, "K", "rdKrdK"), "KK");
+        assert_eq!(passed(&mut gate, "K", "r"), "");
+        assert_eq!(passed(&mut gate, "Krd", "rdKrdr"), "Krdr");
     }
 
     #[test]
     fn a_wish_that_was_taken_back_before_anything_was_lost_costs_nothing() {
         let mut gate = Gate::default();
-        assert_eq!(passed(&mut gate, true, "K"), "K");
-        assert_eq!(passed(&mut gate, false, "dd"), "dd");
+        assert_eq!(passed(&mut gate, "K", "Kd"), "K");
+        assert_eq!(passed(&mut gate, "Krd", "rd"), "rd");
     }
 
     #[test]
     fn a_stream_without_keyframes_comes_back() {
         let mut gate = Gate::default();
-        assert_eq!(passed(&mut gate, true, "dddd"), "");
-        let pictures = "d".repeat(WAITED_MAX as usize + 5);
-        assert_eq!(passed(&mut gate, false, &pictures), "ddddd");
+        assert_eq!(passed(&mut gate, "K", "rrrr"), "");
+        let pictures = "r".repeat(WAITED_MAX as usize + 5);
+        assert_eq!(passed(&mut gate, "Krd", &pictures), "rrrrr");
     }
 }

@@ -9,8 +9,9 @@
 //! takes, `launch` fills the template in, `build` makes the pipeline out of it, `link` adds the decoder once
 //! the codec is known, and `core` takes it all down again. `choice` says who decodes, `plan` tells it
 //! beforehand, and `gst_cuda` brings GStreamer's elements into the process's CUDA context. `report` and `outlet` carry samples and messages
-//! to whoever asked; `frame` is what a picture looks like; `explain` turns GStreamer's words into ours and
-//! `scrub` keeps passwords out of them.
+//! to whoever asked; `recording` goes the other way and writes pictures into a file; `frame` is what a picture looks like;
+//! `explain` turns GStreamer's words into ours and `scrub` keeps passwords out of them; `sockets` cuts off cameras that would
+//! keep a teardown waiting.
 //!
 //! Four rules hold everywhere:
 //! - no GLib main loop and no thread of our own: callbacks come from GStreamer's streaming threads;
@@ -23,6 +24,7 @@ mod build;
 mod capture_time;
 mod census;
 mod choice;
+mod coded;
 mod core;
 mod device_frame;
 mod devices;
@@ -34,28 +36,34 @@ mod keyframes;
 mod launch;
 mod link;
 mod log;
+mod names;
 mod no_display;
 mod outlet;
 mod picture_limit;
 mod pipeline;
 mod plan;
 mod probe;
+mod recording;
 mod report;
 mod rtp_check;
 mod rtp_times;
 mod scrub;
+mod sockets;
 pub mod spec;
 mod table;
 mod v4l2;
 
-pub use census::{live_objects, open_pipelines};
+pub use census::{live_objects, open_frames, open_objects, open_pipelines};
+pub use coded::PictureKind;
 pub use devices::{Camera, DecoderEntry, DeviceReport, MissingEntry, devices};
 pub use failure::{Failure, FailureClass, InitError, StartError};
 pub use frame::{Frame, PixelFormat, Pixels};
-pub use outlet::{Event, Memory, Pull, Receiver, SourceInfo};
+pub use names::{host_name, resolve, with_address};
+pub use outlet::{Event, Memory, Pull, Receiver, SourceInfo, Stage};
 pub use pipeline::{Pipeline, PullPipeline};
 pub use plan::{CodecPlan, DecoderPlan, plan};
 pub use probe::{ProbeReport, probe};
+pub use recording::{Recording, RecordingError, can_record};
 pub use scrub::scrub;
 pub use spec::{Credentials, DecoderChoice, SourceKind, Spec, Transport};
 pub use watchpost_cuda::{DeviceLayout, DevicePicture, DevicePlane, Gpu};
@@ -76,6 +84,7 @@ pub fn init() -> Result<(), InitError> {
         gstreamer::log::remove_default_log_function();
         gstreamer::init().map_err(|error| InitError { reason: scrub(error.message()) })?;
         log::route();
+        sockets::listen();
         Ok(())
     })
     .clone()

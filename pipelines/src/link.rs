@@ -292,7 +292,7 @@ fn watch_for_silence(decoder: &gst::Element, reporter: &Arc<Reporter>) {
             return gst::PadProbeReturn::Remove;
         };
         // Those before the first keyframe, and those that are thrown away next, are nothing to decode.
-        let is_unneeded = (taken_count.load(Ordering::Relaxed) == 0 || reporter.outlet.keyframes_only())
+        let is_unneeded = (taken_count.load(Ordering::Relaxed) == 0 || reporter.outlet.leaves_out())
             && info.buffer().is_some_and(|picture| picture.flags().contains(gst::BufferFlags::DELTA_UNIT));
         if !is_unneeded && taken_count.fetch_add(1, Ordering::Relaxed) + 1 > SILENT_PICTURES {
             let what = format!("it took {SILENT_PICTURES} pictures and gave none");

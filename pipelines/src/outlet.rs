@@ -8,6 +8,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use crate::capture_time::CaptureClock;
+use crate::coded::PictureKind;
 use crate::failure::{Failure, FailureClass};
 use crate::frame::{Frame, Origin, Pixels};
 
@@ -21,13 +22,30 @@ pub trait Receiver: Send + Sync {
     fn frame(&self, frame: Frame);
     /// Something else happened.
     fn event(&self, event: Event);
-    /// Whether pictures that need others to be decoded are to be thrown away undecoded.
-    fn keyframes_only(&self) -> bool {
+    /// Whether the next coded picture, of this kind, is to be decoded. Asked for each, in order.
+    fn wants(&self, _kind: PictureKind) -> bool {
+        true
+    }
+    /// Whether some pictures are left out at present: a decoder may then be given less than it needs to show one.
+    fn leaves_out(&self) -> bool {
         false
     }
     /// A picture was thrown away undecoded. `mark` moves with the stream's own timestamps and stands still
     /// when they do.
     fn skipped(&self, _mark: Option<u64>) {}
+    /// A network camera has been brought so far.
+    fn stage(&self, _stage: Stage) {}
+}
+
+/// How far the opening of a network camera has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// A connection is being made.
+    Connecting,
+    /// It is there, and the camera is being asked what it has and to send it.
+    Asking,
+    /// The camera has agreed to send.
+    Awaiting,
 }
 
 /// What a pipeline says besides its frames.
@@ -122,12 +140,18 @@ pub(crate) trait Outlet: Send + Sync {
     fn sample(&self, sink: &gst_app::AppSink, origin: Origin<'_>) -> Result<(), String>;
     /// A message. The first [`Event::Eos`] or [`Event::Error`] is the last event.
     fn event(&self, event: Event);
-    /// See [`Receiver::keyframes_only`].
-    fn keyframes_only(&self) -> bool {
+    /// See [`Receiver::wants`].
+    fn wants(&self, _kind: PictureKind) -> bool {
+        true
+    }
+    /// See [`Receiver::leaves_out`].
+    fn leaves_out(&self) -> bool {
         false
     }
     /// See [`Receiver::skipped`].
     fn skipped(&self, _mark: Option<u64>) {}
+    /// See [`Receiver::stage`].
+    fn stage(&self, _stage: Stage) {}
     /// From now on nothing gets out; returns when the last callback has.
     fn close(&self);
 }
@@ -199,13 +223,22 @@ impl Outlet for Push {
         self.with_receiver(|receiver| receiver.event(event));
     }
 
-    fn keyframes_only(&self) -> bool {
+    fn wants(&self, kind: PictureKind) -> bool {
         let receiver = self.receiver.read().unwrap_or_else(PoisonError::into_inner);
-        receiver.as_deref().is_some_and(Receiver::keyframes_only)
+        receiver.as_deref().is_none_or(|receiver| receiver.wants(kind))
+    }
+
+    fn leaves_out(&self) -> bool {
+        let receiver = self.receiver.read().unwrap_or_else(PoisonError::into_inner);
+        receiver.as_deref().is_some_and(Receiver::leaves_out)
     }
 
     fn skipped(&self, mark: Option<u64>) {
         self.with_receiver(|receiver| receiver.skipped(mark));
+    }
+
+    fn stage(&self, stage: Stage) {
+        self.with_receiver(|receiver| receiver.stage(stage));
     }
 
     fn close(&self) {

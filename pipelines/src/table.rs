@@ -198,7 +198,10 @@ pub(crate) const STILL_JPEG: Codec = Codec {
 
 /// The Debian package of each element that this crate asks for by name.
 const PACKAGES: &[(&str, &[&str])] = &[
-    ("gstreamer1.0-plugins-base", &["appsink", "videoconvert", "decodebin", "parsebin", "typefind"]),
+    (
+        "gstreamer1.0-plugins-base",
+        &["appsink", "appsrc", "videoconvert", "videoscale", "decodebin", "parsebin", "typefind"],
+    ),
     (
         "gstreamer1.0-plugins-good",
         &[
@@ -217,6 +220,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "qtdemux",
             "matroskademux",
             "avidemux",
+            "mp4mux",
         ],
     ),
     (
@@ -227,6 +231,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "jpegparse",
             "mpeg4videoparse",
             "openh264dec",
+            "openh264enc",
             "libde265dec",
             "webpdec",
             "tsdemux",
@@ -243,11 +248,12 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "v4l2slh265dec",
         ],
     ),
+    ("gstreamer1.0-plugins-ugly", &["x264enc"]),
     ("gstreamer1.0-plugins-rs", &["dav1ddec"]),
     ("gstreamer1.0-libav", &["avdec_h264", "avdec_h265", "avdec_mjpeg", "avdec_mpeg4"]),
     ("gstreamer1.0-libcamera", &["libcamerasrc"]),
     ("nvidia-l4t-gstreamer", &["nvarguscamerasrc", "nvvidconv", "nvv4l2decoder"]),
-    ("libgstreamer1.0-0", &["filesrc", "capsfilter"]),
+    ("libgstreamer1.0-0", &["filesrc", "filesink", "capsfilter"]),
 ];
 
 /// The Debian package that has `element`.

@@ -2,12 +2,11 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use common::{Recorder, Seen, now, seen, shared};
+use common::{Recorder, Seen, make, now, seen, shared};
 use gstreamer as gst;
-use gstreamer::prelude::*;
 use watchpost_pipelines::{
     Failure, FailureClass, Pipeline, PixelFormat, Pull, SourceKind, Spec, StartError, probe,
 };
@@ -34,19 +33,6 @@ fn all(spec: &Spec) -> Result<Vec<Seen>, Failure> {
             Pull::TimedOut => panic!("nothing for {PATIENCE:?} after {} frames", frames.len()),
         }
     }
-}
-
-/// Makes a file with a launch line that ends in an element that takes `location`.
-fn make(launch: &str, path: &Path) {
-    watchpost_pipelines::init().unwrap();
-    let pipeline = gst::parse::launch(&format!("{launch} ! filesink location={}", path.display())).unwrap();
-    pipeline.set_state(gst::State::Playing).unwrap();
-    let message = pipeline.bus().unwrap().timed_pop_filtered(
-        gst::ClockTime::from_seconds(20),
-        &[gst::MessageType::Eos, gst::MessageType::Error],
-    );
-    assert!(matches!(message.as_ref().map(|m| m.type_()), Some(gst::MessageType::Eos)), "{message:?}");
-    pipeline.set_state(gst::State::Null).unwrap();
 }
 
 #[test]

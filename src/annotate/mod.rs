@@ -1,180 +1,249 @@
-//! Draws what was detected into a picture: boxes with labels, poses, masks, oriented boxes.
+//! Draws what was detected into a picture: boxes with labels, trails, poses, masks, oriented boxes, zones.
+//!
+//! For people who look at pictures, not for the daemon: nothing here is on the way of a frame, and fonts are read by
+//! whoever makes a [`Painter`], when it is made.
 
+mod bitmap;
 mod canvas;
-mod font;
+mod fonts;
+mod palette;
+mod plates;
+mod raster;
+mod rgb;
+mod scene;
+mod shapes;
+mod text;
+#[cfg(test)]
+mod text_tests;
+mod trails;
 
-pub use canvas::{Canvas, Color};
+pub use canvas::{Canvas, Color, OPAQUE};
+pub use palette::color;
+pub use scene::Surroundings;
+pub use text::Missing;
 
-use canvas::text_size;
-use font::Font;
+use std::fmt::Write as _;
+
+use canvas::whole;
+use palette::ink;
+use plates::Plates;
+use text::Typesetter;
+use trails::Trails;
 
 use crate::publish::Object;
 
-/// Which of the 17 points of a COCO pose are joined, in their order in that data set.
-const LIMBS: [(usize, usize); 16] = [
-    (0, 1),
-    (0, 2),
-    (1, 3),
-    (2, 4),
-    (5, 6),
-    (5, 7),
-    (7, 9),
-    (6, 8),
-    (8, 10),
-    (5, 11),
-    (6, 12),
-    (11, 12),
-    (11, 13),
-    (13, 15),
-    (12, 14),
-    (14, 16),
+/// Which of the 17 points of a COCO pose are joined, in their order in that data set, and their side.
+const LIMBS: [(usize, usize, Side); 16] = [
+    (0, 1, Side::Left),
+    (0, 2, Side::Right),
+    (1, 3, Side::Left),
+    (2, 4, Side::Right),
+    (5, 6, Side::Middle),
+    (5, 7, Side::Left),
+    (7, 9, Side::Left),
+    (6, 8, Side::Right),
+    (8, 10, Side::Right),
+    (5, 11, Side::Left),
+    (6, 12, Side::Right),
+    (11, 12, Side::Middle),
+    (11, 13, Side::Left),
+    (13, 15, Side::Left),
+    (12, 14, Side::Right),
+    (14, 16, Side::Right),
 ];
+
+/// Of the person, not of the picture.
+#[derive(Clone, Copy)]
+enum Side {
+    Left,
+    Right,
+    Middle,
+}
+
+impl Side {
+    fn color(self) -> Color {
+        match self {
+            Self::Left => [86, 180, 233],
+            Self::Right => [230, 159, 0],
+            Self::Middle => [240, 240, 240],
+        }
+    }
+}
+
 /// Points that are less certain are not drawn.
 const POINT_SCORE: f32 = 0.3;
 /// Of 256: masks let the picture through.
-const MASK_PARTS: u32 = 96;
-/// Characters of a label that are drawn.
-const LABEL_MAX: usize = 40;
+const MASK_PARTS: u32 = 104;
+/// Of 256: the dark line around a box, by which it is seen on a ground of its own color.
+const HALO_PARTS: u32 = 110;
 
-/// A color for each class, far from its neighbours': hues a golden angle apart.
-pub fn color(class_id: u32) -> Color {
-    let hue = f64::from(class_id) * 0.618_033_988_75 % 1.0 * 6.0;
-    let ramp = |shift: f64| {
-        let distance = ((hue + shift) % 6.0 - 3.0).abs() - 1.0;
-        (distance.clamp(0.0, 1.0) * 255.0) as u8
-    };
-    [ramp(0.0), ramp(4.0), ramp(2.0)]
+/// Sizes of what is drawn, from the picture's: what is read on a small one is read on a large one.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    /// Of a box.
+    line: i64,
+    /// Of letters.
+    text: f32,
 }
 
-/// Black or white, whichever is read better on `background`.
-fn ink(background: Color) -> Color {
-    let [red, green, blue] = background.map(u32::from);
-    if 299 * red + 587 * green + 114 * blue > 128_000 { [0; 3] } else { [255; 3] }
+impl Sizes {
+    fn of(canvas: &Canvas) -> Self {
+        let side = canvas.width.min(canvas.height) as f32;
+        let text = (side / 42.0).clamp(11.0, 64.0).round();
+        Self { line: ((side / 260.0).round() as i64).clamp(1, 10), text }
+    }
 }
 
-/// Draws objects, in pixels of the picture, the least certain first.
-pub fn draw(canvas: &mut Canvas, objects: &[Object<'_>]) {
-    let font = Font::new();
-    let thickness = (canvas.width.min(canvas.height) as i64 / 240).clamp(1, 8);
-    for object in objects.iter().rev() {
-        let color = color(object.class_id);
-        if let Some(mask) = object.mask {
-            canvas.polygon(mask.polygon, color, MASK_PARTS);
-            outline(canvas, mask.polygon, 1, color);
+/// Draws. One for all pictures of a run: it keeps fonts, written labels and trails, all of bounded size.
+#[derive(Debug)]
+pub struct Painter {
+    typesetter: Typesetter,
+    plates: Plates,
+    trails: Trails,
+    /// Being put together.
+    numbers: String,
+    points: Vec<[f32; 2]>,
+}
+
+impl Painter {
+    /// For texts that will be drawn, most of all a model's labels. Reads fonts of this box.
+    pub fn new<'a>(texts: impl Iterator<Item = &'a str> + Clone) -> Self {
+        Self::with(Typesetter::for_texts(texts))
+    }
+
+    fn with(typesetter: Typesetter) -> Self {
+        Self {
+            typesetter,
+            plates: Plates::default(),
+            trails: Trails::default(),
+            numbers: String::new(),
+            points: Vec::new(),
         }
-        match object.corners {
-            Some(corners) => outline(canvas, &corners, thickness, color),
-            None => canvas.frame(object.bbox, thickness, color),
+    }
+
+    /// Which characters of some texts no font of this box draws.
+    pub fn missing<'a>(&mut self, texts: impl Iterator<Item = &'a str>) -> Option<Missing> {
+        self.typesetter.missing(texts)
+    }
+
+    /// Pictures of another input follow: trails end.
+    pub fn begin_input(&mut self) {
+        self.trails.clear();
+    }
+
+    /// Draws zones, lines and objects, in pixels of the picture, the least certain first.
+    pub fn draw(&mut self, canvas: &mut Canvas, surroundings: &Surroundings, objects: &[Object<'_>]) {
+        let sizes = Sizes::of(canvas);
+        self.typesetter.set_size(sizes.text);
+        self.plates.clear();
+        scene::draw(canvas, surroundings, sizes.line, &mut self.points);
+        self.draw_trails(canvas, objects, sizes);
+        for object in objects.iter().rev() {
+            shape(canvas, object, sizes);
         }
-        pose(canvas, object.keypoints, thickness, color);
+        for object in objects.iter().rev() {
+            pose(canvas, object.keypoints, sizes);
+        }
+        // Over everything, so that they can be read; the most certain has the best place.
+        objects.iter().for_each(|object| self.label(canvas, object));
+        let size = [canvas.width as f32, canvas.height as f32];
+        scene::names(surroundings, size, |name, at, color| self.name(canvas, name, at, color));
     }
-    // Over everything, so that they can be read.
-    let (mut line, whole) = (0, [0.0, 0.0, canvas.width as f32, canvas.height as f32]);
-    for object in objects.iter().rev() {
-        // What is said of the whole picture is listed below each other.
-        let is_whole = object.bbox == whole;
-        label(canvas, &font, object, thickness, if is_whole { line } else { 0 });
-        line += i64::from(is_whole);
-    }
-}
 
-fn outline(canvas: &mut Canvas, points: &[[f32; 2]], thickness: i64, color: Color) {
-    for (&from, &to) in points.iter().zip(points.iter().cycle().skip(1)) {
-        canvas.line(from, to, thickness, color);
-    }
-}
-
-fn pose(canvas: &mut Canvas, keypoints: &[[f32; 3]], thickness: i64, color: Color) {
-    let seen = |index: usize| keypoints.get(index).filter(|point| point[2] >= POINT_SCORE);
-    if keypoints.len() == 17 {
-        for (from, to) in LIMBS {
-            if let (Some(from), Some(to)) = (seen(from), seen(to)) {
-                canvas.line([from[0], from[1]], [to[0], to[1]], thickness, color);
+    fn draw_trails(&mut self, canvas: &mut Canvas, objects: &[Object<'_>], sizes: Sizes) {
+        self.trails.begin();
+        for object in objects {
+            let [x1, _, x2, y2] = object.bbox;
+            if let Some(id) = object.track_id {
+                self.trails.add(id, object.class_id, [(x1 + x2) / 2.0, y2]);
+            }
+        }
+        for trail in self.trails.iter() {
+            let (color, count) = (color(trail.class_id), trail.points.len());
+            for (index, pair) in trail.points.windows(2).enumerate() {
+                // What is long ago fades.
+                let parts = OPAQUE * (index as u32 + 1) / count as u32;
+                canvas.line(pair[0], pair[1], sizes.line as f32 * 1.2, color, parts);
             }
         }
     }
-    let radius = thickness + 1;
-    for [x, y, _] in (0..keypoints.len()).filter_map(seen) {
-        let [x, y] = [x, y].map(|side| side.round().clamp(-1e9, 1e9) as i64);
-        canvas.fill([x - radius, y - radius, x + radius, y + radius], [255; 3]);
-        canvas.fill([x - radius + 1, y - radius + 1, x + radius - 1, y + radius - 1], color);
+
+    /// `person 0.91 #7` on a plate of the class's color.
+    fn label(&mut self, canvas: &mut Canvas, object: &Object<'_>) {
+        self.numbers.clear();
+        let _never_fails = write!(self.numbers, "{:.2}", object.score);
+        if let Some(id) = object.track_id {
+            let _never_fails = write!(self.numbers, " #{id}");
+        }
+        let numbers = std::mem::take(&mut self.numbers);
+        let ground = color(object.class_id);
+        self.plate(canvas, object.label, &numbers, object.bbox.map(whole), ground);
+        self.numbers = numbers;
+    }
+
+    fn name(&mut self, canvas: &mut Canvas, name: &str, [x, y]: [f32; 2], color: Color) {
+        let (x, y) = (whole(x), whole(y));
+        self.plate(canvas, name, "", [x, y, x, y], color);
+    }
+
+    /// A name and numbers on a plate for a box. The numbers are whole also where the name has no room.
+    fn plate(&mut self, canvas: &mut Canvas, name: &str, numbers: &str, bbox: [i64; 4], ground: Color) {
+        let height = self.typesetter.line_height() as i64;
+        let margin = (height / 5).max(2);
+        let name = self.typesetter.ink(name);
+        let digit =
+            |typesetter: &mut Typesetter, character: char| typesetter.ink(character.encode_utf8(&mut [0; 4]));
+        let numbers_width: i64 =
+            numbers.chars().map(|character| digit(&mut self.typesetter, character).advance as i64).sum();
+        let between = if numbers.is_empty() || name.width == 0 { 0 } else { margin };
+        let room = (canvas.width as i64 - numbers_width - between - 2 * margin).max(0);
+        let name_width = (name.width as i64).min(room);
+        let width = name_width + between + numbers_width + 2 * margin;
+        let [left, top, right, bottom] = self.plates.place(canvas, bbox, [width, height]);
+        canvas.plate([left, top, right, bottom], margin as f32, ground, 232);
+        let ink = ink(ground);
+        canvas.ink(&name, [left + margin, top], name_width, ink);
+        let mut x = left + margin + name_width + between;
+        for character in numbers.chars() {
+            let digit = digit(&mut self.typesetter, character);
+            canvas.ink(&digit, [x, top], digit.width as i64, ink);
+            x += digit.advance as i64;
+        }
     }
 }
 
-/// `person 0.91` above the box, or in it where there is no room.
-fn label(canvas: &mut Canvas, font: &Font, object: &Object<'_>, scale: i64, row: i64) {
-    let label: String = object.label.chars().take(LABEL_MAX).collect();
-    let text = format!("{label} {:.2}", object.score);
-    let (width, height) = text_size(&text, scale);
-    let (width, height) = (width + 2 * scale, height + 2 * scale);
-    let [left, top] = [object.bbox[0], object.bbox[1]].map(|side| side.round().clamp(-1e9, 1e9) as i64);
-    let left = left.min(canvas.width as i64 - width).max(0);
-    let top = if top >= height { top - height } else { top + row * height };
+/// Mask, box or oriented box.
+fn shape(canvas: &mut Canvas, object: &Object<'_>, sizes: Sizes) {
     let color = color(object.class_id);
-    canvas.fill([left, top, left + width, top + height], color);
-    canvas.text(font, &text, [left + scale, top + scale], scale, ink(color));
+    if let Some(mask) = object.mask {
+        canvas.polygon(mask.polygon, color, MASK_PARTS);
+        canvas.outline(mask.polygon, (sizes.line as f32 * 0.75).max(1.0), color);
+    }
+    match object.corners {
+        Some(corners) => canvas.outline(&corners, sizes.line as f32, color),
+        None => {
+            let [x1, y1, x2, y2] = object.bbox;
+            canvas.frame([x1 - 1.0, y1 - 1.0, x2 + 1.0, y2 + 1.0], 1, [0; 3], HALO_PARTS);
+            canvas.frame(object.bbox, sizes.line, color, OPAQUE);
+        }
+    }
+}
+
+fn pose(canvas: &mut Canvas, keypoints: &[[f32; 3]], sizes: Sizes) {
+    let seen = |index: usize| keypoints.get(index).filter(|point| point[2] >= POINT_SCORE);
+    let width = sizes.line as f32;
+    if keypoints.len() == 17 {
+        for (from, to, side) in LIMBS {
+            if let (Some(from), Some(to)) = (seen(from), seen(to)) {
+                canvas.line([from[0], from[1]], [to[0], to[1]], width, side.color(), OPAQUE);
+            }
+        }
+    }
+    for &[x, y, _] in (0..keypoints.len()).filter_map(seen) {
+        canvas.disc([x, y], width + 1.0, [0; 3]);
+        canvas.disc([x, y], width * 0.8 + 0.4, [255; 3]);
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::publish::Mask;
-
-    #[test]
-    fn a_box_is_where_it_is_and_its_label_above_it() {
-        let mut canvas = Canvas::new(200, 120);
-        draw(&mut canvas, &[Object::new("car", 3, 0.5, [40.0, 50.0, 100.0, 90.0])]);
-        let drawn = color(3);
-        for (x, y) in [(40, 50), (99, 50), (40, 89), (99, 89), (70, 50), (40, 70)] {
-            assert_eq!(canvas.get(x, y), Some(drawn), "{x} {y}");
-        }
-        for (x, y) in [(70, 70), (39, 70), (100, 70), (70, 90)] {
-            assert_eq!(canvas.get(x, y), Some([0; 3]), "{x} {y}");
-        }
-        // The label's ground and its ink.
-        assert_eq!(canvas.get(40, 42), Some(drawn));
-        assert!((40..100).any(|x| canvas.get(x, 45) == Some(ink(drawn))));
-    }
-
-    #[test]
-    fn nothing_that_lies_outside_makes_it_panic() {
-        let mut canvas = Canvas::new(60, 40);
-        let far = [[-1e9, 5.0, 1.0], [1e9, 1e9, 1.0], [f32::NAN, 0.0, 1.0], [f32::INFINITY, 1.0, 1.0]];
-        let polygon = [[-50.0, -50.0], [200.0, 10.0], [30.0, 900.0], [f32::NAN, 3.0]];
-        let all: Vec<[f32; 3]> = far.iter().cycle().take(17).copied().collect();
-        let boxes =
-            [[-100.0, -100.0, 500.0, 500.0], [59.0, 39.0, 59.0, 39.0], [f32::NAN; 4], [9.0, 9.0, 1.0, 1.0]];
-        for bbox in boxes {
-            let object = Object {
-                keypoints: &all,
-                mask: Some(Mask { polygon: &polygon }),
-                corners: Some([[f32::INFINITY, 1.0]; 4]),
-                ..Object::new("名前 \u{1b} long long long long long long long long long", u32::MAX, 0.5, bbox)
-            };
-            draw(&mut canvas, &[object]);
-        }
-        draw(&mut Canvas::new(1, 1), &[Object::new("x", 0, 1.0, [0.0, 0.0, 1.0, 1.0])]);
-    }
-
-    #[test]
-    fn masks_are_filled_and_let_the_picture_through() {
-        let mut canvas = Canvas::new(200, 200);
-        canvas.pixels.fill(100);
-        let polygon = [[50.0, 50.0], [150.0, 50.0], [150.0, 150.0], [50.0, 150.0]];
-        let bbox = [50.0, 50.0, 150.0, 150.0];
-        let object = Object { mask: Some(Mask { polygon: &polygon }), ..Object::new("m", 0, 0.9, bbox) };
-        draw(&mut canvas, &[object]);
-        let inside = canvas.get(100, 100).unwrap();
-        assert!(inside != [100; 3] && inside != color(0), "{inside:?}");
-        assert_eq!(canvas.get(170, 100), Some([100; 3]));
-    }
-
-    #[test]
-    fn neighbouring_classes_have_other_colors() {
-        for class in 0..80_u32 {
-            let (a, b) = (color(class), color(class + 1));
-            let apart: i32 = a.iter().zip(b).map(|(&a, b)| (i32::from(a) - i32::from(b)).abs()).sum();
-            assert!(apart > 150, "{class}: {a:?} {b:?}");
-        }
-    }
-}
+mod tests;

@@ -14,6 +14,7 @@ use crate::clock;
 use crate::config::DetectorOptions;
 use crate::decode::{Decoder, Limits};
 use crate::engine::{self, stopwatch::Timing};
+use crate::frame::PrivacyMask;
 use crate::offline::{self, Choice, Input};
 
 /// Arguments of `watchpost bench`.
@@ -125,7 +126,7 @@ fn through_all(
     let manifest = &model.manifest;
     let limits = Limits { score_threshold: options.score_threshold, ..Limits::default() };
     let mut decoder = Decoder::new(&manifest.head, &manifest.input, manifest.labels.len(), limits);
-    let choice = Choice { every: 1, max_frames: None, realtime: false };
+    let choice = Choice { every: 1, max_frames: None, realtime: false, keep_pictures: false, stop: None };
     let mut found = Vec::new();
     let mut times = Vec::new();
     let mut began = None;
@@ -134,6 +135,7 @@ fn through_all(
         std::slice::from_ref(input),
         &manifest.input,
         choice,
+        PrivacyMask::default(),
         model.engine.as_mut(),
         &mut |_, outputs, _| {
             let _what_they_are = decoder.decode(outputs, &mut found);

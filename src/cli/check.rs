@@ -14,10 +14,9 @@ use crate::config::report::{render, to_json};
 use crate::config::{CameraOptions, Config, Demands, Loaded};
 use crate::decode::{Decoder, Limits};
 use crate::engine;
-use crate::filter::{Filter, lacks_labels};
 use crate::metrics::process_usage;
 use crate::source::{GstSource, Source as _};
-use crate::supervisor::CANDIDATES_MAX;
+use crate::supervisor::{CANDIDATES_MAX, Wish, lacking};
 
 /// Arguments of `watchpost check`.
 #[derive(Debug, clap::Args)]
@@ -71,17 +70,11 @@ fn decoder_plans<'a>(config: &'a Config, model: &LoadedModel) -> Result<Vec<Came
 }
 
 fn check_classes(config: &Config, model: &LoadedModel) -> Result<(), Failure> {
+    let labels = &model.manifest.labels;
     let mut mistakes = String::new();
     for camera in &config.cameras {
-        if let Err(unknown) = Filter::new(camera.classes.as_deref(), &model.manifest.labels, 0.0) {
-            // Writing into a String cannot fail.
-            let _ = writeln!(
-                mistakes,
-                "camera.{}.classes: the model {} {}",
-                camera.name,
-                model.tag.name,
-                lacks_labels(&unknown, &model.manifest.labels)
-            );
+        if let Err(unknown) = Wish::new(camera, &config.detector, labels) {
+            mistakes += &lacking(camera, &unknown, &model.tag.name, labels);
         }
     }
     if mistakes.is_empty() { Ok(()) } else { Err(Failure::new(exit::CONFIG, mistakes)) }
@@ -140,6 +133,14 @@ fn report_text(loaded: &Loaded, model: &LoadedModel, budget: &Budget, plans: &[C
         let plan = decoders.as_ref().map_or("none: watchpost draws it".to_owned(), ToString::to_string);
         for line in plan.lines() {
             let _ = writeln!(text, "camera {camera}: {line}");
+        }
+        let options = loaded.config.cameras.iter().find(|options| options.name == *camera);
+        let masks = options.map_or(0, |options| options.privacy_masks.len());
+        if masks > 0 {
+            let _ = writeln!(
+                text,
+                "camera {camera}: privacy masks ({masks}) are laid on by the CPU, also over what a GPU decodes"
+            );
         }
     }
     let _ = writeln!(text, "\n# Memory\n{}", budget.render());

@@ -47,12 +47,22 @@ impl EngineArgs {
     /// A detector with this engine.
     pub fn detector(&self, model: &str) -> DetectorOptions {
         let mut options = DetectorOptions::new(model);
-        options.backend = named(&Backend::NAMES, &self.backend).unwrap_or(Backend::Auto);
-        options.precision = named(&Precision::NAMES, &self.precision).unwrap_or(Precision::Auto);
+        self.apply(&mut options);
+        options
+    }
+
+    /// What was asked for, over what a configuration says.
+    pub fn apply(&self, options: &mut DetectorOptions) {
+        let asked = |text: &str| text != "auto";
+        if asked(&self.backend) {
+            options.backend = named(&Backend::NAMES, &self.backend).unwrap_or(options.backend);
+        }
+        if asked(&self.precision) {
+            options.precision = named(&Precision::NAMES, &self.precision).unwrap_or(options.precision);
+        }
         if let Some(threads) = self.threads {
             options.threads = Auto::Fixed(usize::try_from(threads).unwrap_or(1));
         }
-        options
     }
 }
 

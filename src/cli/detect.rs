@@ -1,29 +1,36 @@
 //! `watchpost detect`: one shot over files, folders of images or URLs.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use serde_json::json;
 use watchpost_pipelines::SourceKind;
 
+use super::annotate::{Pictures, stop_on_signal};
 use super::common::{
-    EngineArgs, LoadedModel, input_failure, load_model, output_failure, quiet_if_closed, start_gstreamer,
+    EngineArgs, LoadedModel, input_failure, load_config, load_model, output_failure, quiet_if_closed,
+    start_gstreamer,
 };
+use super::draft::Draft;
+use super::records::Records;
+use super::summary::{Stages, summary_text};
 use super::{Failure, exit};
+use crate::annotate::Surroundings;
 use crate::camera::Reason;
 use crate::clock;
-use crate::config::{CameraOptions, DetectorOptions, Locator, parse_url};
+use crate::config::{CameraOptions, DEFAULT_PATH, Demands, DetectorOptions, Locator, parse_url};
 use crate::decode::{Decoder, Limits};
-use crate::filter::{Filter, lacks_labels};
-use crate::metrics::process_usage;
+use crate::filter::lacks_labels;
+use crate::frame::PrivacyMask;
 use crate::model::Manifest;
-use crate::offline::{self, Choice, Input, Ready, Totals};
-use crate::publish::{Detections, FrameSize, ObjectReader};
+use crate::offline::{self, Choice, Follower, Input, Ready, Totals};
+use crate::publish::{Detections, EventRecord, FrameSize, Object, ObjectReader};
 use crate::source::{Fault, GstSource, TsSource};
-use crate::supervisor::CANDIDATES_MAX;
+use crate::supervisor::{CANDIDATES_MAX, ModelTag, Wish, lacking, lowest_shown};
+use crate::track::LOW_SCORE;
 
 /// Arguments of `watchpost detect`.
 #[derive(Debug, clap::Args)]
@@ -34,15 +41,25 @@ as the daemon writes them; \"camera\" is the input.
 Examples:
     watchpost detect clip.mp4 -m yolox-nano | jq '.objects | length'
     watchpost detect photos/ -m ./yolov8n.onnx -o boxes.jsonl --summary summary.json
-    watchpost detect rtsp://10.0.0.12/stream2 --max-frames 100")]
+    watchpost detect rtsp://10.0.0.12/stream2 --max-frames 100
+    watchpost detect yesterday.mp4 --as gate -c ./config.toml | jq 'select(.type == \"event\")'
+    watchpost detect clip.mp4 --track --annotate seen.mp4 -o seen.jsonl")]
 pub struct DetectArgs {
     /// Video files, images, folders of images, or URLs (rtsp://, v4l2://, file://)
     #[arg(required = true)]
     inputs: Vec<String>,
 
-    /// A manifest's name or the path of an .onnx file
-    #[arg(short, long, default_value = "yolox-nano")]
-    model: String,
+    /// A manifest's name or the path of an .onnx file [default: yolox-nano, or that of the configuration with --as]
+    #[arg(short, long)]
+    model: Option<String>,
+
+    /// Look as this camera of the configuration does: its classes, thresholds, privacy masks, zones and lines, with events
+    #[arg(long = "as", value_name = "CAMERA")]
+    camera: Option<String>,
+
+    /// The configuration that --as refers to [default: /etc/watchpost/config.toml]
+    #[arg(short, long, value_name = "FILE", requires = "camera")]
+    config: Option<PathBuf>,
 
     /// Write the records to this file instead of stdout
     #[arg(short, long, value_name = "FILE")]
@@ -51,6 +68,10 @@ pub struct DetectArgs {
     /// Write a summary to this file: frames, frames/s, CPU time, memory, milliseconds per stage
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
+
+    /// Draw what was detected: into a new or empty folder, a PNG file a frame, or into an MP4 file
+    #[arg(long, value_name = "DIR|FILE.mp4")]
+    annotate: Option<PathBuf>,
 
     /// Read at most so many frames of each input
     #[arg(long, value_name = "N", value_parser = count)]
@@ -64,12 +85,16 @@ pub struct DetectArgs {
     #[arg(long)]
     realtime: bool,
 
-    /// Objects below this score are left out
-    #[arg(long, value_name = "0..1", default_value_t = 0.35, value_parser = score)]
-    score_threshold: f32,
+    /// Objects below this score are left out [default: 0.35]
+    #[arg(long, value_name = "0..1", value_parser = score, conflicts_with = "camera")]
+    score_threshold: Option<f32>,
+
+    /// Give objects a number that stays with them ("track_id"); each input is tracked by itself
+    #[arg(long, conflicts_with = "camera")]
+    track: bool,
 
     /// Only these labels, separated by commas
-    #[arg(long, value_name = "LABEL,…", value_delimiter = ',')]
+    #[arg(long, value_name = "LABEL,…", value_delimiter = ',', conflicts_with = "camera")]
     classes: Option<Vec<String>>,
 
     #[command(flatten)]
@@ -89,32 +114,87 @@ pub(super) fn run(args: &DetectArgs) -> Result<(), Failure> {
     let started = clock::now();
     let (inputs, missing) = inputs(args)?;
     start_gstreamer()?;
-    let mut detector = args.engine.detector(&args.model);
-    detector.score_threshold = args.score_threshold;
+    let (detector, camera) = plan(args)?;
     let mut model = load_model(&detector, exit::NO_INPUT)?;
-    let filter = Filter::new(args.classes.as_deref(), &model.manifest.labels, args.score_threshold).map_err(
-        |unknown| {
-            let lacks = lacks_labels(&unknown, &model.manifest.labels);
-            Failure::new(exit::USAGE, format!("--classes: the model {} {lacks}", model.tag.name))
-        },
-    )?;
+    let wish =
+        Wish::new(&camera, &detector, &model.manifest.labels).map_err(|unknown| match args.camera {
+            Some(_) => {
+                let lines = lacking(&camera, &unknown, &model.tag.name, &model.manifest.labels);
+                Failure::new(exit::CONFIG, lines.trim_end())
+            }
+            None => {
+                let unknown =
+                    unknown.iter().flat_map(|unknown| unknown.labels.iter().cloned()).collect::<Vec<_>>();
+                let lacks = lacks_labels(&unknown, &model.manifest.labels);
+                Failure::new(exit::USAGE, format!("--classes: the model {} {lacks}", model.tag.name))
+            }
+        })?;
     spare_inputs(args, &inputs, &model.manifest)?;
-    let mut records = Records::open(args.output.as_deref())?;
+    let pictures = pictures(args, &model.manifest, &camera)?;
+    let records = Records::open(args.output.as_deref())?;
     // Opened before the work: hours of it should not end with a summary that has no place.
     let summary =
-        args.summary.as_deref().map(|path| open(path, &records).map(|file| (path, file))).transpose()?;
-    let mut stages = Stages::default();
-    let totals = detect(args, &inputs, &detector, &filter, &mut model, &mut records, &mut stages);
+        args.summary.as_deref().map(|path| begin(path, &records).map(|draft| (path, draft))).transpose()?;
+    // Without pictures there is nothing to be ended in order.
+    let stop = pictures.is_some().then(stop_on_signal).transpose()?;
+    let mut results = Results { records, pictures, stages: Stages::default(), stop };
+    let totals = detect(args, &inputs, (&detector, &camera), wish, &mut model, &mut results);
+    let Results { records, pictures, stages, stop } = results;
+    let stopped = stop.is_some_and(|stop| stop.load(Ordering::Acquire));
+    let drawn = pictures.map_or(Ok(()), |pictures| pictures.finish(stopped));
     let written = records.finish();
     let totals = totals?;
-    let summed_up = summary.map_or(Ok(()), |(path, file)| {
+    let summed_up = summary.map_or(Ok(()), |(path, mut draft)| {
         let seconds = clock::now().saturating_duration_since(started).as_secs_f64();
         let text = summary_text(inputs.len(), &totals, seconds, &model, &stages)?;
-        write_over(&file, &text).map_err(|error| output_failure(&path.display().to_string(), &error))
+        let written = draft.write_all(text.as_bytes()).and_then(|()| draft.finish());
+        written.map_err(|error| output_failure(&path.display().to_string(), &error))
     });
     written.or_else(quiet_if_closed)?;
+    drawn?;
     summed_up?;
     faults(&missing, &totals)
+}
+
+/// Where what is detected is drawn.
+fn pictures(
+    args: &DetectArgs,
+    manifest: &Manifest,
+    camera: &CameraOptions,
+) -> Result<Option<Pictures>, Failure> {
+    let open = |path: &Path| Pictures::open(path, &manifest.labels, Surroundings::of(camera));
+    args.annotate.as_deref().map(open).transpose()
+}
+
+/// The detector, and the camera as which the inputs are looked at.
+fn plan(args: &DetectArgs) -> Result<(DetectorOptions, CameraOptions), Failure> {
+    let (mut detector, camera) = match &args.camera {
+        Some(name) => configured(name, args.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH)))?,
+        None => {
+            let mut detector = DetectorOptions::new("yolox-nano");
+            detector.score_threshold = args.score_threshold.unwrap_or(detector.score_threshold);
+            let anywhere = Locator::File { path: PathBuf::new() };
+            let (classes, track) = (args.classes.clone(), args.track);
+            (detector, CameraOptions { classes, track, ..CameraOptions::new("detect", anywhere) })
+        }
+    };
+    if let Some(model) = &args.model {
+        detector.model.clone_from(model);
+    }
+    args.engine.apply(&mut detector);
+    Ok((detector, camera))
+}
+
+/// What a configuration says of one camera.
+fn configured(name: &str, path: &Path) -> Result<(DetectorOptions, CameraOptions), Failure> {
+    let config = load_config(path, Demands::LOOK)?.config;
+    let names = || config.cameras.iter().map(|camera| camera.name.as_str());
+    let Some(camera) = config.cameras.iter().find(|camera| camera.name == name) else {
+        let known = names().collect::<Vec<_>>().join(", ");
+        let message = format!("--as: {} has no camera `{name}`; it has: {known}", path.display());
+        return Err(Failure::new(exit::USAGE, message));
+    };
+    Ok((config.detector, camera.clone()))
 }
 
 /// Faults that are told one by one.
@@ -144,15 +224,27 @@ fn faults(missing: &[Failure], totals: &Totals) -> Result<(), Failure> {
     Err(Failure::new(if unsupported { exit::UNAVAILABLE } else { exit::NO_INPUT }, lines.join("\n")))
 }
 
+/// Device and number of a file that is there.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
 /// Refuses to write over what is read.
 fn spare_inputs(args: &DetectArgs, inputs: &[Input], model: &Manifest) -> Result<(), Failure> {
-    let identity = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
     let files = inputs.iter().filter_map(|input| match &input.spec.kind {
         SourceKind::File { path } | SourceKind::Image { path } => Some(path),
         _ => None,
     });
+    if let Some(path) = args.annotate.as_deref().filter(|_| {
+        [&args.output, &args.summary].into_iter().any(|other| other.is_some() && *other == args.annotate)
+    }) {
+        return Err(taken_already("--annotate", path));
+    }
     let taken: Vec<(u64, u64)> = files.chain(model.file()).filter_map(|path| identity(path)).collect();
-    for (option, path) in [("--output", &args.output), ("--summary", &args.summary)] {
+    for (option, path) in
+        [("--output", &args.output), ("--summary", &args.summary), ("--annotate", &args.annotate)]
+    {
         let Some(path) = path else { continue };
         let Some(id) = identity(path) else { continue };
         if taken.contains(&id) {
@@ -162,18 +254,28 @@ fn spare_inputs(args: &DetectArgs, inputs: &[Input], model: &Manifest) -> Result
     Ok(())
 }
 
+/// Where everything goes that comes of a frame.
+struct Results {
+    records: Records,
+    pictures: Option<Pictures>,
+    stages: Stages,
+    /// Set when the user has seen enough.
+    stop: Option<Arc<AtomicBool>>,
+}
+
 fn detect(
     args: &DetectArgs,
     inputs: &[Input],
-    detector: &DetectorOptions,
-    filter: &Filter,
+    (detector, camera): (&DetectorOptions, &CameraOptions),
+    wish: Wish,
     model: &mut LoadedModel,
-    records: &mut Records,
-    stages: &mut Stages,
+    results: &mut Results,
 ) -> Result<Totals, Failure> {
     let LoadedModel { manifest, engine, tag, .. } = model;
+    let Wish { filter, tracking, events } = wish;
+    let shown = lowest_shown(camera, detector);
     let limits = Limits {
-        score_threshold: detector.score_threshold,
+        score_threshold: if tracking.is_some() { shown.min(LOW_SCORE) } else { shown },
         iou_threshold: detector.iou_threshold,
         max_objects: detector.max_objects,
         max_candidates: CANDIDATES_MAX,
@@ -181,42 +283,88 @@ fn detect(
     };
     let decoder = Decoder::new(&manifest.head, &manifest.input, manifest.labels.len(), limits);
     let mut reader = ObjectReader::new(manifest.labels.as_slice().into(), decoder, detector.max_objects);
-    let choice = Choice { every: args.every, max_frames: args.max_frames, realtime: args.realtime };
+    let Results { records, pictures, stages, stop } = results;
+    let choice = Choice {
+        every: args.every,
+        max_frames: args.max_frames,
+        realtime: args.realtime,
+        keep_pictures: pictures.is_some(),
+        stop: stop.as_deref(),
+    };
     let mut last = (usize::MAX, 0);
     let mut undecodable = None;
+    let mut published = Vec::with_capacity(detector.max_objects);
+    let mut follower = tracking.map(|tracking| Follower::new(tracking, events));
+    let mask = PrivacyMask::new(camera.privacy_masks.as_slice().into());
     let totals =
-        offline::run(inputs, &manifest.input, choice, engine.as_mut(), &mut |ready, outputs, took| {
-            let began = clock::now();
+        offline::run(inputs, &manifest.input, choice, mask, engine.as_mut(), &mut |ready, outputs, took| {
+            let (began, mut drawing) = (clock::now(), Duration::ZERO);
             let previous = if last.0 == ready.input_index { last.1 } else { 0 };
             last = (ready.input_index, ready.seq);
-            let written = reader.read(outputs, &ready.geometry, filter, |objects| {
+            let input = &inputs[ready.input_index];
+            let identify = |objects: &mut [_]| {
+                if let Some(follower) = &mut follower {
+                    follower.follow(ready, objects);
+                }
+            };
+            let read = reader.read(outputs, &ready.geometry, &filter, identify, |objects| {
                 stages.objects += objects.len() as u64;
-                records.write(&Detections {
-                    camera: &inputs[ready.input_index].name,
-                    generation: 1,
-                    seq: ready.seq,
-                    ts: clock::wall(),
-                    ts_source: TsSource::File,
-                    pts_ns: ready.pts_ns,
-                    stamp: None,
-                    latency_ms: clock::now().saturating_duration_since(ready.at).as_secs_f64() * 1e3,
-                    frame: FrameSize { width: ready.width, height: ready.height },
-                    model: tag.part(),
-                    dropped_since_last: ready.seq - previous - 1,
-                    objects,
-                })
+                published.clear();
+                published.extend(objects.iter().map(Object::tracked));
+                let dropped = ready.seq - previous - 1;
+                let written =
+                    records.write(|line| detections(input, ready, dropped, objects, tag).write_line(line));
+                let began = clock::now();
+                let drawn = pictures.as_mut().is_none_or(|pictures| pictures.add(inputs, ready, objects));
+                drawing = clock::now().saturating_duration_since(began);
+                written && drawn
             });
-            let go_on = written.unwrap_or_else(|error| {
+            if let (Ok(true), Some(follower)) = (&read, &mut follower) {
+                follower.tell(&published, &mut |event| {
+                    stages.events += 1;
+                    let record = EventRecord::new(event, &manifest.labels, of_frame(input, ready));
+                    records.write(|line| record.write_line(line));
+                });
+            }
+            let go_on = read.map(|written| written && !records.has_failed()).unwrap_or_else(|error| {
                 undecodable = Some(Failure::new(exit::NO_INPUT, error.to_string()));
                 false
             });
-            stages.add(ready, took, began);
+            stages.add(ready, took, began + drawing);
             go_on
         });
     match undecodable {
         Some(failure) => Err(failure),
         None => totals.map_err(|error| Failure::new(exit::INTERNAL, error.to_string())),
     }
+}
+
+fn detections<'a>(
+    input: &'a Input,
+    ready: &Ready,
+    dropped_since_last: u64,
+    objects: &'a [Object<'a>],
+    tag: &'a ModelTag,
+) -> Detections<'a> {
+    Detections {
+        camera: &input.name,
+        generation: 1,
+        seq: ready.seq,
+        ts: clock::wall(),
+        ts_source: TsSource::File,
+        pts_ns: ready.pts_ns,
+        stamp: None,
+        latency_ms: clock::now().saturating_duration_since(ready.at).as_secs_f64() * 1e3,
+        frame: FrameSize { width: ready.width, height: ready.height },
+        model: tag.part(),
+        dropped_since_last,
+        objects,
+    }
+}
+
+fn of_frame<'a>(input: &'a Input, ready: &Ready) -> EventRecord<'a> {
+    let frame = FrameSize { width: ready.width, height: ready.height };
+    EventRecord::of_frame(&input.name, (1, ready.seq), (clock::wall(), TsSource::File, ready.pts_ns), frame)
 }
 
 fn taken_already(option: &str, path: &Path) -> Failure {
@@ -294,156 +442,10 @@ fn url_input(text: &str, realtime: bool) -> Result<Input, Failure> {
     Ok(Input { name, spec })
 }
 
-/// Opens the summary. It is not truncated: until there is something better, an old one stays as it is.
-fn open(path: &Path, records: &Records) -> Result<File, Failure> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
-    let file = file.map_err(|error| output_failure(&path.display().to_string(), &error))?;
-    if let Sink::File(output) = &records.sink
-        && let (Ok(one), Ok(other)) = (file.metadata(), output.metadata())
-        && one.is_file()
-        && (one.dev(), one.ino()) == (other.dev(), other.ino())
-    {
+/// Begins the summary.
+fn begin(path: &Path, records: &Records) -> Result<Draft, Failure> {
+    if records.are_in(path) {
         return Err(taken_already("--summary", path));
     }
-    Ok(file)
-}
-
-/// Replaces what is in a file. Devices and pipes have nothing to cut off.
-fn write_over(mut file: &File, text: &str) -> io::Result<()> {
-    if file.metadata()?.is_file() {
-        file.set_len(0)?;
-    }
-    file.write_all(text.as_bytes())
-}
-
-/// Where records go, and what became of them. Each is written at once: what is counted is in the file.
-struct Records {
-    name: String,
-    sink: Sink,
-    line: Vec<u8>,
-    written: u64,
-    written_bytes: u64,
-    failure: Option<io::Error>,
-}
-
-enum Sink {
-    Stdout(io::StdoutLock<'static>),
-    File(File),
-}
-
-impl Records {
-    fn open(path: Option<&Path>) -> Result<Self, Failure> {
-        let (name, sink) = match path {
-            None => ("stdout".to_owned(), Sink::Stdout(io::stdout().lock())),
-            Some(path) => {
-                let name = path.display().to_string();
-                let file = File::create(path).map_err(|error| output_failure(&name, &error))?;
-                (name, Sink::File(file))
-            }
-        };
-        Ok(Self { name, sink, line: Vec::with_capacity(4096), written: 0, written_bytes: 0, failure: None })
-    }
-
-    /// Writes one record; false when nothing more can be written.
-    fn write(&mut self, record: &Detections<'_>) -> bool {
-        self.line.clear();
-        record.write_line(&mut self.line);
-        let written = match &mut self.sink {
-            Sink::Stdout(stdout) => stdout.write_all(&self.line).and_then(|()| stdout.flush()),
-            Sink::File(file) => file.write_all(&self.line),
-        };
-        match written {
-            Ok(()) => {
-                self.written += 1;
-                self.written_bytes += self.line.len() as u64;
-            }
-            Err(error) => self.failure = Some(error),
-        }
-        self.failure.is_none()
-    }
-
-    /// Makes sure that a file is on the disk: only then was nothing lost. After a failure its last line is
-    /// made whole again.
-    fn finish(mut self) -> Result<(), Failure> {
-        if let Sink::File(file) = &self.sink {
-            if self.failure.is_some() && file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-                // If not even this works, a reader finds a broken last line, and the message below.
-                let _best_effort = file.set_len(self.written_bytes);
-            }
-            // /dev/null and pipes cannot be synced, and need not be.
-            let unsynced = file.sync_all().err().filter(is_full);
-            self.failure = self.failure.or(unsynced);
-        }
-        let Some(error) = self.failure else { return Ok(()) };
-        let mut failure = output_failure(&self.name, &error);
-        failure.message += &format!("; {} records were written before", self.written);
-        Err(failure)
-    }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-/// Milliseconds per frame of each stage. Bounded: a long run is sampled.
-#[derive(Default)]
-struct Stages {
-    samples: [Vec<f32>; 4],
-    seen: u64,
-    objects: u64,
-}
-
-/// Frames whose times are kept; of more, every n-th.
-const SAMPLES_MAX: u64 = 100_000;
-
-impl Stages {
-    fn add(&mut self, ready: &Ready, inference: Duration, postprocess_began: Instant) {
-        self.seen += 1;
-        if self.seen > SAMPLES_MAX {
-            return;
-        }
-        let postprocess = clock::now().saturating_duration_since(postprocess_began);
-        let times = [ready.decode, ready.preprocess, inference, postprocess];
-        for (samples, time) in self.samples.iter_mut().zip(times) {
-            samples.push(time.as_secs_f32() * 1e3);
-        }
-    }
-
-    fn median(&self, stage: usize) -> f64 {
-        let mut sorted = self.samples[stage].clone();
-        sorted.sort_unstable_by(f32::total_cmp);
-        let middle = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
-        (f64::from(middle) * 1000.0).round() / 1000.0
-    }
-}
-
-fn summary_text(
-    inputs: usize,
-    totals: &Totals,
-    seconds: f64,
-    model: &LoadedModel,
-    stages: &Stages,
-) -> Result<String, Failure> {
-    let usage = process_usage();
-    let round = |value: f64| (value * 1000.0).round() / 1000.0;
-    let summary = json!({
-        "inputs": inputs,
-        "frames": totals.frames,
-        "dropped": totals.dropped,
-        "objects": stages.objects,
-        "seconds": round(seconds),
-        "fps": round(totals.frames as f64 / seconds.max(1e-9)),
-        "cpu_seconds": round(usage.cpu_seconds),
-        "max_rss_mib": round(usage.max_rss_bytes as f64 / 1_048_576.0),
-        "backend": model.tag.backend,
-        "precision": model.tag.precision,
-        "batch": 1,
-        "decode_ms": stages.median(0),
-        "preprocess_ms": stages.median(1),
-        "inference_ms": stages.median(2),
-        "postprocess_ms": stages.median(3),
-    });
-    let text = serde_json::to_string_pretty(&summary)
-        .map_err(|error| Failure::new(exit::INTERNAL, format!("the summary cannot be written: {error}")))?;
-    Ok(text + "\n")
+    Draft::begin(path).map_err(|error| output_failure(&path.display().to_string(), &error))
 }

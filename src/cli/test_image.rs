@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, BufWriter};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +11,13 @@ use watchpost_pipelines::{Pipeline, Pull, SourceKind, Spec};
 
 use super::common::{output_failure, start_gstreamer};
 use super::{Failure, exit};
-use crate::annotate::{Canvas, draw};
+use crate::annotate::{Canvas, Painter, Surroundings};
 use crate::config::DetectorOptions;
 use crate::decode::{Decoder, Limits};
 use crate::engine;
 use crate::filter::Filter;
-use crate::frame::{Layout, Letterbox, Picture};
-use crate::model::{ChannelOrder, Fit, InputRecipe, Manifest};
+use crate::frame::PrivacyMask;
+use crate::model::Manifest;
 use crate::offline::{self, Choice, Input};
 use crate::publish::ObjectReader;
 use crate::source::fault;
@@ -53,16 +52,33 @@ fn detect(manifest: &Manifest, picture: &Path, spec: Spec, canvas: &mut Canvas) 
         .map_err(|_| Failure::new(exit::INTERNAL, "a filter of no classes names one"))?;
     let mut reader = ObjectReader::new(labels, decoder, limits.max_objects);
     let inputs = [Input { name: picture.display().to_string(), spec }];
-    let choice = Choice { every: 1, max_frames: Some(1), realtime: false };
+    let choice = Choice { every: 1, max_frames: Some(1), realtime: false, keep_pictures: false, stop: None };
+    let mut painter = Painter::new(manifest.labels.iter().map(String::as_str));
+    if let Some(missing) = painter.missing(manifest.labels.iter().map(String::as_str)) {
+        tracing::warn!("{missing}");
+    }
     let mut outcome = Ok(Vec::new());
-    let totals = offline::run(&inputs, &manifest.input, choice, engine.as_mut(), &mut |ready, outputs, _| {
-        let read = reader.read(outputs, &ready.geometry, &filter, |objects| {
-            draw(canvas, objects);
-            objects.iter().map(|object| (object.label.to_owned(), object.score)).collect()
-        });
-        outcome = read.map_err(|error| Failure::new(exit::NO_INPUT, error.to_string()));
-        outcome.is_ok()
-    })
+    let totals = offline::run(
+        &inputs,
+        &manifest.input,
+        choice,
+        PrivacyMask::default(),
+        engine.as_mut(),
+        &mut |ready, outputs, _| {
+            let read = reader.read(
+                outputs,
+                &ready.geometry,
+                &filter,
+                |_| {},
+                |objects| {
+                    painter.draw(canvas, &Surroundings::default(), objects);
+                    objects.iter().map(|object| (object.label.to_owned(), object.score)).collect()
+                },
+            );
+            outcome = read.map_err(|error| Failure::new(exit::NO_INPUT, error.to_string()));
+            outcome.is_ok()
+        },
+    )
     .map_err(|error| Failure::new(exit::INTERNAL, error.to_string()))?;
     match totals.faults.into_iter().next() {
         Some((_, fault)) => Err(Failure::new(exit::NO_INPUT, fault.detail)),
@@ -76,10 +92,14 @@ fn read(spec: &Spec) -> Result<Canvas, Failure> {
     let pipeline = Pipeline::start_pull(spec, "test-image")
         .map_err(|error| refuse(fault(error.into_failure()).detail))?;
     match pipeline.pull(PATIENCE) {
-        Pull::Frame(frame) => frame
-            .picture()
-            .and_then(|picture| canvas(&picture))
-            .ok_or_else(|| refuse("the test image cannot be read".to_owned())),
+        Pull::Frame(frame) => {
+            let mut canvas = Canvas::default();
+            match frame.picture().map(|picture| canvas.show(&picture)) {
+                Some(Ok(())) => Ok(canvas),
+                Some(Err(error)) => Err(refuse(format!("the test image cannot be read: {error}"))),
+                None => Err(refuse("the test image cannot be read: it is on the GPU".to_owned())),
+            }
+        }
         Pull::Error(failure) => Err(refuse(fault(failure).detail)),
         Pull::Eos | Pull::TimedOut => {
             Err(refuse("the test image holds no picture; give another one".to_owned()))
@@ -87,53 +107,10 @@ fn read(spec: &Spec) -> Result<Canvas, Failure> {
     }
 }
 
-fn canvas(picture: &Picture<'_>) -> Option<Canvas> {
-    let (width, height) = (picture.width as usize, picture.height as usize);
-    let mut canvas = Canvas::new(width, height);
-    if let Layout::Rgb { rgb } = picture.layout {
-        picture.check().ok()?;
-        for (row, out) in canvas.pixels.chunks_exact_mut(3 * width).enumerate() {
-            out.copy_from_slice(rgb.row(row, 3 * width));
-        }
-        return Some(canvas);
-    }
-    // The letterbox of its own size makes red, green and blue of every other layout.
-    let recipe = InputRecipe {
-        width,
-        height,
-        channels: ChannelOrder::Rgb,
-        fit: Fit::Stretch,
-        pad: 0,
-        scale: [1.0; 3],
-        offset: [0.0; 3],
-    };
-    let mut tensor = vec![0.0; recipe.len()];
-    Letterbox::new(&recipe).run(picture, &mut tensor).ok()?;
-    for (pixel, out) in canvas.pixels.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-        // 0..=255 by the letterbox; the cast would saturate.
-        *out = std::array::from_fn(|channel| tensor[channel * width * height + pixel].round() as u8);
-    }
-    Some(canvas)
-}
-
 fn write(canvas: &Canvas, output: &Path) -> Result<(), Failure> {
     let name = output.display().to_string();
     let file = File::create(output).map_err(|error| output_failure(&name, &error))?;
-    let sides = (u32::try_from(canvas.width), u32::try_from(canvas.height));
-    let (Ok(width), Ok(height)) = sides else {
-        return Err(Failure::new(exit::INTERNAL, format!("{name}: the picture is too large for PNG")));
-    };
-    let mut encoder = png::Encoder::new(BufWriter::new(file), width, height);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    let written = encoder.write_header().and_then(|mut writer| {
-        writer.write_image_data(&canvas.pixels)?;
-        writer.finish()
-    });
-    written.map_err(|error| match error {
-        png::EncodingError::IoError(error) => output_failure(&name, &error),
-        error => output_failure(&name, &io::Error::other(error.to_string())),
-    })
+    canvas.write_png(file).map_err(|error| output_failure(&name, &error))
 }
 
 fn report(found: &Found, picture: &Path, output: &Path) -> String {

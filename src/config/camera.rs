@@ -1,25 +1,35 @@
 //! `[defaults]` and `[camera.NAME]`.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::Origin;
 use super::credentials::{self, PASSWORD_KEYS};
 use super::environment::Environment;
 use super::locator::{CameraUrl, parse_url};
 use super::measure::show_duration;
 use super::names::named_tables;
-use super::options::{CameraOptions, DecoderChoice, Locator, Transport};
+use super::options::{CameraOptions, Decode, DecoderChoice, Locator, Transport};
+use super::points::picture_size;
 use super::reading::{Reading, Section, Wrong, duration_of, float_of, is_word, text_of};
 use super::sections::{absolute_path_of, belongs_to, fraction_json, fraction_of};
 use super::tree::{Node, Table, Value};
+use super::zones::{box_limits, first_watcher, privacy_masks, score_thresholds, zones_and_lines};
 
 /// One detector serves all; more cameras than this need another box.
 const MOST_CAMERAS: usize = 64;
 const MOST_CLASSES: usize = 1000;
 const MOST_TEMPLATE_BYTES: usize = 64 << 10;
 const TRANSPORTS: [(&str, Transport); 2] = [("tcp", Transport::Tcp), ("udp", Transport::Udp)];
+const DECODES: [(&str, Decode); 4] = [
+    ("auto", Decode::Auto),
+    ("all", Decode::All),
+    ("reference", Decode::Reference),
+    ("keyframes", Decode::Keyframes),
+];
 const DECODERS: [(&str, DecoderChoice); 3] = [
     ("auto", DecoderChoice::Auto),
     ("software", DecoderChoice::Software),
@@ -34,7 +44,7 @@ pub(super) fn cameras(reading: &mut Reading, root: &Table, environment: &Environ
         Some(Value::Table(table)) => Some(table),
         _ => None,
     };
-    let tables = named_tables(reading, root, "camera", MOST_CAMERAS);
+    let tables = named_tables(reading, root, "camera", "camera", MOST_CAMERAS);
     tables.into_iter().filter_map(|(name, node)| camera(reading, name, node, beneath, environment)).collect()
 }
 
@@ -49,6 +59,15 @@ fn check_defaults(reading: &mut Reading, node: Option<&Node>) {
         PASSWORD_KEYS.into_iter().filter_map(|key| section.find(key).map(|node| (key, node))).collect();
     credentials::check_keys(&mut section, &own, None);
     settings(&mut section, CameraOptions::new("", Locator::Csi { sensor_index: 0 }));
+    let size = picture_size(&mut section);
+    privacy_masks(&mut section, size);
+    for key in ["zone", "line"] {
+        if let Some(node) = section.find(key) {
+            let message = format!("`{key}` belongs to one camera, not to [defaults]");
+            let hint = format!("write [camera.NAME.{key}.NAME]");
+            section.reading.error_at_key(node.key_place, message, Some(&hint));
+        }
+    }
     section.finish(belongs_to("camera"));
 }
 
@@ -68,8 +87,30 @@ fn camera(
     let mut camera = settings(&mut section, CameraOptions::new(name, locator));
     camera.username = credentials.username;
     camera.password = credentials.password;
+    let size = picture_size(&mut section);
+    camera.privacy_masks = privacy_masks(&mut section, size);
+    warn_if_nothing_tracks(&mut section, camera.track);
+    if let Some(node) = section.find("snapshots").filter(|_| camera.snapshots && !camera.track) {
+        let message = "`snapshots` keeps the best picture of each track, and nothing is tracked";
+        section.reading.error(node.place, message, Some("write track = true, too"));
+    }
     section.finish(belongs_to("camera"));
+    if let Value::Table(own) = &node.value {
+        zones_and_lines(reading, own, size, &mut camera);
+    }
     url.map(|_| camera)
+}
+
+fn warn_if_nothing_tracks(section: &mut Section<'_, '_>, tracks: bool) {
+    // A mistake in `track` is told by itself.
+    let is_off =
+        !tracks && section.find("track").is_none_or(|node| matches!(node.value, Value::Boolean(false)));
+    for key in ["track_keep", "track_across_restart"] {
+        if let Some(node) = section.find_own(key).filter(|_| is_off) {
+            let message = format!("`{key}` means nothing without `track = true`");
+            section.reading.warning(node.key_place, message, None);
+        }
+    }
 }
 
 fn read_url<'t>(section: &mut Section<'_, 't>, name: &str) -> Option<(&'t Node, CameraUrl)> {
@@ -107,12 +148,19 @@ fn settings(section: &mut Section<'_, '_>, defaults: CameraOptions) -> CameraOpt
         latency: section.duration("latency", defaults.latency, s(0)..=s(10)),
         open_timeout: section.duration("open_timeout", defaults.open_timeout, ms(100)..=s(600)),
         stall_timeout: section.duration("stall_timeout", defaults.stall_timeout, ms(100)..=s(3600)),
-        freeze_timeout: freeze_timeout(section),
+        freeze_timeout: off_or_duration(section, "freeze_timeout", s(1)..=s(86_400)),
         max_frame_age: section.duration("max_frame_age", defaults.max_frame_age, ms(10)..=s(60)),
         detect_fps: detect_fps(section),
         classes: classes(section),
         score_threshold: score_threshold(section),
+        score_thresholds: score_thresholds(section),
+        boxes: box_limits(section),
+        track: track(section),
+        track_keep: section.duration("track_keep", defaults.track_keep, ms(100)..=s(60)),
+        track_across_restart: off_or_duration(section, "track_across_restart", ms(100)..=s(60)),
+        snapshots: section.boolean("snapshots", defaults.snapshots),
         slots: section.integer("slots", defaults.slots as i64, 1..=16) as usize,
+        decode: section.choice("decode", defaults.decode, &DECODES),
         decoder: section.choice("decoder", defaults.decoder, &DECODERS),
         decode_threads: section.integer("decode_threads", defaults.decode_threads as i64, 1..=16) as usize,
         priority: section.integer("priority", defaults.priority.into(), -1000..=1000) as i32,
@@ -121,6 +169,24 @@ fn settings(section: &mut Section<'_, '_>, defaults: CameraOptions) -> CameraOpt
         read_stamp: section.boolean("read_stamp", defaults.read_stamp),
         ..defaults
     }
+}
+
+/// Zones and lines that tell of objects have them tracked.
+fn track(section: &mut Section<'_, '_>) -> bool {
+    let needed_by = first_watcher(section);
+    let (Some(by), None) = (&needed_by, section.find("track")) else {
+        let track = section.boolean("track", false);
+        if let (Some(by), Some(node)) = (needed_by, section.find("track"))
+            && matches!(node.value, Value::Boolean(false))
+        {
+            let message =
+                format!("`track` is false, but `{by}` tells of objects, which have to be tracked for that");
+            section.reading.error(node.place, message, Some("write track = true, or leave it out"));
+        }
+        return track;
+    };
+    section.record("track", Some(Json::from(true)), Origin::Needed { by: by.clone() });
+    true
 }
 
 fn tls_ca_file(section: &mut Section<'_, '_>) -> Option<PathBuf> {
@@ -136,8 +202,12 @@ fn tls_ca_file(section: &mut Section<'_, '_>) -> Option<PathBuf> {
     path
 }
 
-fn freeze_timeout(section: &mut Section<'_, '_>) -> Option<Duration> {
-    let range = Duration::from_secs(1)..=Duration::from_secs(86_400);
+/// A duration or `"off"`, which is the default.
+fn off_or_duration(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    range: RangeInclusive<Duration>,
+) -> Option<Duration> {
     let parse = |node: &Node| match is_word(node, "off") {
         true => Ok(None),
         false => duration_of(node, &range).map(Some).map_err(|wrong| format!("{wrong}; or \"off\"")),
@@ -145,7 +215,7 @@ fn freeze_timeout(section: &mut Section<'_, '_>) -> Option<Duration> {
     let show = |value: &Option<Duration>| {
         Some(value.map_or(Json::from("off"), |value| Json::from(show_duration(value))))
     };
-    section.read("freeze_timeout", None, parse, show)
+    section.read(key, None, parse, show)
 }
 
 fn detect_fps(section: &mut Section<'_, '_>) -> Option<f64> {
@@ -156,7 +226,8 @@ fn detect_fps(section: &mut Section<'_, '_>) -> Option<f64> {
     section.read("detect_fps", None, parse, |value| Some(value.map_or(Json::from("all"), Json::from)))
 }
 
-fn classes(section: &mut Section<'_, '_>) -> Option<Vec<String>> {
+/// `classes`, of a camera or of one of its zones.
+pub(super) fn classes(section: &mut Section<'_, '_>) -> Option<Vec<String>> {
     let parse = |node: &Node| match is_word(node, "all") {
         true => Ok(None),
         false => classes_of(node).map(Some),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::nearest::did_you_mean;
 use super::reading::shown_key;
-use super::tree::{Layers, Value};
+use super::tree::{Layers, Node, Value};
 
 const PREFIX: &str = "WATCHPOST__";
 
@@ -61,16 +61,37 @@ fn path_of(address: &str, layers: &Layers) -> Result<Vec<String>, String> {
     }
     match rest.rsplit_once("__") {
         Some((name, key)) if !name.is_empty() && !key.is_empty() => {
-            Ok(vec![section.to_owned(), existing_name(section, name, layers)?, key.to_owned()])
+            let named = layers.root.get(section);
+            let Some((camera, kind, own)) = within_camera(name).filter(|_| section == "camera") else {
+                return Ok(vec![section.to_owned(), existing_name(named, name)?, key.to_owned()]);
+            };
+            let camera = existing_name(named, camera)?;
+            let own = existing_name(child(named, &camera).and_then(|node| child(Some(node), kind)), own)?;
+            Ok(vec![section.to_owned(), camera, kind.to_owned(), own, key.to_owned()])
         }
         _ => Err(format!("this name addresses no setting: write {form}")),
     }
 }
 
+/// `gate__zone__door` is the zone `door` of the camera `gate`.
+fn within_camera(name: &str) -> Option<(&str, &'static str, &str)> {
+    ["zone", "line"].into_iter().find_map(|kind| {
+        let (camera, own) = name.split_once(&format!("__{kind}__"))?;
+        (!camera.is_empty() && !own.is_empty()).then_some((camera, kind, own))
+    })
+}
+
+fn child<'t>(node: Option<&'t Node>, key: &str) -> Option<&'t Node> {
+    match &node?.value {
+        Value::Table(table) => table.get(key),
+        _ => None,
+    }
+}
+
 /// The name as a file wrote it, where case and `-` cannot be said in a variable's name.
-fn existing_name(section: &str, name: &str, layers: &Layers) -> Result<String, String> {
+fn existing_name(named: Option<&Node>, name: &str) -> Result<String, String> {
     let folded = |name: &str| name.to_lowercase().replace('-', "_");
-    let Some(Value::Table(named)) = layers.root.get(section).map(|node| &node.value) else {
+    let Some(Value::Table(named)) = named.map(|node| &node.value) else {
         return Ok(name.to_owned());
     };
     let matching: Vec<&String> = named.keys().filter(|known| folded(known) == folded(name)).collect();

@@ -53,7 +53,8 @@ pub(super) fn is_header(line: &str) -> bool {
 /// The value of an unknown key could be anything; `camera.gate.url` counts as `url`.
 fn is_known_key(key: &str) -> bool {
     let last = key.rsplit('.').next().unwrap_or_default().trim();
-    super::KEYS.iter().any(|(_, keys)| keys.contains(&last))
+    let of_all = super::KEYS.iter().map(|(_, keys)| *keys).chain([super::ZONE_KEYS, super::LINE_KEYS]);
+    of_all.into_iter().any(|keys| keys.contains(&last))
 }
 
 fn value_start(line: &str, from: usize) -> usize {

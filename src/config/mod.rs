@@ -20,6 +20,7 @@ mod names;
 mod nearest;
 mod options;
 mod output;
+mod points;
 mod problem;
 mod reading;
 pub mod report;
@@ -27,6 +28,8 @@ mod secret;
 mod sections;
 mod source;
 mod tree;
+mod zone_options;
+mod zones;
 
 use std::fmt;
 use std::path::Path;
@@ -43,12 +46,14 @@ pub use options::*;
 pub use problem::{ConfigErrors, Location, Problem, Severity};
 pub use secret::Secret;
 pub use source::Excerpt;
+pub use zone_options::*;
+pub use zones::{LINE_KEYS, ZONE_KEYS};
 
 /// Where the configuration is unless `-c` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/watchpost/config.toml";
 
 /// Every key, by the table it belongs to. `[defaults]` takes those of a camera except `url`.
-pub const KEYS: [(&str, &[&str]); 6] = [
+pub const KEYS: [(&str, &[&str]); 7] = [
     (
         "detector",
         &[
@@ -85,7 +90,19 @@ pub const KEYS: [(&str, &[&str]); 6] = [
             "detect_fps",
             "classes",
             "score_threshold",
+            "score_thresholds",
+            "min_box_area",
+            "max_box_area",
+            "min_box_aspect",
+            "max_box_aspect",
+            "picture_size",
+            "privacy_masks",
+            "track",
+            "track_keep",
+            "track_across_restart",
+            "snapshots",
             "slots",
+            "decode",
             "decoder",
             "decode_threads",
             "priority",
@@ -96,6 +113,7 @@ pub const KEYS: [(&str, &[&str]); 6] = [
     ),
     ("output", &["type", "path", "mode", "listen", "buffer", "max_readers"]),
     ("memory", &["soft_limit", "hard_limit"]),
+    ("snapshots", &["dir", "max_files", "max_size", "min_free"]),
     (
         "supervisor",
         &[
@@ -143,6 +161,11 @@ pub enum Origin {
     },
     /// An environment variable.
     Variable(String),
+    /// Nobody set it, and something else does not work without it.
+    Needed {
+        /// What needs it: `zone.door`.
+        by: String,
+    },
 }
 
 impl fmt::Display for Origin {
@@ -151,6 +174,7 @@ impl fmt::Display for Origin {
             Origin::Default => f.write_str("default"),
             Origin::File { name, line } => write!(f, "{name}:{line}"),
             Origin::Variable(name) => f.write_str(name),
+            Origin::Needed { by } => write!(f, "needed by {by}"),
         }
     }
 }
@@ -275,12 +299,13 @@ fn settle(mut layers: Layers, environment: &Environment, demands: Demands) -> Re
     let outputs = output::outputs(&mut reading, &root, debug_socket.as_deref());
     let memory = sections::memory(&mut reading, &root);
     let supervisor = sections::supervisor(&mut reading, &root);
+    let snapshots = sections::snapshots(&mut reading, &root, &cameras);
     reading.settings.extend(debug_settings);
     let Reading { problems, settings, .. } = reading;
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(ConfigErrors::new(problems));
     }
-    let config = Config { detector, cameras, outputs, memory, supervisor, debug_socket };
+    let config = Config { detector, cameras, outputs, memory, snapshots, supervisor, debug_socket };
     Ok(Loaded { config, warnings: in_file_order(problems), origins: Origins(settings) })
 }
 
@@ -291,6 +316,11 @@ fn report_unknown_sections(reading: &mut Reading, root: &tree::Table) {
             return;
         }
         let shown = reading::shown_key(key);
+        if matches!(key.as_str(), "zone" | "line") {
+            let message = format!("every {key} belongs to a camera: write [camera.NAME.{key}.NAME]");
+            reading.error_at_key(node.key_place, message, None);
+            continue;
+        }
         let is_table = matches!(node.value, tree::Value::Table(_) | tree::Value::List(_));
         let elsewhere = sections::belongs_to("")(key).filter(|_| !is_table);
         let (message, hint) = match elsewhere {

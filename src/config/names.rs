@@ -1,19 +1,21 @@
-//! Tables that the user names: cameras and outputs.
+//! Tables that the user names: cameras and outputs, a camera's zones and lines.
 
 use super::reading::{Reading, shown_key};
 use super::tree::{Node, Table, Value};
 
 const MOST_NAME_BYTES: usize = 32;
 
-/// The tables below `[camera.…]` or `[output.…]` whose names are right, sorted by name.
+/// The tables below `[camera.…]` or `[output.…]` whose names are right, sorted by name. `path` is `kind` with all that
+/// is before it.
 pub(super) fn named_tables<'t>(
     reading: &mut Reading,
     root: &'t Table,
     kind: &str,
+    path: &str,
     most: usize,
 ) -> Vec<(&'t str, &'t Node)> {
     let Some(node) = root.get(kind) else { return Vec::new() };
-    let hint = format!("write [{kind}.NAME] and its settings below");
+    let hint = format!("write [{path}.NAME] and its settings below");
     let Value::Table(table) = &node.value else {
         let message = format!("every {kind} is a table with a name of its own");
         reading.error_at_key(node.key_place, message, Some(&hint));
@@ -25,8 +27,9 @@ pub(super) fn named_tables<'t>(
             break;
         }
         if !matches!(node.value, Value::Table(_)) {
-            let message = match super::KEYS.iter().any(|(_, keys)| keys.contains(&name.as_str())) {
-                true => format!("`{name}` stands below [{kind}], but every {kind} needs a name"),
+            let known = super::KEYS.iter().map(|(_, keys)| *keys).chain([super::ZONE_KEYS, super::LINE_KEYS]);
+            let message = match known.into_iter().any(|keys| keys.contains(&name.as_str())) {
+                true => format!("`{name}` stands below [{path}], but every {kind} needs a name"),
                 false => format!("`{}` is not a table: every {kind} is one", shown_key(name)),
             };
             reading.error_at_key(node.key_place, message, Some(&hint));

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::secret::Secret;
+use super::zone_options::{BoxLimits, LineOptions, ZoneOptions};
 use super::{locator, masking};
+use crate::shape::Polygon;
 
 /// A setting that is either left to us or fixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub struct Config {
     pub outputs: Vec<OutputOptions>,
     /// When to shed load and when to leave.
     pub memory: MemoryOptions,
+    /// Where the best pictures of tracks are kept, and how many.
+    pub snapshots: SnapshotOptions,
     /// Deadlines and limits of the supervisor.
     pub supervisor: SupervisorOptions,
     /// The Unix socket that `watchpost debug` asks; `None` turns it off.
@@ -101,6 +105,19 @@ impl OpenVinoDevice {
             Self::Npu => "NPU",
         }
     }
+}
+
+/// `decode = …`: which coded pictures are decoded at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decode {
+    /// Those that `detect_fps` needs: only keyframes, or only pictures that others need, where they come often enough.
+    Auto,
+    /// All.
+    All,
+    /// Those that others need.
+    Reference,
+    /// Those that need no other.
+    Keyframes,
 }
 
 /// `precision = …`
@@ -303,8 +320,28 @@ pub struct CameraOptions {
     pub classes: Option<Vec<String>>,
     /// Overrides the detector's threshold.
     pub score_threshold: Option<f32>,
+    /// Overrides both for single labels.
+    pub score_thresholds: Vec<(String, f32)>,
+    /// How large and how slim boxes may be.
+    pub boxes: BoxLimits,
+    /// Black before anything looks at the pictures.
+    pub privacy_masks: Vec<Polygon>,
+    /// Sorted by name.
+    pub zones: Vec<ZoneOptions>,
+    /// Sorted by name.
+    pub lines: Vec<LineOptions>,
+    /// Objects get a number that stays with them; false by default.
+    pub track: bool,
+    /// An object that was not seen for longer gets another number when it comes back; 2 s by default.
+    pub track_keep: Duration,
+    /// Objects keep their numbers over an interruption of the stream that is no longer than this; `None`: over none.
+    pub track_across_restart: Option<Duration>,
+    /// The best picture of each track is saved; false by default.
+    pub snapshots: bool,
     /// Frame slots, 1..=16; 2 by default.
     pub slots: usize,
+    /// Which coded pictures are decoded; `Auto` by default.
+    pub decode: Decode,
     /// Who decodes; `Auto` by default.
     pub decoder: DecoderChoice,
     /// Threads of the software decoder, 1..=16; 1 by default.
@@ -338,7 +375,17 @@ impl CameraOptions {
             detect_fps: None,
             classes: None,
             score_threshold: None,
+            score_thresholds: Vec::new(),
+            boxes: BoxLimits::default(),
+            privacy_masks: Vec::new(),
+            zones: Vec::new(),
+            lines: Vec::new(),
+            track: false,
+            track_keep: Duration::from_secs(2),
+            track_across_restart: None,
+            snapshots: false,
             slots: 2,
+            decode: Decode::Auto,
             decoder: DecoderChoice::Auto,
             decode_threads: 1,
             priority: 0,
@@ -385,6 +432,25 @@ impl OutputOptions {
     /// An output with the defaults of every other key.
     pub fn new(name: impl Into<String>, kind: OutputKind) -> Self {
         Self { name: name.into(), kind, buffer_bytes: 1 << 20, max_readers: 64 }
+    }
+}
+
+/// `[snapshots]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotOptions {
+    /// The folder; `None`: no picture is saved.
+    pub dir: Option<PathBuf>,
+    /// The oldest go when there are more; 1000 by default.
+    pub max_files: usize,
+    /// The oldest go when they are larger together; 200 MiB by default.
+    pub max_bytes: u64,
+    /// Nothing is saved while the disk has less room than this; 500 MiB by default.
+    pub min_free_bytes: u64,
+}
+
+impl Default for SnapshotOptions {
+    fn default() -> Self {
+        Self { dir: None, max_files: 1000, max_bytes: 200 << 20, min_free_bytes: 500 << 20 }
     }
 }
 

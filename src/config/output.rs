@@ -47,7 +47,7 @@ pub(super) fn outputs(
         return vec![default_output(reading)];
     }
     let mut taken: Vec<(OutputOptions, Place)> = Vec::new();
-    for (name, node) in named_tables(reading, root, "output", MOST_OUTPUTS) {
+    for (name, node) in named_tables(reading, root, "output", "output", MOST_OUTPUTS) {
         let Some((output, place)) = output(reading, name, node) else { continue };
         report_conflict(reading, &output, place, &taken, debug_socket);
         taken.push((output, place));

@@ -68,13 +68,20 @@ fn table_at<'m>(root: &'m mut Map<String, Json>, section: &str) -> Option<&'m mu
     })
 }
 
-/// JSON scalars and lists as TOML.
+/// JSON as TOML, tables inline.
 fn toml_text(value: &Json) -> String {
     match value {
         Json::String(text) => toml_string(text),
         Json::Array(values) => {
             let values: Vec<_> = values.iter().map(toml_text).collect();
             format!("[{}]", values.join(", "))
+        }
+        Json::Object(entries) => {
+            let entries: Vec<_> = entries
+                .iter()
+                .map(|(key, value)| format!("{} = {}", toml_string(key), toml_text(value)))
+                .collect();
+            format!("{{ {} }}", entries.join(", "))
         }
         other => other.to_string(),
     }

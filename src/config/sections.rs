@@ -9,7 +9,8 @@ use super::Origin;
 use super::environment::Environment;
 use super::measure::show_size;
 use super::options::{
-    Auto, Backend, DetectorOptions, MemoryOptions, OnnxProvider, OpenVinoDevice, Precision, SupervisorOptions,
+    Auto, Backend, CameraOptions, DetectorOptions, MemoryOptions, OnnxProvider, OpenVinoDevice, Precision,
+    SnapshotOptions, SupervisorOptions,
 };
 use super::reading::{Reading, Section, Wrong, float_of, integer_of, is_word, size_of, text_of};
 use super::tree::{Node, Table};
@@ -124,6 +125,28 @@ fn limit(section: &mut Section<'_, '_>, key: &'static str) -> Option<u64> {
     section.read(key, None, parse, |value| {
         Some(value.map_or(Json::from("off"), |bytes| Json::from(show_size(bytes))))
     })
+}
+
+/// `[snapshots]`
+pub(super) fn snapshots(reading: &mut Reading, root: &Table, cameras: &[CameraOptions]) -> SnapshotOptions {
+    let defaults = SnapshotOptions::default();
+    let mut section = Section::new(reading, "snapshots", root.get("snapshots"));
+    let show = |path: &Option<PathBuf>| path.as_ref().map(|path| Json::from(path.to_string_lossy()));
+    let options = SnapshotOptions {
+        dir: section.read("dir", None, |node| absolute_path_of(node).map(Some), show),
+        max_files: section.integer("max_files", defaults.max_files as i64, 1..=100_000) as usize,
+        max_bytes: section.size("max_size", defaults.max_bytes, 1 << 20..=MOST_LIMIT_BYTES),
+        min_free_bytes: section.size("min_free", defaults.min_free_bytes, 0..=MOST_LIMIT_BYTES),
+    };
+    if let Some(camera) = cameras.iter().find(|camera| camera.snapshots)
+        && section.find("dir").is_none()
+    {
+        let message = format!("camera `{}` wants snapshots, and [snapshots] names no folder", camera.name);
+        let hint = "write dir = \"/var/lib/watchpost/snapshots\" under [snapshots]";
+        section.reading.missing(section.header, message, Some(hint));
+    }
+    section.finish(belongs_to("snapshots"));
+    options
 }
 
 /// `[supervisor]`

@@ -91,7 +91,7 @@ impl Default for Limits {
 fn head(head: &HeadRecipe, input: &InputRecipe, label_count: usize) -> Box<dyn Head> {
     match head {
         HeadRecipe::Yolox { strides } => Box::new(yolox::Yolox::new(strides, input, label_count)),
-        HeadRecipe::Yolov5 => Box::new(yolov5::Yolov5::new(label_count)),
+        HeadRecipe::Yolov5 { extra } => Box::new(yolov5::Yolov5::new(*extra, input, label_count)),
         HeadRecipe::Yolov5Grids { strides, anchors } => {
             Box::new(yolov5_grids::Yolov5Grids::new(strides, anchors, input, label_count))
         }

@@ -1,14 +1,45 @@
-//! PURE: which detections of a camera are published.
+//! PURE: which objects of a camera are published, and what is told of their ways through zones and over lines.
+//!
+//! ```text
+//!   tracked objects ─► Filter: class, score, box, include and ignore zones ─► published ─► Events: zones, lines
+//! ```
+//!
+//! Everything is allocated when a camera is configured; nothing is per frame.
 
-use crate::decode::Detection;
+mod events;
+mod line_watch;
+mod place;
+mod zone_watch;
+
+#[cfg(test)]
+mod events_tests;
+
+use crate::config::{BoxArea, BoxLimits, CameraOptions, ZoneKind};
 use crate::model::nearest;
+use crate::track::Tracked;
+
+pub use events::{Event, Events, Subject, Where};
+use place::{Area, Classes, Placed};
+
+/// Labels that the model does not have, and the key that names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownLabels {
+    /// Within the camera: `classes`, `zone.door.classes`, …
+    pub key: String,
+    /// What is named there.
+    pub labels: Vec<String>,
+}
 
 /// One camera's filter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filter {
-    /// By class id; `None` lets every class through.
-    allowed: Option<Vec<bool>>,
+    classes: Classes,
     score_threshold: f32,
+    /// By class id, where single labels have thresholds of their own; else empty.
+    thresholds: Vec<f32>,
+    boxes: BoxLimits,
+    includes: Vec<Area>,
+    ignores: Vec<Area>,
 }
 
 impl Filter {
@@ -21,24 +52,111 @@ impl Filter {
         labels: &[String],
         score_threshold: f32,
     ) -> Result<Self, Vec<String>> {
-        let Some(classes) = classes else {
-            return Ok(Self { allowed: None, score_threshold });
-        };
-        let unknown: Vec<String> = classes.iter().filter(|class| !labels.contains(class)).cloned().collect();
-        if !unknown.is_empty() {
-            return Err(unknown);
-        }
-        let allowed = labels.iter().map(|label| classes.contains(label)).collect();
-        Ok(Self { allowed: Some(allowed), score_threshold })
+        let classes = Classes::new(classes, labels)?;
+        let (thresholds, boxes) = (Vec::new(), BoxLimits::default());
+        Ok(Self { classes, score_threshold, thresholds, boxes, includes: Vec::new(), ignores: Vec::new() })
     }
 
-    /// Whether this detection is published.
-    pub fn passes(&self, detection: &Detection) -> bool {
-        let class_passes = match &self.allowed {
-            Some(allowed) => allowed.get(detection.class_id as usize).copied().unwrap_or(false),
-            None => true,
+    /// All that a camera asks for; `score_threshold` is that of the detector.
+    ///
+    /// # Errors
+    /// Every label that the model does not have.
+    pub fn of_camera(
+        camera: &CameraOptions,
+        labels: &[String],
+        score_threshold: f32,
+    ) -> Result<Self, Vec<UnknownLabels>> {
+        let mut unknown = Unknown::default();
+        let score_threshold = camera.score_threshold.unwrap_or(score_threshold);
+        let classes = unknown.all("classes", Classes::new(camera.classes.as_deref(), labels));
+        let mut thresholds = Vec::new();
+        for (label, threshold) in &camera.score_thresholds {
+            match labels.iter().position(|known| known == label) {
+                Some(class_id) => {
+                    thresholds.resize(labels.len(), score_threshold);
+                    thresholds[class_id] = *threshold;
+                }
+                None => unknown.note("score_thresholds", vec![label.clone()]),
+            }
+        }
+        let mut areas = |kind: ZoneKind| {
+            let zones = camera.zones.iter().filter(|zone| zone.kind == kind);
+            let area =
+                |zone| unknown.all(&format!("zone.{}.classes", zone_name(zone)), Area::new(zone, labels));
+            zones.filter_map(area).collect::<Vec<_>>()
         };
-        class_passes && detection.score >= self.score_threshold
+        let (includes, ignores) = (areas(ZoneKind::Include), areas(ZoneKind::Ignore));
+        match classes {
+            Some(classes) if unknown.0.is_empty() => {
+                Ok(Self { classes, score_threshold, thresholds, boxes: camera.boxes, includes, ignores })
+            }
+            _ => Err(unknown.0),
+        }
+    }
+
+    /// Whether objects of this class are of any interest: others are not even tracked.
+    pub fn wants(&self, class_id: u32) -> bool {
+        self.classes.has(class_id)
+    }
+
+    /// Whether this object of a picture of `size` (width and height in pixels) is published.
+    pub fn passes(&self, object: &Tracked, size: [u32; 2]) -> bool {
+        let class_id = object.class_id;
+        let threshold = self.thresholds.get(class_id as usize).copied().unwrap_or(self.score_threshold);
+        // Written so that a score that is not a number does not pass.
+        if !(self.classes.has(class_id) && object.score >= threshold) {
+            return false;
+        }
+        if self.boxes == BoxLimits::default() && self.includes.is_empty() && self.ignores.is_empty() {
+            return true;
+        }
+        let placed = placed(object, size);
+        let mut about = self.includes.iter().filter(|area| area.classes.has(class_id)).peekable();
+        fits(&self.boxes, &placed)
+            && (about.peek().is_none() || about.any(|area| area.holds(&placed)))
+            && !self.ignores.iter().any(|area| area.classes.has(class_id) && area.holds(&placed))
+    }
+}
+
+fn zone_name(zone: &crate::config::ZoneOptions) -> &str {
+    &zone.name
+}
+
+fn placed(object: &Tracked, size: [u32; 2]) -> Placed {
+    Placed { bbox: object.bbox, size: size.map(|side| side.max(1) as f32) }
+}
+
+/// Within the limits, their ends included.
+fn fits(limits: &BoxLimits, placed: &Placed) -> bool {
+    let [x1, y1, x2, y2] = placed.bbox;
+    let (width, height) = (x2 - x1, y2 - y1);
+    let (area, picture) = (width * height, placed.size[0] * placed.size[1]);
+    let pixels = |limit: BoxArea| match limit {
+        BoxArea::Fraction(fraction) => fraction * picture,
+        BoxArea::Pixels(pixels) => pixels,
+    };
+    // A box without height is as wide as any.
+    let aspect = if height > 0.0 { width / height } else { f32::INFINITY };
+    limits.min_area.is_none_or(|limit| area >= pixels(limit))
+        && limits.max_area.is_none_or(|limit| area <= pixels(limit))
+        && limits.min_aspect.is_none_or(|limit| aspect >= limit)
+        && limits.max_aspect.is_none_or(|limit| aspect <= limit)
+}
+
+/// Collects what a model lacks.
+#[derive(Default)]
+struct Unknown(Vec<UnknownLabels>);
+
+impl Unknown {
+    fn note(&mut self, key: &str, labels: Vec<String>) {
+        match self.0.iter_mut().find(|unknown| unknown.key == key) {
+            Some(unknown) => unknown.labels.extend(labels),
+            None => self.0.push(UnknownLabels { key: key.to_owned(), labels }),
+        }
+    }
+
+    fn all<T>(&mut self, key: &str, outcome: Result<T, Vec<String>>) -> Option<T> {
+        outcome.map_err(|labels| self.note(key, labels)).ok()
     }
 }
 
@@ -63,42 +181,5 @@ pub fn lacks_labels(unknown: &[String], labels: &[String]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn labels() -> Vec<String> {
-        ["人", "car", "dog"].map(str::to_owned).to_vec()
-    }
-
-    fn detection(class_id: u32, score: f32) -> Detection {
-        Detection { class_id, score, bbox: [0.0, 0.0, 1.0, 1.0] }
-    }
-
-    #[test]
-    fn only_the_classes_asked_for_pass() {
-        let filter = Filter::new(Some(&["人".to_owned()]), &labels(), 0.3).expect("known");
-        assert!(filter.passes(&detection(0, 0.5)));
-        assert!(!filter.passes(&detection(1, 0.9)));
-        assert!(!filter.passes(&detection(99, 0.9)));
-    }
-
-    #[test]
-    fn scores_below_the_threshold_do_not_pass() {
-        let filter = Filter::new(None, &labels(), 0.3).expect("all");
-        assert!(filter.passes(&detection(2, 0.3)));
-        assert!(!filter.passes(&detection(2, 0.299)));
-        assert!(!filter.passes(&detection(2, f32::NAN)));
-    }
-
-    #[test]
-    fn labels_the_model_does_not_have_are_named() {
-        let unknown = Filter::new(Some(&["cat".to_owned(), "car".to_owned()]), &labels(), 0.3);
-        assert_eq!(unknown, Err(vec!["cat".to_owned()]));
-        assert_eq!(
-            lacks_labels(&["Dog".to_owned(), "zebra".to_owned()], &labels()),
-            "has no label \"Dog\" (did you mean \"dog\"?), \"zebra\"; it has: 人, car, dog"
-        );
-        let many: Vec<String> = (0..80).map(|index| format!("label{index}")).collect();
-        assert!(lacks_labels(&["x".to_owned()], &many).ends_with("lists the 80 that it has"));
-    }
-}
+#[path = "filter_tests.rs"]
+mod tests;

@@ -3,13 +3,15 @@
 //! Openings come and go; the feed stays. So no restart allocates frame memory, and no opening, however it
 //! ends, can take any along.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::pool::{Pool, Restock, SlotError, SlotForm};
 use super::preprocess::Preprocessor;
 use crate::metrics::{CameraMetrics, Outcome};
+use crate::shape::Polygon;
+use crate::source::Stage;
 use crate::wake::{Bell, Wake};
 
 /// A camera's permanent part.
@@ -32,6 +34,8 @@ pub struct Feed {
     announced_generation: AtomicU64,
     /// Held while a record is published, so that none can slip out after the end of its opening.
     publishing: Mutex<()>,
+    /// How far the newest opening has come: the number of a [`Stage`].
+    stage: AtomicU8,
     epoch: Instant,
     /// Nanoseconds since `epoch` plus one of the newest frame with a new timestamp; 0: none in this opening.
     progress_ns: AtomicU64,
@@ -43,6 +47,10 @@ pub struct Feed {
     shed_interval_ns: AtomicU64,
     /// Only pictures that need no others are decoded while load is shed.
     keyframes_only: AtomicBool,
+    /// What is masked of its pictures.
+    masks: Mutex<Arc<[Polygon]>>,
+    /// Counts the changes of `masks`.
+    masks_version: AtomicU64,
 }
 
 impl Feed {
@@ -68,12 +76,15 @@ impl Feed {
             live_generation: AtomicU64::new(0),
             announced_generation: AtomicU64::new(0),
             publishing: Mutex::new(()),
+            stage: AtomicU8::new(0),
             epoch,
             progress_ns: AtomicU64::new(0),
             seq: AtomicU64::new(0),
             published_seq: AtomicU64::new(0),
             shed_interval_ns: AtomicU64::new(0),
             keyframes_only: AtomicBool::new(false),
+            masks: Mutex::default(),
+            masks_version: AtomicU64::new(0),
         })
     }
 
@@ -90,6 +101,25 @@ impl Feed {
         refit.take_if(|preprocessor| preprocessor.fits(form))
     }
 
+    /// From the next frame on this is masked.
+    pub fn set_masks(&self, polygons: &[Polygon]) {
+        let mut masks = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
+        if **masks != *polygons {
+            *masks = polygons.into();
+            self.masks_version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// What is masked, if it is another than when `version` was the newest. Costs one load where it is not.
+    pub fn newer_masks(&self, version: &mut u64) -> Option<Arc<[Polygon]>> {
+        if self.masks_version.load(Ordering::Acquire) == *version {
+            return None;
+        }
+        let masks = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
+        *version = self.masks_version.load(Ordering::Acquire);
+        Some(Arc::clone(&masks))
+    }
+
     /// The camera's name.
     pub fn name(&self) -> &str {
         self.metrics.name()
@@ -103,6 +133,7 @@ impl Feed {
     /// A new opening begins: frames of all others are stale from now on.
     pub fn begin_generation(&self, generation: u64) {
         self.progress_ns.store(0, Ordering::Relaxed);
+        self.stage.store(Stage::Begun as u8, Ordering::Relaxed);
         self.live_generation.store(generation, Ordering::Release);
     }
 
@@ -122,6 +153,18 @@ impl Feed {
     /// Whether frames of this opening still count.
     pub fn is_live(&self, generation: u64) -> bool {
         self.live_generation.load(Ordering::Acquire) == generation
+    }
+
+    /// This opening has come so far.
+    pub fn reached(&self, generation: u64, stage: Stage) {
+        if self.is_live(generation) {
+            self.stage.store(stage as u8, Ordering::Relaxed);
+        }
+    }
+
+    /// How far the newest opening has come.
+    pub fn stage(&self) -> Stage {
+        Stage::ALL.get(usize::from(self.stage.load(Ordering::Relaxed))).copied().unwrap_or_default()
     }
 
     /// The world has been told that this opening streams: its frames may be sent on.

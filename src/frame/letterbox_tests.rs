@@ -8,7 +8,7 @@ use proptest::prelude::*;
 const BOUND: f64 = 0.1;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Format {
+pub(super) enum Format {
     I420,
     Y42b,
     Y444,
@@ -20,13 +20,13 @@ enum Format {
 
 /// A picture that owns its planes: each exactly as long as it must be, cut out of something larger.
 #[derive(Debug, Clone)]
-struct OwnedPicture {
-    width: u32,
-    height: u32,
-    format: Format,
+pub(super) struct OwnedPicture {
+    pub width: u32,
+    pub height: u32,
+    pub format: Format,
     matrix: Matrix,
     range: Range,
-    planes: Vec<(Vec<u8>, usize)>,
+    pub planes: Vec<(Vec<u8>, usize)>,
 }
 
 impl OwnedPicture {
@@ -72,7 +72,7 @@ impl OwnedPicture {
         picture
     }
 
-    fn borrow(&self) -> Picture<'_> {
+    pub fn borrow(&self) -> Picture<'_> {
         let plane = |index: usize| Plane { data: &self.planes[index].0, stride_bytes: self.planes[index].1 };
         let planar = |sub_x, sub_y| Layout::Planar { y: plane(0), u: plane(1), v: plane(2), sub_x, sub_y };
         let layout = match self.format {
@@ -120,7 +120,7 @@ fn any_format() -> impl Strategy<Value = Format> {
     prop::sample::select(vec![I420, Y42b, Y444, Yvu9, Nv12, Gray8])
 }
 
-fn any_picture() -> impl Strategy<Value = OwnedPicture> {
+pub(super) fn any_picture() -> impl Strategy<Value = OwnedPicture> {
     let small = (1u32..70, 1u32..70);
     let thin = (1u32..4, 1u32..700);
     let flat = (1u32..700, 1u32..4);
@@ -138,7 +138,7 @@ fn any_picture() -> impl Strategy<Value = OwnedPicture> {
     )
 }
 
-fn any_recipe() -> impl Strategy<Value = InputRecipe> {
+pub(super) fn any_recipe() -> impl Strategy<Value = InputRecipe> {
     let fit = prop::sample::select(vec![
         Fit::LetterboxCentre,
         Fit::LetterboxTopLeft,

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::feed::Feed;
 use super::pacer::Pacer;
+use super::thinning::Thinning;
+use crate::config::Decode;
 use crate::metrics::Outcome;
-use crate::source::{Arrived, Fault, Receiver};
+use crate::source::{Arrived, Fault, PictureKind, Receiver, Stage};
 
 /// A camera of which only keyframes are decoded has to send one within this time; else nobody could say
 /// whether its pictures can still be decoded.
@@ -38,6 +40,7 @@ struct Inside {
     last_mark: Option<u64>,
     fault: Option<Fault>,
     pacer: Pacer,
+    thinning: Thinning,
     /// While load is shed.
     shed: Pacer,
     last_decoded_at: Option<Instant>,
@@ -46,11 +49,12 @@ struct Inside {
 
 impl Mailbox {
     /// For opening `generation` of this feed.
-    pub fn new(feed: Arc<Feed>, generation: u64, pacer: Pacer) -> Arc<Self> {
+    pub fn new(feed: Arc<Feed>, generation: u64, pacer: Pacer, decode: Decode) -> Arc<Self> {
         let inside = Inside {
             newest: None,
             last_mark: None,
             fault: None,
+            thinning: Thinning::new(decode, pacer.interval()),
             pacer,
             shed: Pacer::every(None),
             last_decoded_at: None,
@@ -137,7 +141,7 @@ impl Mailbox {
             inside.last_mark = mark;
             self.feed.progressed(at);
         }
-        Outcome::Shed
+        if self.feed.keyframes_only() { Outcome::Shed } else { Outcome::NotDecoded }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
@@ -146,6 +150,10 @@ impl Mailbox {
 }
 
 impl Receiver for Mailbox {
+    fn stage(&self, stage: Stage) {
+        self.feed.reached(self.generation, stage);
+    }
+
     fn frame(&self, arrived: Arrived) {
         if let Some((outcome, _freed_here)) = self.put(arrived) {
             self.feed.dropped(outcome);
@@ -153,8 +161,13 @@ impl Receiver for Mailbox {
         self.feed.wake.ring();
     }
 
-    fn keyframes_only(&self) -> bool {
-        self.feed.keyframes_only()
+    fn wants(&self, at: Instant, kind: PictureKind) -> bool {
+        let wanted = self.lock().thinning.wants(kind, at);
+        wanted && (kind == PictureKind::Key || !self.feed.keyframes_only())
+    }
+
+    fn leaves_out(&self) -> bool {
+        self.feed.keyframes_only() || self.lock().thinning.leaves_out()
     }
 
     fn skipped(&self, at: Instant, mark: Option<u64>) {
@@ -199,7 +212,7 @@ mod tests {
         let feed = Feed::new(0, 1, &form, Arc::clone(&registry.cameras()[0]), crate::wake::doorbell(), now)
             .expect("a slot");
         feed.begin_generation(1);
-        (Mailbox::new(Arc::new(feed), 1, Pacer::new(Some(10.0))), now)
+        (Mailbox::new(Arc::new(feed), 1, Pacer::new(Some(10.0)), Decode::All), now)
     }
 
     /// Frame `number` of a camera with 40 pictures a second, taken out at once.

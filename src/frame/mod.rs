@@ -9,10 +9,12 @@ mod letterbox_rgb;
 #[cfg(test)]
 mod letterbox_tests;
 mod mailbox;
+mod mask;
 mod pacer;
 mod pool;
 mod preprocess;
 mod pump;
+mod thinning;
 mod turnstile;
 
 pub use crate::source::{Layout, Matrix, Picture, PictureError, Plane, Range};
@@ -22,6 +24,7 @@ pub use letterbox::*;
 pub use letterbox_geometry::*;
 pub use letterbox_reference::*;
 pub use mailbox::{Mailbox, Numbered};
+pub use mask::{PrivacyMask, black_out};
 pub use pacer::Pacer;
 pub use pool::{Place, Pool, Restock, Slot, SlotError, SlotForm, SlotMemory};
 pub use preprocess::{PreprocessError, Preprocessor};

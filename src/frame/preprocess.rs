@@ -5,9 +5,13 @@
 //!   system memory     letterbox.rs                letterbox.rs into page-locked memory, then an upload
 //!   device memory     the kernel, read back       the kernel: the picture never visits the host
 //! ```
+//!
+//! Privacy masks are laid on the host in all four cases: with masks, a picture decoded in device memory visits the host
+//! between kernel and slot, in the model's size.
 
 use watchpost_cuda::{CudaError, DevicePicture, Gpu, Letterboxer, Placement as DevicePlacement, Recipe};
 
+use super::mask::{PrivacyMask, Source};
 use super::{Geometry, Letterbox, LetterboxError, Place, Placement, Slot, SlotError, SlotForm, SlotMemory};
 use crate::model::{ChannelOrder, InputRecipe};
 use crate::source::{Decoded, Pixels};
@@ -63,28 +67,51 @@ impl Preprocessor {
         self.epoch == form.epoch
     }
 
-    /// Writes the frame's picture into the slot. The frame must live until [`Self::finish`] has returned.
+    /// Writes the frame's picture into the slot, and over it what is masked. The frame must live until
+    /// [`Self::finish`] has returned.
     ///
     /// # Errors
-    /// [`PreprocessError`]; the slot's content is undefined then.
-    pub fn run(&mut self, frame: &Decoded, slot: &mut Slot) -> Result<Geometry, PreprocessError> {
+    /// [`PreprocessError`]; the slot's content is undefined then, and must not be shown to an engine.
+    pub fn run(
+        &mut self,
+        frame: &Decoded,
+        mask: &mut PrivacyMask,
+        slot: &mut Slot,
+    ) -> Result<Geometry, PreprocessError> {
+        let input = self.input;
         match (frame.pixels(), slot.memory_mut()) {
-            (Pixels::Host(picture), SlotMemory::Host(tensor)) => Ok(self.letterbox.run(&picture, tensor)?),
+            (Pixels::Host(picture), SlotMemory::Host(tensor)) => {
+                let geometry = self.letterbox.run(&picture, tensor)?;
+                mask.cover(&input, Source::new(picture.width, picture.height, &picture.layout), tensor);
+                Ok(geometry)
+            }
             (Pixels::Host(picture), SlotMemory::Device(tensor)) => {
                 let device = self.device.as_mut().ok_or(PreprocessError::Place)?;
-                let geometry = self.letterbox.run(&picture, device.staging()?)?;
+                let staging = device.staging()?;
+                let geometry = self.letterbox.run(&picture, staging)?;
+                mask.cover(&input, Source::new(picture.width, picture.height, &picture.layout), staging);
                 device.upload(tensor)?;
                 Ok(geometry)
             }
             (Pixels::Device(picture), memory) => {
                 let (width, height) = (picture.width(), picture.height());
-                let placement = device_placement(&self.input, &picture)?;
+                let placement = device_placement(&input, &picture)?;
                 let device = self.device()?;
+                let source = Source::on_device(width, height);
                 match memory {
-                    SlotMemory::Device(tensor) => device.letterbox(&picture, placement, tensor)?,
-                    SlotMemory::Host(tensor) => device.letterbox_to_host(&picture, placement, tensor)?,
+                    SlotMemory::Host(tensor) => {
+                        device.letterbox_to_host(&picture, placement, tensor)?;
+                        mask.cover(&input, source, tensor);
+                    }
+                    SlotMemory::Device(tensor) if mask.is_empty() => {
+                        device.letterbox(&picture, placement, tensor)?;
+                    }
+                    SlotMemory::Device(tensor) => {
+                        let mut cover = |staged: &mut [f32]| mask.cover(&input, source, staged);
+                        device.letterbox_over_host(&picture, placement, tensor, &mut cover)?;
+                    }
                 }
-                Ok(Geometry::new(&self.input, width, height))
+                Ok(Geometry::new(&input, width, height))
             }
         }
     }

@@ -10,6 +10,7 @@ use watchpost_cuda::Gpu;
 use super::feed::Feed;
 use super::freeze::FreezeWatch;
 use super::mailbox::{Mailbox, Numbered};
+use super::mask::PrivacyMask;
 use super::pool::Slot;
 use super::preprocess::{PreprocessError, Preprocessor};
 use super::turnstile::Turnstile;
@@ -58,6 +59,15 @@ pub struct Bench {
     pub preprocessor: Preprocessor,
     /// Present where `freeze_timeout` is set.
     pub freeze: Option<FreezeWatch>,
+    mask: PrivacyMask,
+    mask_version: u64,
+}
+
+impl Bench {
+    /// Tools; the masks come with the first frame.
+    pub fn new(preprocessor: Preprocessor, freeze: Option<FreezeWatch>) -> Self {
+        Self { preprocessor, freeze, mask: PrivacyMask::default(), mask_version: 0 }
+    }
 }
 
 /// How a pump ended.
@@ -180,7 +190,11 @@ impl Pump<'_> {
             };
             self.bench.preprocessor = preprocessor;
         }
-        let geometry = match self.bench.preprocessor.run(&arrived.frame, &mut slot) {
+        let Bench { preprocessor, mask, mask_version, .. } = &mut *self.bench;
+        if let Some(polygons) = self.feed.newer_masks(mask_version) {
+            *mask = PrivacyMask::new(polygons);
+        }
+        let geometry = match preprocessor.run(&arrived.frame, mask, &mut slot) {
             Ok(geometry) => geometry,
             Err(PreprocessError::Device(error)) => {
                 // The GPU refuses, not the frame: one sentence and a pause, not one for every frame.

@@ -27,6 +27,10 @@ pub struct CameraSnapshot {
     pub frames_in: u64,
     pub outcomes: Named,
     pub restarts: Named,
+    /// What happened in its zones and at its lines, by kind.
+    pub events: Named,
+    /// Pictures saved or not, by outcome.
+    pub snapshots: Named,
     pub frame_age: HistogramSummary,
 }
 
@@ -78,6 +82,8 @@ pub struct OpenHandles {
     pub thread: u64,
     pub pipeline: u64,
     pub slot: u64,
+    pub object: u64,
+    pub frame: u64,
 }
 
 fn name<S: Serializer>(kind: &Holding, serializer: S) -> Result<S::Ok, S::Error> {
@@ -168,6 +174,13 @@ fn camera_counters<M: SerializeMap>(map: &mut M, camera: &CameraSnapshot) -> Res
     for (reason, value) in &camera.restarts.0 {
         let key = format!("watchpost_camera_restarts_total{{camera=\"{name}\",reason=\"{reason}\"}}");
         map.serialize_entry(&key, value)?;
+    }
+    for (outcome, value) in camera.snapshots.0.iter().filter(|(_, value)| *value > 0) {
+        let key = format!("watchpost_snapshots_total{{camera=\"{name}\",outcome=\"{outcome}\"}}");
+        map.serialize_entry(&key, value)?;
+    }
+    for (kind, value) in &camera.events.0 {
+        map.serialize_entry(&format!("watchpost_events_total{{camera=\"{name}\",event=\"{kind}\"}}"), value)?;
     }
     map.serialize_entry(&format!("watchpost_camera_up{{camera=\"{name}\"}}"), &u8::from(camera.up))?;
     map.serialize_entry(&format!("watchpost_shed_level{{camera=\"{name}\"}}"), &camera.shed_level)?;

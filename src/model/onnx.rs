@@ -434,7 +434,11 @@ impl<R: Read + Seek> Walk<R> {
                     Ok(size) if size > 0 => dim = Dim::Fixed(size),
                     _ => {}
                 },
-                (2, FieldValue::Bytes { end }) => dim = Dim::Open(walk.name(end)?),
+                (2, FieldValue::Bytes { end }) => {
+                    let name = walk.name(end)?;
+                    // YOLOv7's and YOLOv6's exporters write a size as a name.
+                    dim = name.parse().ok().filter(|&size| size > 0).map_or(Dim::Open(name), Dim::Fixed);
+                }
                 _ => {}
             }
             Ok(())

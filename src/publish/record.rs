@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 pub use crate::source::TsSource;
+use crate::track::Tracked;
 
 /// The first field of every record.
 pub const SCHEMA: &str = "watchpost/1";
@@ -84,6 +85,14 @@ impl<'a> Object<'a> {
             angle: None,
             corners: None,
         }
+    }
+}
+
+impl Object<'_> {
+    /// What of it tracking knows.
+    pub fn tracked(&self) -> Tracked {
+        let Self { class_id, score, bbox, track_id, .. } = *self;
+        Tracked { class_id, score, bbox, track_id }
     }
 }
 
@@ -228,7 +237,7 @@ struct Wire<'a, T> {
     body: &'a T,
 }
 
-fn write_wire<T: Serialize>(buf: &mut Vec<u8>, kind: &'static str, body: &T) {
+pub(super) fn write_wire<T: Serialize>(buf: &mut Vec<u8>, kind: &'static str, body: &T) {
     let start = buf.len();
     match serde_json::to_writer(&mut *buf, &Wire { schema: SCHEMA, kind, body }) {
         Ok(()) => buf.push(b'\n'),
@@ -312,8 +321,19 @@ fn box_one_decimal<S: Serializer>(value: &[f32; 4], serializer: S) -> Result<S::
     value.map(|v| rounded(f64::from(v), 10.0)).serialize(serializer)
 }
 
+pub(super) fn optional_box<S: Serializer>(
+    value: &Option<[f32; 4]>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    value.map(|value| value.map(tenth)).serialize(serializer)
+}
+
+pub(super) fn optional_seconds<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    value.map(|value| rounded(value, 1000.0)).serialize(serializer)
+}
+
 /// Times outside the years 0000 to 9999 are written as the nearest end: a camera's clock may say anything.
-fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     let first = Timestamp::from_second(YEAR_ZERO_SECONDS).unwrap_or(Timestamp::UNIX_EPOCH);
     let timestamp = Timestamp::try_from(*time).map_or_else(
         |_| if *time < SystemTime::UNIX_EPOCH { first } else { Timestamp::MAX },

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use super::identities::Identities;
 use crate::clock;
 use crate::engine::TensorView;
-use crate::filter::Filter;
+use crate::filter::{Event, Filter};
 use crate::frame::Work;
 use crate::metrics::Outcome;
-use crate::publish::{Detections, FrameSize, ModelPart, Object, ObjectReader, Publisher};
+use crate::publish::{Detections, EventRecord, FrameSize, ModelPart, Object, ObjectReader, Publisher};
+use crate::snapshots::{self, Snapshots};
+use crate::track::Workspace;
 
 /// The model as records name it.
 #[derive(Debug, Clone)]
@@ -29,26 +32,49 @@ impl ModelTag {
     }
 }
 
+/// What is done with one camera's objects.
+pub(super) struct View {
+    pub filter: Filter,
+    pub identities: Identities,
+}
+
 /// Turns finished frames into records. Lives on the engine's thread, with its engine.
 pub(super) struct Results {
     pub reader: ObjectReader,
     pub tag: ModelTag,
+    /// The model's.
+    pub labels: Arc<[String]>,
     /// By the index of the camera; `None` where there is none now.
-    pub filters: Vec<Option<Filter>>,
+    pub views: Vec<Option<View>>,
+    /// For tracking, where a camera does.
+    pub workspace: Workspace,
     pub publisher: Arc<Publisher>,
+    /// Where cameras want the best pictures of tracks.
+    pub snapshots: Option<Snapshots>,
 }
 
 impl Results {
     /// Decodes one frame's outputs and publishes its record, unless its opening is over.
     pub fn finish(&mut self, work: &Work, outputs: &[TensorView<'_>]) {
-        let Self { reader, tag, filters, publisher } = self;
-        let Some(Some(filter)) = filters.get(work.feed.index) else {
+        let Self { reader, tag, labels, views, workspace, publisher, snapshots } = self;
+        let Some(Some(View { filter, identities })) = views.get_mut(work.feed.index) else {
             work.feed.dropped(Outcome::StaleGeneration);
             return;
         };
-        let published = reader.read(outputs, &work.geometry, filter, |objects| {
+        let moment = identities.moment(work);
+        let identify = |objects: &mut [_]| identities.identify(workspace, moment, objects);
+        let published = reader.read(outputs, &work.geometry, filter, identify, |objects| {
             // Nothing is published after the record that says the camera is being closed.
-            work.feed.while_live(work.generation, || publish(publisher, tag, work, objects))
+            work.feed.while_live(work.generation, || {
+                publish(publisher, tag, work, objects);
+                if let Some(snapshots) = snapshots {
+                    let moment = snapshots::Moment { now: clock::now(), wall: work.wall };
+                    snapshots.consider(work.feed.index, moment, work.slot.memory(), &work.geometry, objects);
+                }
+                identities.tell(moment, objects.iter().map(Object::tracked), &mut |event| {
+                    publish_event(publisher, labels, work, event);
+                });
+            })
         });
         match published {
             Ok(Some(())) => {}
@@ -78,4 +104,15 @@ fn publish(publisher: &Publisher, tag: &ModelTag, work: &Work, objects: &[Object
         dropped_since_last: work.feed.published(work.seq),
         objects,
     });
+}
+
+fn publish_event(publisher: &Publisher, labels: &[String], work: &Work, event: &Event<'_>) {
+    work.feed.metrics.event(event.kind);
+    let of_frame = EventRecord::of_frame(
+        work.feed.name(),
+        (work.generation, work.seq),
+        (work.wall, work.ts_source, work.pts_ns),
+        FrameSize { width: work.width, height: work.height },
+    );
+    publisher.event(&EventRecord::new(event, labels, of_frame));
 }

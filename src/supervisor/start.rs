@@ -13,12 +13,12 @@ use super::watched::{House, Watched};
 use super::{Detector, LOOK_EVERY, Message, Supervisor, Upgrade, debug_socket};
 use crate::clock;
 use crate::config::{CameraOptions, Config};
-use crate::engine::{Pulse, Station, WORK_MAX, Worker};
-use crate::filter::lacks_labels;
+use crate::engine::{ORDERS_MAX, Pulse, Station, WORK_MAX, Worker};
 use crate::frame::{Feed, Preprocessor, SlotError, SlotForm, Turnstile};
 use crate::metrics::Registry;
 use crate::publish::{PublishError, Publisher};
 use crate::source::Source;
+use crate::track::Ids;
 use crate::wake::doorbell;
 
 /// Engines of this process are counted from here.
@@ -43,18 +43,9 @@ pub struct Parts {
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A camera asks for labels that the model does not have.
-    #[error("camera.{camera}.classes: the model {model} {}", lacks_labels(.unknown, .labels))]
-    Classes {
-        /// Which camera.
-        camera: String,
-        /// Which model.
-        model: String,
-        /// What it asked for.
-        unknown: Vec<String>,
-        /// What there is.
-        labels: Vec<String>,
-    },
+    /// Cameras ask for labels that the model does not have; a line for each key.
+    #[error("{0}")]
+    Classes(String),
     /// There is no memory for the frame slots.
     #[error(transparent)]
     Slots(#[from] SlotError),
@@ -93,7 +84,7 @@ impl Supervisor {
         // Room for everything that the turnstile lets in, also while one engine takes over from another: sending a
         // filled slot never waits.
         let (work_tx, work_rx) = bounded(WORK_MAX);
-        let (orders_tx, orders_rx) = bounded(1);
+        let (orders_tx, orders_rx) = bounded(ORDERS_MAX);
         let turnstile = Turnstile::new(1, feeds.iter().map(|feed| feed.wake.clone()).collect());
         let publisher = Arc::new(start_publisher(&config, &registry, &supervisor)?);
         let pulse = Pulse::new(now);
@@ -105,7 +96,8 @@ impl Supervisor {
             metrics: Arc::clone(&registry),
         };
         let outputs = detector.outputs();
-        let reading = outputs.reading(&cameras, &config, &publisher)?;
+        let ids = Ids::default();
+        let reading = outputs.reading(&cameras, &config, &publisher, &ids)?;
         let station = Station { engine: detector.engine, form: Arc::clone(&form), reading };
         let engine = spawn_engine(worker, station, supervisor.clone())?;
         let debug_socket = config
@@ -114,7 +106,7 @@ impl Supervisor {
             .and_then(|path| debug_socket::DebugSocket::start(path, supervisor.clone()));
         let mut supervisor = Self {
             cameras,
-            house: House { turnstile, work: work_tx, supervisor, publisher, gpu },
+            house: House { turnstile, work: work_tx, supervisor, publisher, gpu, ids },
             inbox,
             registry,
             pulse,

@@ -6,18 +6,21 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender};
 use watchpost_cuda::Gpu;
 
+use super::identities::Identities;
 use super::opening::thread_name;
-use super::results::Results;
+use super::results::{Results, View};
 use super::watched::Watched;
+use super::wishes::{Wish, lowest_shown, wishes};
 use super::{Message, ModelTag, StartError};
-use crate::config::{Auto, CameraOptions, Config, DetectorOptions};
+use crate::config::{Auto, CameraOptions, Config};
 use crate::decode::{Decoder, Limits};
 use crate::engine::{Engine, EngineError, Reading, Station, Worker};
-use crate::filter::Filter;
 use crate::frame::{SlotForm, Work};
 use crate::metrics::Outcome;
 use crate::model::{HeadRecipe, InputRecipe};
 use crate::publish::{ObjectReader, Publisher};
+use crate::snapshots::Snapshots;
+use crate::track::{Ids, LOW_SCORE, Workspace};
 
 /// Boxes that pass the score threshold and are looked at by NMS, at most.
 pub const CANDIDATES_MAX: usize = 3000;
@@ -80,6 +83,7 @@ impl Outputs {
         cameras: &[Watched],
         config: &Config,
         publisher: &Arc<Publisher>,
+        ids: &Ids,
     ) -> Result<Reading, StartError> {
         let detector = &config.detector;
         let limits = Limits {
@@ -91,18 +95,27 @@ impl Outputs {
         };
         let decoder = Decoder::new(&self.head, &self.input, self.labels.len(), limits);
         let reader = ObjectReader::new(self.labels.as_slice().into(), decoder, detector.max_objects);
-        let mut by_index: Vec<Option<Filter>> = Vec::new();
-        for (options, filter) in
-            config.cameras.iter().zip(filters(&config.cameras, detector, &self.tag, &self.labels)?)
-        {
-            let camera = cameras.iter().find(|camera| camera.options.name == options.name);
-            if let Some(index) = camera.map(|camera| camera.feed.index) {
-                by_index.resize_with(by_index.len().max(index + 1), || None);
-                by_index[index] = Some(filter);
-            }
+        let mut views: Vec<Option<View>> = Vec::new();
+        let wishes = wishes(&config.cameras, detector, &self.tag, &self.labels)?;
+        for (options, Wish { filter, tracking, events }) in config.cameras.iter().zip(wishes) {
+            let Some(camera) = cameras.iter().find(|camera| camera.options.name == options.name) else {
+                continue;
+            };
+            let identities = Identities::new(&camera.memory, &self.tag.sha256, tracking, ids, events);
+            let index = camera.feed.index;
+            views.resize_with(views.len().max(index + 1), || None);
+            views[index] = Some(View { filter, identities });
         }
-        let publisher = Arc::clone(publisher);
-        let mut results = Results { reader, tag: self.tag.clone(), filters: by_index, publisher };
+        let tracks = config.cameras.iter().any(|camera| camera.track);
+        let mut results = Results {
+            reader,
+            tag: self.tag.clone(),
+            labels: self.labels.as_slice().into(),
+            views,
+            workspace: Workspace::new(if tracks { detector.max_objects } else { 0 }),
+            publisher: Arc::clone(publisher),
+            snapshots: self.snapshots(cameras, config),
+        };
         Ok(Reading {
             finish: Box::new(move |work, outputs| results.finish(work, outputs)),
             max_batch: match detector.max_batch_size {
@@ -114,32 +127,32 @@ impl Outputs {
     }
 }
 
-/// The filter of each camera.
-///
-/// # Errors
-/// [`StartError::Classes`]: one asks for labels that the model does not have.
-pub(super) fn filters(
-    cameras: &[CameraOptions],
-    detector: &DetectorOptions,
-    tag: &ModelTag,
-    labels: &[String],
-) -> Result<Vec<Filter>, StartError> {
-    let filter = |camera: &CameraOptions| {
-        let threshold = camera.score_threshold.unwrap_or(detector.score_threshold);
-        Filter::new(camera.classes.as_deref(), labels, threshold).map_err(|unknown| StartError::Classes {
-            camera: camera.name.clone(),
-            model: tag.name.clone(),
-            unknown,
-            labels: labels.to_vec(),
+impl Outputs {
+    /// Without a thread there are no pictures, but all the rest.
+    fn snapshots(&self, cameras: &[Watched], config: &Config) -> Option<Snapshots> {
+        let options = |name: &str| config.cameras.iter().find(|options| options.name == name);
+        let cameras: Vec<_> = cameras
+            .iter()
+            .filter_map(|camera| {
+                let options = options(&camera.options.name)?;
+                Some((camera.feed.index, options, Arc::clone(&camera.feed.metrics)))
+            })
+            .collect();
+        Snapshots::start(&config.snapshots, &self.input, &cameras).unwrap_or_else(|error| {
+            tracing::warn!(%error, "no thread could be started for snapshots; none are saved");
+            None
         })
-    };
-    cameras.iter().map(filter).collect()
+    }
 }
 
-/// The decoder serves all cameras: it keeps what the most curious of them wants to see.
+/// The decoder serves all cameras: it keeps what the most curious of them wants to see. A tracker wants boxes that
+/// nobody is shown.
 fn lowest_threshold(config: &Config) -> f32 {
-    let cameras = config.cameras.iter().filter_map(|camera| camera.score_threshold);
-    cameras.fold(config.detector.score_threshold, f32::min)
+    let wanted = |camera: &CameraOptions| {
+        let shown = lowest_shown(camera, &config.detector);
+        if camera.track { shown.min(LOW_SCORE) } else { shown }
+    };
+    config.cameras.iter().map(wanted).fold(config.detector.score_threshold, f32::min)
 }
 
 /// Starts the engine's thread.

@@ -7,6 +7,7 @@ use crossbeam_channel::Sender;
 use watchpost_cuda::Gpu;
 
 use super::Message;
+use super::identities::Memory;
 use super::opening::{Opening, Running};
 use super::shedding::Level;
 use crate::camera::{Action, Announcement, BackoffOptions, Input, Limits, Machine, Reason, State};
@@ -15,6 +16,7 @@ use crate::config::{CameraOptions, SupervisorOptions};
 use crate::frame::{Bench, Feed, FreezeWatch, Preprocessor, SlotForm, Turnstile, Work};
 use crate::publish::{CameraState, Publisher};
 use crate::source::{Fault, Source};
+use crate::track::Ids;
 
 /// Why load is shed.
 const SHED_WORDS: &str = "memory is above memory.soft_limit";
@@ -27,6 +29,8 @@ pub(super) struct House {
     pub publisher: Arc<Publisher>,
     /// Whose decoders may be used: the engine is on it, or will be.
     pub gpu: Option<Gpu>,
+    /// Numbers for tracks.
+    pub ids: Ids,
 }
 
 /// One camera.
@@ -36,6 +40,8 @@ pub(super) struct Watched {
     pub machine: Machine,
     source: Arc<dyn Source>,
     bench: Arc<Mutex<Bench>>,
+    /// Who is in the picture.
+    pub memory: Memory,
     running: Option<Running>,
     /// Threads of wedged openings, which nobody waits for. At most `max_wedged` + 1 in the process.
     pub wedged: Vec<Running>,
@@ -62,13 +68,15 @@ impl Watched {
     ) -> Self {
         let limits = limits(&options, supervisor);
         let seed = seed(&options.name);
-        let bench = Bench { preprocessor, freeze: options.freeze_timeout.map(FreezeWatch::new) };
+        let bench = Bench::new(preprocessor, options.freeze_timeout.map(FreezeWatch::new));
+        feed.set_masks(&options.privacy_masks);
         Self {
             options: Arc::new(options),
             feed,
             machine: Machine::new(limits, seed),
             source,
             bench: Arc::new(Mutex::new(bench)),
+            memory: Memory::default(),
             running: None,
             wedged: Vec::new(),
             next: Next::Nothing,
@@ -213,11 +221,22 @@ impl Watched {
         self.machine.generation() == 0 && matches!(self.next, Next::Nothing)
     }
 
+    /// A reload before has already decided that its present opening ends, and what follows.
+    pub fn is_leaving(&self) -> bool {
+        !matches!(self.next, Next::Nothing)
+    }
+
+    /// The process ends: what a reload wanted to begin does not begin any more.
+    pub fn begin_no_more(&mut self) {
+        self.next = Next::Nothing;
+    }
+
     /// Options that need no other opening.
     pub fn adopt(&mut self, options: CameraOptions) {
         if matches!(self.next, Next::Gone) {
             return;
         }
+        self.feed.set_masks(&options.privacy_masks);
         self.options = Arc::new(options);
     }
 
@@ -237,6 +256,8 @@ impl Watched {
         house: &House,
     ) {
         let limits = limits(&options, supervisor);
+        // What is to be masked is, also until the old opening has ended.
+        self.feed.set_masks(&options.privacy_masks);
         self.next = Next::Reopened(Box::new(Successor { options, source, limits }));
         self.handle(Input::Stop, now, house);
     }
@@ -267,7 +288,7 @@ impl Watched {
             self.bench.lock().unwrap_or_else(PoisonError::into_inner).freeze = freeze;
         } else {
             match Preprocessor::new(form) {
-                Ok(preprocessor) => self.bench = Arc::new(Mutex::new(Bench { preprocessor, freeze })),
+                Ok(preprocessor) => self.bench = Arc::new(Mutex::new(Bench::new(preprocessor, freeze))),
                 Err(error) => tracing::warn!(camera = options.name, "nothing to letterbox with: {error}"),
             }
         }
@@ -345,7 +366,12 @@ impl Watched {
         match reason {
             Reason::Stalled => Some(format!("no new frame for {:.1} s", seconds(self.options.stall_timeout))),
             Reason::OpenTimeout => {
-                Some(format!("no first frame within {:.1} s", seconds(self.options.open_timeout)))
+                let words = self.feed.stage().as_words();
+                let colon = if words.is_empty() { "" } else { ": " };
+                Some(format!(
+                    "no first frame within {:.1} s{colon}{words}",
+                    seconds(self.options.open_timeout)
+                ))
             }
             _ => None,
         }

@@ -88,23 +88,55 @@ impl Source for FakeSource {
     }
 }
 
-/// An engine whose inference takes a given time and sees three objects in every frame.
+/// An engine whose inference takes a given time and sees the same objects in every frame, but where they come and go.
 pub struct FakeEngine {
     pub inference: Duration,
     pub on_thread: fn(),
     pub output: Vec<f32>,
+    /// How far the three go to and fro, in cells of the head; 0: they stand still.
+    pub sway: f32,
+    /// Of so many frames one is without an object, each object in its own; 0: objects stay.
+    pub blink_every: usize,
+    frame: usize,
 }
+
+/// Where the three objects are in the head.
+const PLACES: [(usize, usize); 3] = [(700, 0), (1400, 1), (3000, 2)];
 
 impl FakeEngine {
     pub fn new(inference: Duration, on_thread: fn()) -> Self {
         let mut output = vec![0.0; BOXES * CHANNELS];
-        for (index, class) in [(700, 0), (1400, 1), (3000, 2)] {
+        for (index, class) in PLACES {
             let row = &mut output[index * CHANNELS..][..CHANNELS];
             row[2..4].copy_from_slice(&[1.0, 1.2]);
             row[4] = 0.9;
             row[5 + class] = 0.95;
         }
-        Self { inference, on_thread, output }
+        Self { inference, on_thread, output, sway: 0.0, blink_every: 0, frame: 0 }
+    }
+
+    /// As many objects as the head has cells, of high and of low scores, which come and go.
+    pub fn crowded(on_thread: fn()) -> Self {
+        let mut engine = Self::new(Duration::ZERO, on_thread);
+        for (index, row) in engine.output.chunks_exact_mut(CHANNELS).enumerate() {
+            row[2..4].copy_from_slice(&[-0.5, -0.3]);
+            row[4] = if index % 3 == 0 { 0.3 } else { 0.9 };
+            row[5 + index % 3] = 0.95;
+        }
+        engine.blink_every = 7;
+        engine
+    }
+
+    fn blink(&mut self) {
+        if self.blink_every == 0 {
+            return;
+        }
+        self.frame += 1;
+        for (index, row) in self.output.chunks_exact_mut(CHANNELS).enumerate() {
+            let is_away = (index + self.frame) % self.blink_every == 0;
+            let score = if index % 3 == 0 { 0.3 } else { 0.9 };
+            row[4] = if is_away { 0.0 } else { score };
+        }
     }
 }
 
@@ -130,7 +162,15 @@ impl Engine for FakeEngine {
         if !self.inference.is_zero() {
             wait(self.inference);
         }
+        if self.sway > 0.0 {
+            self.frame += 1;
+            let phase = (self.frame as f32 / 200.0).sin() * self.sway;
+            for (index, _) in PLACES {
+                self.output[index * CHANNELS] = phase;
+            }
+        }
         for index in 0..inputs.len() {
+            self.blink();
             each(index, &[TensorView { name: "output", shape: &[1, BOXES, CHANNELS], data: &self.output }]);
         }
         Ok(())
@@ -159,6 +199,7 @@ pub fn parts(
         cameras: options,
         outputs: vec![OutputOptions::new("local", socket)],
         memory: MemoryOptions::default(),
+        snapshots: Default::default(),
         supervisor: Default::default(),
         debug_socket: None,
     };

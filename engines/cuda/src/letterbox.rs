@@ -180,6 +180,35 @@ impl Letterboxer {
         if expected != got {
             return Err(CudaError::Mismatch { what: "the tensor", expected, got });
         }
+        self.read_back(picture, placement)?;
+        let Some(staging) = &self.staging else {
+            return Err(CudaError::Mismatch { what: "the staging memory", expected, got: 0 });
+        };
+        tensor.copy_from_slice(&staging.f32s()[..expected]);
+        Ok(())
+    }
+
+    /// As [`letterbox`](Self::letterbox), but `change` sees the tensor on its way, `recipe.len()` values, and may write into
+    /// it: the picture visits the host in the model's size.
+    ///
+    /// # Errors
+    /// [`CudaError`]; nothing reaches the slot for a picture, a placement or a slot that does not fit.
+    pub fn letterbox_over_host(
+        &mut self,
+        picture: &DevicePicture<'_>,
+        placement: Placement,
+        slot: &mut SlotTensor,
+        change: &mut dyn FnMut(&mut [f32]),
+    ) -> Result<(), CudaError> {
+        self.check(slot)?;
+        self.read_back(picture, placement)?;
+        change(self.staging()?);
+        self.upload(slot)
+    }
+
+    /// Runs the kernel and brings its tensor into the staging memory, and waits.
+    fn read_back(&mut self, picture: &DevicePicture<'_>, placement: Placement) -> Result<(), CudaError> {
+        let expected = self.recipe.len();
         let len_bytes = expected * Element::F32.bytes();
         self.staging()?;
         let from = self.scratch()?;
@@ -190,9 +219,7 @@ impl Letterboxer {
         };
         // SAFETY: both have `recipe.len()` f32; they live, and staging is not read, until the wait is over.
         let copied = unsafe { self.stream.copy_to_host(staging, from, len_bytes) };
-        self.stream.wait().and(copied)?;
-        tensor.copy_from_slice(&staging.f32s()[..expected]);
-        Ok(())
+        self.stream.wait().and(copied)
     }
 
     /// Blocks, without spinning, until the last picture has been read: the decoder may have it back.

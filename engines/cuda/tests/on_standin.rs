@@ -149,6 +149,35 @@ fn an_engine_on_the_host_gets_the_same_tensor() {
 }
 
 #[test]
+fn what_the_host_writes_over_a_picture_on_its_way_is_in_the_slot() {
+    let standin = Standin::enter();
+    standin.configure(scene::LATE);
+    let gpu = Gpu::open(0).expect("a device");
+    let mut decoder = Decoder::new(&gpu, 0).expect("a decoder");
+    for element in [Element::F16, Element::F32] {
+        let (mut letterboxer, mut slot) =
+            (Letterboxer::new(&gpu, RECIPE).expect("room"), slot(&gpu, element));
+        for level in [20, 90] {
+            decoder.decode_late(level);
+            let picture = decoder.picture();
+            let mut seen = Vec::new();
+            let mut change = |tensor: &mut [f32]| {
+                seen = tensor.to_vec();
+                tensor[..LEN / 2].fill(0.25);
+            };
+            letterboxer.letterbox_over_host(&picture, PLACED, &mut slot, &mut change).expect("a kernel");
+            letterboxer.finish().expect("the picture has been read");
+            same(&seen, &expected(level), "what the host saw");
+            let mut changed = expected(level);
+            changed[..LEN / 2].fill(0.25);
+            same(&tensor_of(&slot), &changed, &format!("{element:?}"));
+        }
+    }
+    drop((decoder, gpu));
+    standin.nothing_is_held();
+}
+
+#[test]
 fn slots_are_gathered_in_order_when_each_is_filled() {
     let standin = Standin::enter();
     standin.configure(scene::LATE);

@@ -28,6 +28,12 @@ pub enum Fault {
     /// The camera is gone without a word, like a pulled cable: existing connections stay open and silent for
     /// ever, also after healing; new ones get no answer to their SYN. UDP media stop too.
     Vanish,
+    /// A box in between has lost its table, as NAT routers do: existing connections stay open and silent for ever,
+    /// in both directions and also after healing; new ones are served. TCP only.
+    Forget,
+    /// Existing connections are reset (RST), as by a camera that was started anew and knows nothing of them; new
+    /// ones are served. TCP only.
+    Reset,
     /// Existing connections are closed (FIN); new ones are accepted and never answered, also not after
     /// healing.
     AcceptSilent,
@@ -126,6 +132,11 @@ pub const FAULTS: [(&str, &str); FAULT_COUNT] = [
         "no FIN: existing connections are silent for ever, also after heal; \
          new ones get no answer to their SYN until healed",
     ),
+    ("forget", "existing connections are silent for ever, as after a NAT timeout; new ones are served"),
+    (
+        "reset",
+        "existing connections are reset (RST), as by a camera that was started anew; new ones are served",
+    ),
     ("accept-silent", "connections end with FIN; new ones are accepted and never answered"),
     ("garbage [SEED]", "random bytes in place of RTP and RTSP answers; new connections too"),
     ("corrupt-payload [SEED]", "valid RTP headers, payload with flipped bits"),
@@ -159,7 +170,7 @@ pub const FAULTS: [(&str, &str); FAULT_COUNT] = [
 ];
 
 /// Ways to misbehave.
-const FAULT_COUNT: usize = 21;
+const FAULT_COUNT: usize = 23;
 
 impl Fault {
     /// The name in kebab-case, as on the command line.
@@ -171,6 +182,8 @@ impl Fault {
             Self::FrozenTimestamps => "frozen-timestamps",
             Self::Close => "close",
             Self::Vanish => "vanish",
+            Self::Forget => "forget",
+            Self::Reset => "reset",
             Self::AcceptSilent => "accept-silent",
             Self::Garbage { .. } => "garbage",
             Self::CorruptPayload { .. } => "corrupt-payload",
@@ -205,6 +218,23 @@ impl Fault {
         )
     }
 
+    /// Whether it is made by the relay: only cameras on 127.0.0.1 can have it.
+    pub fn is_of_connections(&self) -> bool {
+        !matches!(
+            self,
+            Self::FrozenPicture
+                | Self::FrozenTimestamps
+                | Self::CorruptPayload { .. }
+                | Self::ResolutionChange { .. }
+                | Self::BrokenHeaders { .. }
+                | Self::BrokenSlices { .. }
+                | Self::CutUnits { .. }
+                | Self::AbsurdSize { .. }
+                | Self::TimestampJump { .. }
+                | Self::ForeignCodec { .. }
+        )
+    }
+
     /// One of each kind, with usual arguments: for tests that go through all of them. `ResolutionChange`
     /// goes to 320x176.
     pub fn all() -> [Self; FAULT_COUNT] {
@@ -215,6 +245,8 @@ impl Fault {
             Self::FrozenTimestamps,
             Self::Close,
             Self::Vanish,
+            Self::Forget,
+            Self::Reset,
             Self::AcceptSilent,
             Self::Garbage { seed: 1 },
             Self::CorruptPayload { seed: 1 },
@@ -252,6 +284,8 @@ impl FromStr for Fault {
             "frozen-timestamps" => Self::FrozenTimestamps,
             "close" => Self::Close,
             "vanish" => Self::Vanish,
+            "forget" => Self::Forget,
+            "reset" => Self::Reset,
             "accept-silent" => Self::AcceptSilent,
             "garbage" => return Ok(Self::Garbage { seed: parse_seed(argument)? }),
             "corrupt-payload" => return Ok(Self::CorruptPayload { seed: parse_seed(argument)? }),

@@ -1,5 +1,6 @@
 //! What a test camera is told before it starts.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -24,7 +25,11 @@ pub struct CameraOptions {
     pub b_frames: bool,
     /// What a client must present (RTSP digest authentication). `None` lets everybody in.
     pub credentials: Option<Credentials>,
-    /// TCP port on 127.0.0.1; 0 takes any free one.
+    /// The address on which the camera listens. On 127.0.0.1 it stands behind its relay; on any other one clients
+    /// reach the RTSP server itself, over UDP too, and the faults that the relay makes are not to be had: there
+    /// the network is what misbehaves.
+    pub address: Ipv4Addr,
+    /// TCP port on that address; 0 takes any free one.
     pub port: u16,
     /// Serve `rtsps://` instead of `rtsp://`.
     pub tls: Option<Tls>,
@@ -47,6 +52,7 @@ impl Default for CameraOptions {
             gop: 15,
             b_frames: false,
             credentials: None,
+            address: Ipv4Addr::LOCALHOST,
             port: 0,
             tls: None,
             startup_delay: Duration::ZERO,
@@ -57,6 +63,11 @@ impl Default for CameraOptions {
 }
 
 impl CameraOptions {
+    /// Whether clients reach the camera through its relay.
+    pub(crate) fn has_relay(&self) -> bool {
+        self.address == Ipv4Addr::LOCALHOST
+    }
+
     /// Checks every number against its documented range.
     pub(crate) fn validate(&self) -> Result<(), TestCameraError> {
         let wrong = |what: String| Err(TestCameraError::Options(what));
@@ -71,6 +82,9 @@ impl CameraOptions {
         }
         if !(1..=600).contains(&self.gop) {
             return wrong(format!("gop is {}; give a keyframe distance of 1 to 600 frames", self.gop));
+        }
+        if !self.has_relay() && self.startup_delay > Duration::ZERO {
+            return wrong("startup_delay is made by the relay, which cameras on 127.0.0.1 have only".into());
         }
         match &self.credentials {
             Some(c) if c.user.is_empty() => wrong("the user name is empty".into()),

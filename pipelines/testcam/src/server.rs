@@ -1,6 +1,6 @@
 //! The RTSP server behind the relay, on a thread and a main context of its own.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex};
@@ -24,7 +24,7 @@ use crate::{CameraOptions, Codec, TestCameraError, feeder, media};
 pub(crate) const MOUNT_POINT: &str = "/stream";
 /// Role of everybody who may watch.
 const VIEWER: &str = "viewer";
-/// Ports from which the server sends UDP: below Linux's ephemeral ports, and on loopback only.
+/// Ports from which the server sends UDP: below Linux's ephemeral ports, and on its own address only.
 const UDP_PORTS: std::ops::RangeInclusive<u16> = 20_000..=23_999;
 /// How long stopping waits for the media to be gone.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -63,8 +63,10 @@ impl Server {
         let certificate = options.tls.as_ref().map(certificate).transpose()?;
         let context = glib::MainContext::new();
         let server = RTSPServer::new();
-        server.set_address("127.0.0.1");
-        server.set_service("0");
+        server.set_address(&options.address.to_string());
+        // Behind the relay, which has the port that clients know, any will do.
+        let service = if options.has_relay() { 0 } else { options.port };
+        server.set_service(&service.to_string());
         // The default of 5 makes a crowd of clients that connect at once wait for SYN retries.
         server.set_backlog(128);
         let threads = RTSPThreadPool::new();
@@ -92,7 +94,7 @@ impl Server {
                 let _ = thread_context.with_thread_default(|| thread_loop.run());
             })
             .map_err(|error| failed(&format!("no thread can be started: {error}")))?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let address = SocketAddr::from((options.address, port));
         let thread = Some(thread);
         let (options, feeder, packets) = (options.clone(), feeder.clone(), packets.clone());
         Ok(Self {
@@ -111,7 +113,12 @@ impl Server {
         })
     }
 
-    /// Where the server listens; for the relay only.
+    /// Clients that are connected.
+    pub(crate) fn clients(&self) -> usize {
+        self.server.client_filter(None).len()
+    }
+
+    /// Where the server listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -205,8 +212,9 @@ fn factory(
     factory.set_shared(true);
     factory.set_protocols(RTSPLowerTrans::UDP | RTSPLowerTrans::TCP);
     let addresses = RTSPAddressPool::new();
+    let address = options.address.to_string();
     addresses
-        .add_range("127.0.0.1", "127.0.0.1", *UDP_PORTS.start(), *UDP_PORTS.end(), 0)
+        .add_range(&address, &address, *UDP_PORTS.start(), *UDP_PORTS.end(), 0)
         .map_err(|_| TestCameraError::GStreamer("the UDP ports are not accepted".into()))?;
     factory.set_address_pool(Some(&addresses));
     let viewer = gst::Structure::builder(VIEWER)

@@ -3,11 +3,11 @@
 mod watcher;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use watcher::*;
-use watchpost_testcam::{Codec, Credentials, Fault, TestCamera};
+use watchpost_testcam::{CameraOptions, Codec, Credentials, Fault, TestCamera};
 
 /// Long enough for several pictures and a keyframe.
 const A_WHILE: Duration = Duration::from_millis(900);
@@ -164,6 +164,57 @@ fn vanish_stops_udp_media_as_well() {
     assert_silent(&watcher);
     assert_healed(&camera);
     assert_eq!(watcher.next(A_WHILE), Next::Nothing, "the old session is dead");
+}
+
+#[test]
+fn forget_leaves_old_connections_silent_for_ever_and_serves_new_ones() {
+    let (camera, watcher) = watched();
+    camera.inject(Fault::Forget).unwrap();
+    assert_silent(&watcher);
+    let another = Watcher::of(&camera);
+    another.pictures(5);
+    assert_healed(&camera);
+    assert_eq!(watcher.next(A_WHILE), Next::Nothing, "still silent after healing");
+}
+
+#[test]
+fn reset_resets_old_connections_and_serves_new_ones() {
+    let (camera, watcher) = watched();
+    let mut idle = TcpStream::connect(address(&camera)).unwrap();
+    while camera.clients() < 2 {
+        watcher.picture();
+    }
+    camera.inject(Fault::Reset).unwrap();
+    assert_eq!(idle.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    watcher.end();
+    let another = Watcher::of(&camera);
+    another.pictures(5);
+    assert_healed(&camera);
+}
+
+#[test]
+fn on_another_address_clients_reach_the_server_itself_and_connections_are_left_alone() {
+    let camera = start(CameraOptions { address: Ipv4Addr::new(127, 0, 0, 2), ..small(Codec::H264) });
+    assert!(camera.url().starts_with("rtsp://127.0.0.2:"), "{}", camera.url());
+    let watcher = Watcher::of(&camera);
+    watcher.pictures(5);
+    let udp = Watcher::connect(camera.url(), Codec::H264, UDP);
+    udp.pictures(5);
+    assert_eq!(camera.clients(), 2);
+    for fault in Fault::all().into_iter().filter(Fault::is_of_connections) {
+        let error = camera.inject(fault).unwrap_err().to_string();
+        assert!(error.contains(fault.name()) && error.contains("127.0.0.1"), "{error}");
+        assert_eq!(camera.fault(), None);
+    }
+    camera.inject(Fault::ResolutionChange { width: 160, height: 96 }).unwrap();
+    while watcher.picture().size != (160, 96) {}
+    camera.heal();
+    let delayed = CameraOptions {
+        address: Ipv4Addr::new(127, 0, 0, 2),
+        startup_delay: Duration::from_secs(1),
+        ..small(Codec::H264)
+    };
+    assert!(TestCamera::start(delayed).unwrap_err().to_string().contains("startup_delay"));
 }
 
 #[test]

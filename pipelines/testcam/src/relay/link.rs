@@ -110,6 +110,12 @@ impl Link {
         self.ends.shut_server();
     }
 
+    /// Resets the connection: the client sees a RST.
+    pub(crate) fn reset(&self) {
+        self.abandon();
+        let _ = rustix::net::connect_unspec(&self.ends.client);
+    }
+
     /// Closes the connection in order: the client sees a FIN after what was already sent.
     pub(crate) fn close(&self) {
         self.abandon();

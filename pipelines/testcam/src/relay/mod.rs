@@ -132,6 +132,11 @@ impl Relay {
         self.shared.links().iter().for_each(Link::abandon);
     }
 
+    /// Resets all connections.
+    pub(crate) fn reset_all(&self) {
+        self.shared.links().iter().for_each(Link::reset);
+    }
+
     fn order(&self, order: Order) -> bool {
         self.orders.send(order).is_ok() && (&self.wake).write_all(&[1]).is_ok()
     }

@@ -1,15 +1,17 @@
-//! A font of five by seven pixels: ASCII, and a box for everything else.
+//! A font of five by seven pixels, for boxes without any font: ASCII, and a square for everything else.
+
+use super::canvas::Ink;
 
 /// Width and height of a glyph, without the space between two.
-pub(super) const WIDTH: usize = 5;
+const WIDTH: usize = 5;
 /// As [`WIDTH`].
-pub(super) const HEIGHT: usize = 7;
+const HEIGHT: usize = 7;
 
 /// Rows of `#` and `.` for the characters from `' '` to `'~'`, sixteen side by side.
-const SHEET: &str = include_str!("font.txt");
+const SHEET: &str = include_str!("bitmap.txt");
 
 /// A glyph: seven rows, the leftmost pixel the highest of five bits.
-pub(super) type Glyph = [u8; HEIGHT];
+type Glyph = [u8; HEIGHT];
 
 /// What is drawn for characters that the font does not have.
 const UNKNOWN: Glyph = [0b11111, 0b10001, 0b10001, 0b10001, 0b10001, 0b10001, 0b11111];
@@ -40,7 +42,26 @@ impl Font {
         Self { glyphs }
     }
 
-    pub fn glyph(&self, character: char) -> Glyph {
+    /// A text in letters about `size` pixels high, in an ink of `height` rows.
+    pub fn write(&self, text: &str, size: f32, height: usize) -> Ink {
+        let scale = ((size / 10.0).round() as usize).max(1);
+        let top = height.saturating_sub(HEIGHT * scale) / 2;
+        let width = text.chars().count() * (WIDTH + 1) * scale;
+        let mut cover = vec![0; width * height];
+        for (index, character) in text.chars().enumerate() {
+            for (row, bits) in self.glyph(character).into_iter().enumerate() {
+                for column in (0..WIDTH).filter(|column| bits >> (WIDTH - 1 - column) & 1 == 1) {
+                    let left = (index * (WIDTH + 1) + column) * scale;
+                    for y in (top + row * scale..top + (row + 1) * scale).take_while(|&y| y < height) {
+                        cover[y * width + left..y * width + left + scale].fill(255);
+                    }
+                }
+            }
+        }
+        Ink { width, advance: width, cover }
+    }
+
+    fn glyph(&self, character: char) -> Glyph {
         let index = (character as usize).checked_sub(' ' as usize);
         index.and_then(|index| self.glyphs.get(index)).copied().unwrap_or(UNKNOWN)
     }
