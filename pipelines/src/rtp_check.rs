@@ -73,9 +73,9 @@ fn payload(packet: &[u8]) -> Option<&[u8]> {
         rest = rest.get(4 + 4 * usize::from(words)..)?;
     }
     if first & 0x20 != 0 {
+        // It counts itself: none at all is as wrong as more than there is.
         let padding = usize::from(*rest.last()?);
-        // No padding at all is as wrong as more than there is.
-        rest = rest.get(..rest.len().checked_sub(padding.max(1))?)?;
+        rest = rest.get(..rest.len().checked_sub(padding)?).filter(|_| padding > 0)?;
     }
     Some(rest)
 }
