@@ -3,7 +3,7 @@
 CARGO ?= cargo
 DEMO_ARGS ?= --duration 20s
 
-.PHONY: demo test lint bench deb deb-test deps engines build clean
+.PHONY: demo test soak fuzz lint bench deb deb-test deps engines build clean
 
 # A test camera with a scene of known truth, watched by the daemon: records on stdout, a report on stderr.
 demo: deps
@@ -12,6 +12,15 @@ demo: deps
 
 test: deps engines
 	$(CARGO) test --workspace --locked --no-fail-fast
+
+# Each target of fuzz/ for FUZZ_SECONDS (60), with libFuzzer. `make test` runs the corpus and a few mutations of it.
+fuzz: deps
+	sh tools/fuzz.sh
+
+# 86,400 frames and 1,000 stall/restart cycles over every fault of the test camera, with reloads and bad readers: about
+# twenty minutes. Report and plot in target/soak/. A short form of it, and its controls, are among the tests.
+soak: deps
+	$(CARGO) test --locked --test soak -- full
 
 lint: deps
 	$(CARGO) fmt --all --check

@@ -5,6 +5,8 @@
 
 // What every room may use.
 pub mod clock;
+mod descriptors;
+mod folders;
 mod os_words;
 pub mod shape;
 pub mod wake;
@@ -35,6 +37,7 @@ pub mod snapshots;
 
 // Who runs it.
 pub mod budget;
+pub mod download;
 pub mod evaluate;
 pub mod offline;
 pub mod supervisor;

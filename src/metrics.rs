@@ -377,6 +377,10 @@ impl BackendMetrics {
 pub struct HandleGauges {
     /// GStreamer pipelines.
     pub pipelines: AtomicU64,
+    /// GStreamer pipelines, elements and pads.
+    pub objects: AtomicU64,
+    /// Decoded frames that somebody holds.
+    pub frames: AtomicU64,
     /// Frame slots in flight.
     pub slots_in_flight: AtomicU64,
     /// Bytes of the frame pool.
@@ -480,6 +484,8 @@ impl Registry {
                 thread: process.thread_count,
                 pipeline: gauges.pipelines.load(Relaxed),
                 slot: gauges.slots_in_flight.load(Relaxed),
+                object: gauges.objects.load(Relaxed),
+                frame: gauges.frames.load(Relaxed),
             },
             growth: Holding::ALL.iter().map(|&h| self.growth[h as usize].snapshot(h)).collect(),
         }

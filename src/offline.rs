@@ -196,7 +196,8 @@ pub fn run(
         stop.store(true, Ordering::Release);
         // Lets a reader that waits to send see that nobody listens.
         drop(steps_rx);
-        let dropped = reading.join().unwrap_or_default();
+        // Half of an input must not look like all of it.
+        let dropped = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         result.map(|totals| Totals { dropped, ..totals })
     })
 }

@@ -236,7 +236,7 @@ fn a_manifest_that_does_not_fit_its_model_is_told_apart() {
 fn what_this_box_cannot_do_ends_with_69_and_the_reason() {
     for (key, words) in [
         ("backend = \"tensorrt\"", &["tensorrt", "is unavailable", "backend = \"auto\""][..]),
-        ("backend = \"openvino\"", &["openvino", "does not contain", "backend = \"auto\""]),
+        ("backend = \"openvino\"", &["openvino", "no libopenvino_c.so", "backend = \"auto\""]),
         ("precision = \"int8\"", &["precision int8", "fp32 only", "precision = \"auto\""]),
         ("precision = \"fp16\"", &["precision fp16", "fp32 only"]),
     ] {

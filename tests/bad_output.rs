@@ -4,7 +4,7 @@
 mod program;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -327,6 +327,143 @@ fn a_disk_that_fills_up_keeps_every_record_that_was_counted() {
     // The frame whose record did not fit was seen, and so may be the next two.
     let seen = summary["frames"].as_u64().expect("a number");
     assert!((count as u64 + 1..=count as u64 + 3).contains(&seen), "{seen} seen, {count} written");
+}
+
+/// Fills a disk to the last byte. Returns the file that takes the room.
+fn fill(disk: &Disk) -> PathBuf {
+    let filler = disk.0.join("filler");
+    let mut file = fs::File::create(&filler).expect("made");
+    while file.write_all(&[0; 512]).is_ok() {}
+    filler
+}
+
+/// A folder with one picture and its truth.
+fn labelled(folder: &Path) {
+    let images = folder.join("images");
+    fs::create_dir(&images).expect("made");
+    let file = fs::File::create(images.join("one.png")).expect("made");
+    let mut picture = png::Encoder::new(file, 64, 64);
+    picture.set_color(png::ColorType::Rgb);
+    picture.write_header().expect("written").write_image_data(&[90; 64 * 64 * 3]).expect("written");
+    fs::write(images.join("one.txt"), "0 0.5 0.5 0.2 0.2\n").expect("written");
+}
+
+#[test]
+fn on_a_full_disk_what_is_replaced_as_a_whole_stays_as_it_was() {
+    let folder = folder();
+    let Some(disk) = Disk::mount(folder.path().join("disk"), "size=64k") else { return };
+    labelled(folder.path());
+    let demo = Path::new(env!("CARGO_BIN_EXE_watchpost")).with_file_name("watchpost-testcam").is_file();
+    if !demo {
+        eprintln!("NOT TESTED: demo --report: watchpost-testcam is not built; run `cargo test --workspace`");
+    }
+    for name in ["summary.json", "report.json", "eval.json", "results.json", "m.toml"] {
+        fs::write(disk.0.join(name), "the old one").expect("written");
+    }
+    fill(&disk);
+    let before = contents(&disk.0);
+    for args in [
+        &["detect", "images/one.png", "-m", "m.onnx", "--summary", "disk/summary.json"][..],
+        &["eval", "m.onnx", "--images", "images", "--json", "disk/eval.json"],
+        &["eval", "m.onnx", "--images", "images", "--results", "disk/results.json"],
+        &["model", "add", "m.onnx", "--force", "--dir", "disk"],
+        &["model", "add", "m.onnx", "--force", "--copy", "--name", "other", "--dir", "disk"],
+        &["demo", "--duration", "1s", "--report", "disk/report.json"],
+    ] {
+        if args[0] == "demo" && !demo {
+            continue;
+        }
+        let ended = run(watchpost(folder.path()).args(args));
+        ended.expect_text(&args.join(" "), 74, &["disk/", "the disk is full; make room"]);
+        assert_eq!(contents(&disk.0), before, "{args:?}");
+        for name in ["summary.json", "report.json", "eval.json", "results.json", "m.toml"] {
+            assert_eq!(fs::read_to_string(disk.0.join(name)).expect("there"), "the old one", "{args:?}");
+        }
+    }
+}
+
+#[test]
+fn a_report_that_has_no_place_is_told_before_the_work() {
+    let folder = folder();
+    labelled(folder.path());
+    let before = contents(folder.path());
+    for (args, words) in [
+        (&["demo", "--report", "absent/x"][..], "its folder does not exist; create it"),
+        (&["demo", "--report", "images"], "is a folder; name a file in it"),
+        (
+            &["eval", "m.onnx", "--images", "images", "--json", "absent/x"],
+            "its folder does not exist; create it",
+        ),
+        (
+            &["eval", "m.onnx", "--images", "images", "--results", "absent/x"],
+            "its folder does not exist; create it",
+        ),
+    ] {
+        let ended = run(watchpost(folder.path()).args(args));
+        ended.expect_text(&args.join(" "), 74, &[words]);
+        assert_eq!(ended.stdout, "", "{args:?}: nothing was done");
+        assert_eq!(contents(folder.path()), before, "{args:?}: nothing is left behind");
+    }
+}
+
+#[test]
+fn records_on_a_disk_that_was_full_go_on_whole_when_there_is_room() {
+    let folder = folder();
+    let Some(disk) = Disk::mount(folder.path().join("disk"), "size=256k") else { return };
+    let records = disk.0.join("records.jsonl");
+    let file = fs::File::create(&records).expect("made");
+    let filler = fill(&disk);
+    // Room for some pages of records.
+    let kept = fs::metadata(&filler).expect("there").len() - 64 * 1024;
+    fs::File::options().write(true).open(&filler).expect("opened").set_len(kept).expect("cut");
+    let mut command = daemon(folder.path(), CONSOLE);
+    command.stdout(file);
+    let daemon = Running::start(&mut command);
+    let size = || fs::metadata(&records).expect("there").len();
+    eventually("the disk is full", || size() >= 60 * 1024);
+    let full = size();
+    eventually("frames are still seen", || {
+        debug(folder.path())["cameras"][0]["outcomes"]["detected"].as_u64() > Some(400)
+    });
+    fs::remove_file(filler).expect("removed");
+    eventually("the records go on", || size() > full + 8192);
+    daemon.stop().expect(
+        "a disk that was full",
+        0,
+        &["No space left on device", "trying again every second"],
+    );
+    let text = fs::read_to_string(&records).expect("readable");
+    assert!(text.ends_with('\n'), "no half line at the end");
+    let count = text.lines().map(record).count();
+    println!("{count} whole records, across {full} bytes on a full disk");
+}
+
+#[test]
+fn folders_that_are_missing_or_not_absolute_do_not_keep_it_from_watching() {
+    let folder = folder();
+    let missing = folder.path().join("missing/deep").display().to_string();
+    for (value, warned) in [(missing.as_str(), false), ("relative", true)] {
+        let mut command = daemon(folder.path(), CONSOLE);
+        for name in ["STATE_DIRECTORY", "CACHE_DIRECTORY", "XDG_DATA_HOME", "XDG_CACHE_HOME", "HOME"] {
+            command.env(name, value);
+        }
+        let mut daemon = Running::start(&mut command);
+        let lines = daemon.lines();
+        next_record(&lines, "detections");
+        let ended = daemon.stop();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("ERROR"), "{}", ended.stderr);
+        program::assert_plain("folders", &ended.stderr);
+        let said =
+            ended.stderr.matches("$STATE_DIRECTORY is passed over: it is not an absolute path").count();
+        assert!(said <= 1, "once: {}", ended.stderr);
+        // What is not needed is not looked at, and nothing is said of it.
+        let listed = run(watchpost(folder.path()).args(["engine", "list"]).env("CACHE_DIRECTORY", value));
+        let words =
+            "$CACHE_DIRECTORY is passed over: it is not an absolute path (beginning with /), but relative";
+        assert_eq!(listed.stderr.matches(words).count(), usize::from(warned), "{}", listed.stderr);
+        program::assert_plain("engine list", &listed.stderr);
+    }
 }
 
 #[test]

@@ -176,7 +176,7 @@ fn the_committed_manifest_describes_the_file_it_names() {
         ..manifest.clone()
     })
     .unwrap_err();
-    assert!(error.to_string().contains("model file of \"yolox-nano\" is missing"), "{error}");
+    assert!(error.to_string().contains("`watchpost model pull yolox-nano` fetches it"), "{error}");
     let there =
         model::Manifest { source: model::ModelSource::File(models.join("yolox_nano.onnx")), ..manifest };
     model::verify(&there).unwrap();

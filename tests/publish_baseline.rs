@@ -3,7 +3,8 @@
 mod publish_support;
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use publish_support::{
-    PATIENCE, account, eventually, objects, record, registry, snapshot, start, tcp, unix, wait_for_readers,
+    PATIENCE, account, eventually, objects, record, registry, snapshot, start, stdout, tcp, unix,
+    wait_for_readers,
 };
 use watchpost::clock;
 use watchpost::metrics::process_usage;
+use watchpost::publish::Publisher;
 
 /// These tests look at the whole process: one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -74,6 +77,42 @@ fn a_reader_that_never_reads_costs_nothing_and_nobody_and_hears_exactly_what_it_
     assert_eq!(records + lost, RECORDS);
     assert!(lost > RECORDS / 2, "{lost}");
     assert_eq!(snapshot(&metrics, "local").lost, lost);
+}
+
+/// Four cameras at 15 frames a second, for an hour.
+const HOUR: u64 = 4 * 15 * 3600;
+
+#[test]
+fn every_output_blocked_for_an_hour_of_records_costs_no_memory_and_every_record_is_counted() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("s.sock");
+    let outputs = [unix("local", &path), tcp("net"), stdout("console")];
+    let metrics = registry(&outputs);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let writer = OwnedFd::from(writer);
+    let stdout = || writer.try_clone();
+    let publisher = Publisher::start_on(stdout, &outputs, &metrics, |_, _| {}).expect("they open");
+    let _local = UnixStream::connect(&path).expect("listens");
+    let _net = TcpStream::connect(publisher.local_addr("net").expect("an address")).expect("listens");
+    wait_for_readers(&metrics, "local", 1);
+    wait_for_readers(&metrics, "net", 1);
+    let objects = objects();
+    let mut warm_rss_bytes = 0;
+    for seq in 0..HOUR {
+        if seq == HOUR / 10 {
+            warm_rss_bytes = process_usage().rss_bytes;
+        }
+        publisher.detections(&record(seq, &objects));
+    }
+    let grown_bytes = process_usage().rss_bytes.saturating_sub(warm_rss_bytes);
+    eprintln!("grown by {grown_bytes} bytes over {} records that nobody read", HOUR - HOUR / 10);
+    assert!(grown_bytes < 1 << 20, "grown by {grown_bytes} bytes");
+    for output in &outputs {
+        let counted = snapshot(&metrics, &output.name);
+        assert_eq!(counted.published, HOUR, "{}", output.name);
+    }
+    drop(reader);
 }
 
 #[test]

@@ -4,6 +4,8 @@
 mod program;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
@@ -80,11 +82,31 @@ fn config(folder: &Path, cameras: &str) {
     fs::write(folder.join("c.toml"), text).expect("written");
 }
 
+/// A camera that sends everybody somewhere else, with user and password in the address.
+fn redirecting(to: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listens");
+    let url = format!("rtsp://{}/stream", listener.local_addr().expect("an address"));
+    let to = with_userinfo(to);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let Some(number) = lines.find_map(|line| line.strip_prefix("CSeq: ").map(str::to_owned)) else {
+                continue;
+            };
+            let _rest = lines.find(String::is_empty);
+            let answer = format!("RTSP/1.0 302 Moved\r\nCSeq: {number}\r\nLocation: {to}\r\n\r\n");
+            let _gone = (&stream).write_all(answer.as_bytes());
+            let _until_it_hangs_up = lines.count();
+        }
+    });
+    url
+}
+
 /// As talkative as it can be made.
 fn talkative(folder: &Path, args: &[&str]) -> Command {
     let mut command = watchpost(folder);
     command.args(["--log-level", "trace"]).args(args);
-    command.env("GST_DEBUG", "6").env("GATE_PASSWORD", CANARY);
+    command.env("GST_DEBUG", "9").env("GATE_PASSWORD", CANARY);
     command
 }
 
@@ -102,12 +124,14 @@ fn the_daemon_shows_a_password_nowhere() {
         ("refused-url", with_userinfo(wrong.url()), ""),
         ("refused-env", wrong.url().to_owned(), "username = \"viewer\"\npassword_env = \"GATE_PASSWORD\"\n"),
         ("absent", with_userinfo(unreachable), ""),
+        ("redirected", redirecting(unreachable), "username = \"viewer\"\npassword_env = \"GATE_PASSWORD\"\n"),
         ("in-query", format!("{unreachable}?user=viewer&password={}", percent_encoded(CANARY)), ""),
     ]
     .iter()
     .map(|(name, url, more)| format!("[camera.{name}]\nurl = \"{url}\"\n{more}"))
     .collect();
-    config(folder.path(), &cameras);
+    // Those that are refused try it again and again.
+    config(folder.path(), &(cameras + "[supervisor]\nbackoff_min = \"100ms\"\nbackoff_max = \"300ms\"\n"));
 
     let mut daemon = Running::start(&mut talkative(folder.path(), &["run", "-c", "c.toml"]));
     let socket = folder.path().join("out.sock");
@@ -117,15 +141,18 @@ fn the_daemon_shows_a_password_nowhere() {
     });
     let lines = daemon.lines();
     let mut records = String::new();
-    let (mut streaming, mut failed) = (Vec::new(), Vec::new());
+    let (mut streaming, mut failed, mut refused_count) = (Vec::new(), Vec::new(), 0);
     // The three that are let in see something, and the others have failed for their own reasons.
-    while streaming.len() < 3 || failed.len() < 4 {
+    while streaming.len() < 3 || failed.len() < 5 || refused_count < 8 {
         let record = next_record(&lines, "camera_state");
         records += &format!("{record}\n");
         let camera = record["camera"].to_string();
         match record["state"].as_str() {
             Some("streaming") => streaming.push(camera),
-            Some("backing_off") => failed.push((camera, record["reason"].to_string())),
+            Some("backing_off") => {
+                refused_count += usize::from(record["reason"] == "unauthorized");
+                failed.push((camera, record["reason"].to_string()));
+            }
             _ => {}
         }
         streaming.dedup();
@@ -144,6 +171,10 @@ fn the_daemon_shows_a_password_nowhere() {
     let state = run(watchpost(folder.path()).args(["debug", "--json", "--socket", "debug.sock"]));
     assert!(state.stdout.contains("from-env"), "{}", state.stderr);
     assert_secret("debug --json", &state.stdout);
+    let state = run(watchpost(folder.path()).args(["debug", "--socket", "debug.sock"]));
+    assert!(state.stdout.contains("refused-env"), "{}", state.stderr);
+    assert_secret("debug", &state.stdout);
+    assert_secret("the threads' names", &thread_names(pid));
     daemon.signal(rustix::process::Signal::USR1);
     next_record(&lines, "detections");
     let Ended { code, stderr, .. } = daemon.stop();
@@ -228,4 +259,71 @@ fn one_shot_commands_show_no_password_either() {
         assert_secret(&format!("{what}, stdout"), &stdout);
         assert_secret(&format!("{what}, stderr"), &stderr);
     }
+}
+
+fn thread_names(pid: u32) -> String {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("proc").flatten();
+    tasks.map(|task| fs::read_to_string(task.path().join("comm")).unwrap_or_default()).collect()
+}
+
+/// Its environment can be read by every process of its user for as long as it builds: minutes.
+#[test]
+fn the_process_that_builds_an_engine_gets_no_password() {
+    let folder = folder();
+    let gate = camera(CANARY);
+    let text = format!(
+        "[detector]\nmodel = \"demo\"\nbackend = \"auto\"\nthreads = 1\n[camera.gate]\nurl = \"{}\"\nusername = \
+         \"viewer\"\npassword_env = \"GATE_PASSWORD\"\n[debug]\nsocket = \"off\"\n",
+        gate.url()
+    );
+    fs::write(folder.path().join("c.toml"), text).expect("written");
+    let ledger = folder.path().join("ledger");
+    let _ledger = watchpost_standins::Ledger::create(&ledger).expect("a ledger");
+    let mut command = talkative(folder.path(), &["run", "-c", "c.toml"]);
+    watchpost_standins::environment(&mut command, folder.path())
+        .env("WATCHPOST_TENSORRT_LIB", watchpost_standins::tensorrt(10))
+        .env("WATCHPOST_STANDIN", "nvinfer.build_ms=20000")
+        .env("WATCHPOST_STANDIN_LEDGER", ledger)
+        .env("WATCHPOST__CAMERA__OTHER__URL", with_userinfo("rtsp://127.0.0.1:1/x"))
+        .env("CREDENTIALS_DIRECTORY", folder.path());
+    let mut daemon = Running::start(&mut command);
+    let lines = daemon.lines();
+    next_record(&lines, "detections");
+    let mut builder = None;
+    eventually("an engine is built", || {
+        builder = children(daemon.pid()).pop();
+        builder.is_some_and(|pid| {
+            // Its own environment, not what it has of ours until it becomes another program.
+            String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default())
+                .contains("build")
+        })
+    });
+    let proc = |name: &str| {
+        let bytes = fs::read(format!("/proc/{}/{name}", builder.expect("found"))).expect("it builds");
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let environment = proc("environ");
+    assert!(environment.contains("WATCHPOST_TENSORRT_LIB") && environment.contains("CACHE_DIRECTORY"));
+    assert_secret("the builder's environment", &environment);
+    for name in ["GATE_PASSWORD", "CREDENTIALS_DIRECTORY", "WATCHPOST__"] {
+        assert!(!environment.contains(name), "{name} is passed on");
+    }
+    assert_secret("the builder's command line", &proc("cmdline"));
+    let ended = daemon.stop();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_secret("the log", &ended.stderr);
+    eventually("the builder goes with the daemon", || {
+        !Path::new(&format!("/proc/{}", builder.expect("found"))).exists()
+    });
+}
+
+/// Processes whose parent this is.
+fn children(pid: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").expect("proc").flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let parent = |child: u32| -> Option<u32> {
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    pids.filter(|child| parent(*child) == Some(pid)).collect()
 }

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 500;
 
 /// Rooms of `src/` from left to right: a room may use rooms before it, never rooms after it.
-const ROOMS: [&str; 24] = [
+const ROOMS: [&str; 27] = [
     "clock",
+    "descriptors",
+    "folders",
     "os_words",
     "shape",
     "wake",
@@ -27,6 +29,7 @@ const ROOMS: [&str; 24] = [
     "annotate",
     "snapshots",
     "budget",
+    "download",
     "evaluate",
     "offline",
     "supervisor",

@@ -13,14 +13,16 @@ FONTS="fonts-dejavu-core fonts-wqy-microhei fonts-lohit-deva"
 TESTCAM="libgstrtspserver-1.0-dev gstreamer1.0-plugins-ugly"
 # For tests only: tools/cpu-engines.sh unpacks the wheels of ONNX Runtime and OpenVINO with it.
 ENGINES="python3-pip"
+# For the tests of networks, which they make for themselves where root may: ip, mount, unshare.
+NETWORKS="iproute2 mount util-linux"
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
-    echo "deps: this is not a Debian-like system; install the counterparts of: $BUILD $RUN $FONTS $TESTCAM $ENGINES" >&2
+    echo "deps: this is not a Debian-like system; install the counterparts of: $BUILD $RUN $FONTS $TESTCAM $ENGINES $NETWORKS" >&2
     exit 0
 fi
 
 missing=""
-for package in $BUILD $RUN $FONTS $TESTCAM $ENGINES; do
+for package in $BUILD $RUN $FONTS $TESTCAM $ENGINES $NETWORKS; do
     status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)
     [ "$status" = "install ok installed" ] || missing="$missing $package"
 done

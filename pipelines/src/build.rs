@@ -9,7 +9,7 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
-use crate::census::Ticket;
+use crate::census::{Ticket, count_objects};
 use crate::choice::load_nvcodec;
 use crate::core::Core;
 use crate::explain::{Target, failure, missing_element};
@@ -20,7 +20,7 @@ use crate::report::Reporter;
 use crate::scrub::SecretGuard;
 use crate::spec::{DecoderChoice, SourceKind, Spec};
 use crate::table::{CODECS, package_of, templates};
-use crate::{keyframes, launch, link, no_display};
+use crate::{keyframes, launch, link, no_display, picture_limit};
 
 /// What frames may look like when they leave: what the letterbox reads without a conversion.
 const SINK_CAPS: &str = "video/x-raw, format=(string){ NV12, I420, Y42B, Y444, GRAY8 }";
@@ -64,6 +64,7 @@ pub(crate) fn build(
     look_at_path(spec, &target)?;
     let description = describe_launch(spec)?;
     let pipeline = parse(&description, name)?;
+    count_objects(&pipeline);
     let sink = pipeline
         .by_name("sink")
         .and_then(|element| element.downcast::<gst_app::AppSink>().ok())
@@ -87,7 +88,7 @@ pub(crate) fn build(
         reporter: Arc::new(Reporter::new(outlet, target, gpu, wants_gpu)),
         name: name.to_owned(),
         _secret: secret,
-        _ticket: Ticket::take(),
+        _ticket: Ticket::of_pipeline(),
     };
     if let Some(bus) = core.pipeline.bus() {
         core.reporter.listen(&bus);
@@ -242,6 +243,7 @@ fn set_up_elements(core: &Core, spec: &Spec) -> Result<(), Failure> {
     for element in core.pipeline.iterate_recurse().into_iter().flatten() {
         set_up_decoder(&element, threads);
         keyframes::guard(&element, &core.reporter);
+        picture_limit::guard(&element, &core.reporter);
         if let Some(credentials) = &spec.credentials
             && element.has_property_with_type("user-id", glib::Type::STRING)
             && element.has_property_with_type("user-pw", glib::Type::STRING)
@@ -259,6 +261,7 @@ fn set_up_elements(core: &Core, spec: &Spec) -> Result<(), Failure> {
     core.pipeline.connect_deep_element_added(move |_, _, element| {
         set_up_decoder(element, threads);
         keyframes::guard(element, &reporter);
+        picture_limit::guard(element, &reporter);
     });
     Ok(())
 }

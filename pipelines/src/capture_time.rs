@@ -85,7 +85,7 @@ fn offset(sync: &gst::StructureRef) -> Option<i64> {
 /// The NTP time in an RTCP sender report, in nanoseconds since 1970.
 ///
 /// Layout: version and count (1 byte), type 200 (1), length (2), SSRC (4), NTP seconds (4), NTP fraction (4).
-fn sender_report_unix_ns(packet: &[u8]) -> Option<i64> {
+pub(crate) fn sender_report_unix_ns(packet: &[u8]) -> Option<i64> {
     if packet.get(1) != Some(&200) {
         return None;
     }

@@ -14,6 +14,9 @@ use crate::report::Reporter;
 use crate::scrub::SecretGuard;
 use crate::spec::SourceKind;
 
+/// A camera that answers has taken its TEARDOWN by then. `teardown-timeout` in the launch template is shorter.
+const CUT_AFTER: gst::ClockTime = gst::ClockTime::from_mseconds(250);
+
 /// A pipeline and everything that hangs on it. Dropping it brings it to NULL on the calling thread.
 pub(crate) struct Core {
     pub(crate) pipeline: gst::Pipeline,
@@ -37,16 +40,23 @@ impl Core {
     /// parsebin (and decodebin) up to 1.22 at least swallow the error of a demuxer that fails while it is
     /// being plugged in, and then nothing more happens, not even the end. Files only: a camera that is still
     /// connecting has no such thread either.
-    pub(crate) fn fail_if_dead(&self) {
+    ///
+    /// True once is no proof: between finding the type and reading on no thread runs either, on a busy machine for half
+    /// a second and more.
+    pub(crate) fn seems_dead(&self) -> bool {
         let kind = &self.reporter.target.kind;
         if !matches!(kind, SourceKind::File { .. } | SourceKind::Image { .. }) {
-            return;
+            return false;
         }
         let elements = self.pipeline.iterate_recurse().into_iter().flatten();
         let mut pads = elements.flat_map(|element| element.pads());
-        if !self.reporter.has_delivered() && !pads.any(|pad| pad.task_state() == gst::TaskState::Started) {
-            self.reporter.fail_as_unreadable();
-        }
+        let runs = pads.any(|pad| pad.task_state() == gst::TaskState::Started);
+        // Asked last: what was delivered before the last thread ended is seen.
+        !runs && !self.reporter.has_delivered()
+    }
+
+    pub(crate) fn fail_as_unreadable(&self) {
+        self.reporter.fail_as_unreadable();
     }
 
     pub(crate) fn duration(&self) -> Option<std::time::Duration> {
@@ -76,9 +86,11 @@ impl Drop for Core {
             bus.set_sync_handler(|_, _| gst::BusSyncReply::Drop);
             bus.set_flushing(true);
         }
+        let cut = self.reporter.sockets.cut_after(CUT_AFTER);
         if self.pipeline.set_state(gst::State::Null).is_err() {
             tracing::warn!(pipeline = %self.name, "the pipeline refused to go to NULL");
         }
+        drop(cut);
         // An element that a streaming thread added while the pipeline went down may have been missed.
         for element in self.pipeline.children() {
             let _ = element.set_state(gst::State::Null);

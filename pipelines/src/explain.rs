@@ -52,6 +52,11 @@ pub(crate) fn explain(
     let class = classify(error, &words, target);
     let message = match &class {
         FailureClass::Other => other(error, reason.as_deref().or(debug), target),
+        FailureClass::Unreachable => unreachable(&target.label, &words),
+        FailureClass::Closed if says_broken(&words) => format!(
+            "the connection to {} broke: the camera has reset it, as when it starts anew, or the network failed",
+            target.label
+        ),
         class => sentence(class, target, missing_plugin),
     };
     Failure::new(class, message)
@@ -91,6 +96,44 @@ fn classify(error: &glib::Error, words: &str, target: &Target) -> FailureClass {
     }
 }
 
+/// No name server knows it. The C library's words, and what GIO makes of them.
+const NAME_UNKNOWN: [&str; 3] = ["name or service not known", "no address associated", "error resolving"];
+/// No name server answers, or none can say.
+const NAME_UNANSWERED: [&str; 1] = ["temporary failure in name resolution"];
+/// Nobody at that address.
+const NO_MACHINE: [&str; 2] = ["no route to host", "host is unreachable"];
+/// Nobody on the way there.
+const NO_ROUTE: [&str; 2] = ["network is unreachable", "network unreachable"];
+/// Our own kernel lets nobody there.
+const FORBIDDEN: [&str; 2] = ["permission denied", "operation not permitted"];
+/// A connection that ended otherwise than by a word from the camera. rtspsrc says "System error" for whatever
+/// the system said when it read or wrote.
+const BROKEN: [&str; 4] =
+    ["reset by peer", "broken pipe", "receive message. (system error)", "send message. (system error)"];
+
+fn says_broken(words: &str) -> bool {
+    BROKEN.iter().any(|text| words.contains(text))
+}
+
+/// What keeps `label` from being reached, by what was said in lower case.
+pub(crate) fn unreachable(label: &str, words: &str) -> String {
+    let says = |any: &[&str]| any.iter().any(|text| words.contains(text));
+    let why = if says(&NAME_UNANSWERED) {
+        "the name servers do not answer for its name; check the host name, the DNS servers and the network"
+    } else if says(&NAME_UNKNOWN) {
+        "its name is not known to the name servers; check the host name"
+    } else if says(&NO_MACHINE) {
+        "no machine answers at its address; check the address, and the camera's power and cable"
+    } else if says(&NO_ROUTE) {
+        "this machine has no route to it; check the network of this machine"
+    } else if says(&FORBIDDEN) {
+        "a rule of this machine forbids it; check its firewall and routes"
+    } else {
+        "check the host name and the network"
+    };
+    format!("{label} cannot be reached: {why}")
+}
+
 /// rtspsrc has few codes of its own; what really happened is in the words of GIO and of the C library.
 fn classify_network(says: impl Fn(&[&str]) -> bool) -> FailureClass {
     if says(&["certificate", "handshake"]) {
@@ -99,7 +142,8 @@ fn classify_network(says: impl Fn(&[&str]) -> bool) -> FailureClass {
         FailureClass::MissingElement { element: "TLS".to_owned(), package: "glib-networking".to_owned() }
     } else if says(&["connection refused"]) {
         FailureClass::Refused
-    } else if says(&["resolv", "no route", "unreachable", "name or service not known"]) {
+    } else if [&NAME_UNKNOWN[..], &NAME_UNANSWERED, &NO_MACHINE, &NO_ROUTE, &FORBIDDEN].into_iter().any(&says)
+    {
         FailureClass::Unreachable
     } else if says(&["unauthorized", "401"]) {
         FailureClass::Unauthorized
@@ -107,7 +151,7 @@ fn classify_network(says: impl Fn(&[&str]) -> bool) -> FailureClass {
         FailureClass::NotFound
     } else if says(&["timeout", "timed out", "could not receive any udp packets"]) {
         FailureClass::Timeout
-    } else if says(&["connection was closed", "closed by", "eof", "reset by peer", "broken pipe"]) {
+    } else if says(&["connection was closed", "closed by", "eof"]) || says(&BROKEN) {
         FailureClass::Closed
     } else if says(&["parse error", "wrong content type", "not an rtsp"]) {
         FailureClass::Protocol
@@ -119,9 +163,7 @@ fn classify_network(says: impl Fn(&[&str]) -> bool) -> FailureClass {
 fn sentence(class: &FailureClass, target: &Target, missing_plugin: Option<&str>) -> String {
     let label = &target.label;
     match class {
-        FailureClass::Unreachable => {
-            format!("{label} cannot be reached: check the host name and the network")
-        }
+        FailureClass::Unreachable => unreachable(label, ""),
         FailureClass::Refused => {
             format!(
                 "{label} refuses connections: nothing listens there; check the port, or the camera is starting"
@@ -158,6 +200,7 @@ fn sentence(class: &FailureClass, target: &Target, missing_plugin: Option<&str>)
             None => format!("{label} cannot be decoded: no decoder for its codec is installed"),
         },
         FailureClass::HardwareDecoder => format!("{label} could not be decoded by the GPU or video unit"),
+        FailureClass::PictureTooLarge => format!("{label} has larger pictures than are decoded here"),
         FailureClass::Decode => match target.kind {
             SourceKind::Rtsp { .. } => format!("{label} sends video that cannot be decoded"),
             _ => format!("{label} is damaged, or not a video or image"),
@@ -216,4 +259,33 @@ pub(crate) fn words_of(error: &glib::Error, debug: Option<&str>) -> String {
 pub(crate) fn failure(class: FailureClass, target: &Target) -> Failure {
     let message = sentence(&class, target, None);
     Failure::new(class, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_usb_camera_that_is_in_use_names_its_holder() {
+        crate::init().unwrap();
+        // A device that this process holds, as far as /proc can tell.
+        let device = tempfile::NamedTempFile::new().unwrap();
+        let path = device.path().to_owned();
+        let target = Target::of(&Spec::new(SourceKind::V4l2 { device: path.clone() }));
+        let said_by_v4l2src = [
+            glib::Error::new(gst::ResourceError::Busy, "Could not open device"),
+            // Some of its ways to fail have no code of their own.
+            glib::Error::new(
+                gst::ResourceError::Failed,
+                "Call to VIDIOC_REQBUFS failed: Device or resource busy",
+            ),
+        ];
+        for error in said_by_v4l2src {
+            let failure = explain(&error, None, &target, None);
+            assert_eq!(failure.class, FailureClass::Busy, "{failure:?}");
+            let holder = format!("(process {})", std::process::id());
+            assert!(failure.message.contains(&holder), "{failure:?}");
+            assert!(failure.message.starts_with(&path.display().to_string()), "{failure:?}");
+        }
+    }
 }

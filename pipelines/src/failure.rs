@@ -35,11 +35,13 @@ pub enum FailureClass {
     /// A decoder of the GPU or video unit is not there although it was asked for, or it is there and failed
     /// before its first picture. The CPU may well decode the stream.
     HardwareDecoder,
+    /// Its pictures are larger than any that are decoded here.
+    PictureTooLarge,
     /// The data is damaged or not what it claims to be.
     Decode,
     /// The source fell silent.
     Timeout,
-    /// The source closed the connection.
+    /// The source closed the connection, or it broke.
     Closed,
     /// What answers does not speak RTSP as it should.
     Protocol,
@@ -63,6 +65,7 @@ impl FailureClass {
             Self::NoVideo => "no_video",
             Self::MissingElement { .. } => "missing_element",
             Self::HardwareDecoder => "hardware_decoder",
+            Self::PictureTooLarge => "picture_too_large",
             Self::Decode => "decode",
             Self::Timeout => "timeout",
             Self::Closed => "closed",

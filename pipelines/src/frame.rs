@@ -12,6 +12,7 @@ use gstreamer_video::prelude::*;
 use watchpost_cuda::DevicePicture;
 use watchpost_picture::{Layout, Matrix, Picture, Plane, Range};
 
+use crate::census::Ticket;
 use crate::device_frame::DeviceFrame;
 use crate::gst_cuda::GpuContext;
 use crate::outlet::Times;
@@ -98,6 +99,7 @@ pub struct Frame {
     age: Option<Duration>,
     rtp_changes_count: Option<u64>,
     capture_unix_ns: Option<i64>,
+    _ticket: Ticket,
 }
 
 /// A buffer, mapped where its memory is.
@@ -145,6 +147,7 @@ impl Frame {
             capture_unix_ns: times
                 .zip(running)
                 .and_then(|(times, pts)| times.capture_clock.unix_ns(pts.nseconds())),
+            _ticket: Ticket::of_frame(),
         })
     }
 

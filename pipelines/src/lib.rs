@@ -9,8 +9,9 @@
 //! takes, `launch` fills the template in, `build` makes the pipeline out of it, `link` adds the decoder once
 //! the codec is known, and `core` takes it all down again. `choice` says who decodes, `plan` tells it
 //! beforehand, and `gst_cuda` brings GStreamer's elements into the process's CUDA context. `report` and `outlet` carry samples and messages
-//! to whoever asked; `recording` goes the other way and writes pictures into a file; `frame` is what a picture looks like; `explain` turns GStreamer's words into ours and
-//! `scrub` keeps passwords out of them.
+//! to whoever asked; `recording` goes the other way and writes pictures into a file; `frame` is what a picture looks like;
+//! `explain` turns GStreamer's words into ours and `scrub` keeps passwords out of them; `sockets` cuts off cameras that would
+//! keep a teardown waiting.
 //!
 //! Four rules hold everywhere:
 //! - no GLib main loop and no thread of our own: callbacks come from GStreamer's streaming threads;
@@ -35,25 +36,30 @@ mod keyframes;
 mod launch;
 mod link;
 mod log;
+mod names;
 mod no_display;
 mod outlet;
+mod picture_limit;
 mod pipeline;
 mod plan;
 mod probe;
 mod recording;
 mod report;
+mod rtp_check;
 mod rtp_times;
 mod scrub;
+mod sockets;
 pub mod spec;
 mod table;
 mod v4l2;
 
-pub use census::{live_objects, open_pipelines};
+pub use census::{live_objects, open_frames, open_objects, open_pipelines};
 pub use coded::PictureKind;
 pub use devices::{Camera, DecoderEntry, DeviceReport, MissingEntry, devices};
 pub use failure::{Failure, FailureClass, InitError, StartError};
 pub use frame::{Frame, PixelFormat, Pixels};
-pub use outlet::{Event, Memory, Pull, Receiver, SourceInfo};
+pub use names::{host_name, resolve, with_address};
+pub use outlet::{Event, Memory, Pull, Receiver, SourceInfo, Stage};
 pub use pipeline::{Pipeline, PullPipeline};
 pub use plan::{CodecPlan, DecoderPlan, plan};
 pub use probe::{ProbeReport, probe};
@@ -78,9 +84,19 @@ pub fn init() -> Result<(), InitError> {
         gstreamer::log::remove_default_log_function();
         gstreamer::init().map_err(|error| InitError { reason: scrub(error.message()) })?;
         log::route();
+        sockets::listen();
         Ok(())
     })
     .clone()
+}
+
+/// Reads a packet as those of a camera are read. For the fuzz targets.
+#[doc(hidden)]
+pub fn look_at_packet(packet: &[u8]) {
+    for encoding in ["H264", "H265", "JPEG", "MP4V-ES"] {
+        let _sound = rtp_check::is_sound(encoding, packet);
+    }
+    let _time = capture_time::sender_report_unix_ns(packet);
 }
 
 /// The version of the GStreamer libraries in use, for example `"1.22.0"`.

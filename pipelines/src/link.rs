@@ -13,7 +13,7 @@ use crate::failure::{Failure, FailureClass};
 use crate::report::Reporter;
 use crate::spec::{DecoderChoice, SourceKind};
 use crate::table::{CODECS, Codec, Route, STILL_JPEG, package_of};
-use crate::v4l2;
+use crate::{rtp_check, v4l2};
 
 /// A hardware decoder that has taken so many pictures from a keyframe on and given none gives none. No codec
 /// holds back more than 16 for reordering.
@@ -157,7 +157,9 @@ fn decode(
     target: Target<'_>,
 ) -> Result<(), Failure> {
     if structure.name() == "application/x-rtp" {
-        let chain = elements(rtp_codec(structure, target.reporter)?, Entry::Rtp, target)?;
+        let codec = rtp_codec(structure, target.reporter)?;
+        let chain = elements(codec, Entry::Rtp, target)?;
+        rtp_check::guard(pad, codec.rtp_encoding, target.reporter);
         target.reporter.rtp_times.watch(pad);
         return join(pad, &chain, target);
     }

@@ -42,6 +42,10 @@ pub(crate) fn route() {
             let text = message.get().map(|text| scrub(&text));
             CONNECTION_ERROR.set(text);
         }
+        // Raw bytes, written as numbers: no password could be found in them.
+        if level == gst::DebugLevel::Memdump {
+            return;
+        }
         let wanted = if is_error || is_warning {
             tracing::enabled!(target: TARGET, Level::DEBUG)
         } else {

@@ -33,6 +33,19 @@ pub trait Receiver: Send + Sync {
     /// A picture was thrown away undecoded. `mark` moves with the stream's own timestamps and stands still
     /// when they do.
     fn skipped(&self, _mark: Option<u64>) {}
+    /// A network camera has been brought so far.
+    fn stage(&self, _stage: Stage) {}
+}
+
+/// How far the opening of a network camera has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// A connection is being made.
+    Connecting,
+    /// It is there, and the camera is being asked what it has and to send it.
+    Asking,
+    /// The camera has agreed to send.
+    Awaiting,
 }
 
 /// What a pipeline says besides its frames.
@@ -137,6 +150,8 @@ pub(crate) trait Outlet: Send + Sync {
     }
     /// See [`Receiver::skipped`].
     fn skipped(&self, _mark: Option<u64>) {}
+    /// See [`Receiver::stage`].
+    fn stage(&self, _stage: Stage) {}
     /// From now on nothing gets out; returns when the last callback has.
     fn close(&self);
 }
@@ -220,6 +235,10 @@ impl Outlet for Push {
 
     fn skipped(&self, mark: Option<u64>) {
         self.with_receiver(|receiver| receiver.skipped(mark));
+    }
+
+    fn stage(&self, stage: Stage) {
+        self.with_receiver(|receiver| receiver.stage(stage));
     }
 
     fn close(&self) {

@@ -1,6 +1,7 @@
 //! A running pipeline, and the two ways to have its frames.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::arenas::Trim;
@@ -12,6 +13,8 @@ use crate::spec::Spec;
 
 /// How often a reader that waits looks whether the pipeline is still alive.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// How long nothing may run before that is believed.
+const LIFELESS_MS: u64 = 3000;
 
 /// A source that pushes: frames arrive as they are decoded, and a newer one replaces an older one that its
 /// receiver had no time for. Dropping it is [`Pipeline::stop`].
@@ -58,7 +61,7 @@ impl Pipeline {
         let inbox = Arc::new(Inbox::default());
         let core = build(spec, name, Delivery::Lossless, inbox.clone())?;
         core.play()?;
-        Ok(PullPipeline { core, inbox })
+        Ok(PullPipeline { core, inbox, lifeless_ms: AtomicU64::new(0) })
     }
 }
 
@@ -66,6 +69,8 @@ impl Pipeline {
 pub struct PullPipeline {
     core: Core,
     inbox: Arc<Inbox>,
+    /// How long its reader has waited while nothing ran.
+    lifeless_ms: AtomicU64,
 }
 
 impl PullPipeline {
@@ -83,13 +88,26 @@ impl PullPipeline {
         loop {
             let step = left.min(LOOK_INTERVAL);
             match self.inbox.pull(self.core.sink(), self.core.origin(), step) {
-                Pull::TimedOut => self.core.fail_if_dead(),
+                Pull::TimedOut => self.look_for_life(step),
                 pulled => return pulled,
             }
             left -= step;
             if left.is_zero() {
                 return self.inbox.pull(self.core.sink(), self.core.origin(), left);
             }
+        }
+    }
+
+    /// `waited` more passed without anything.
+    fn look_for_life(&self, waited: Duration) {
+        if !self.core.seems_dead() {
+            self.lifeless_ms.store(0, Ordering::Relaxed);
+            return;
+        }
+        let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+        let before_ms = self.lifeless_ms.fetch_add(waited_ms, Ordering::Relaxed);
+        if before_ms.saturating_add(waited_ms) >= LIFELESS_MS {
+            self.core.fail_as_unreadable();
         }
     }
 

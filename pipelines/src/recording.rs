@@ -205,7 +205,7 @@ impl Recording {
             gate,
             buffers: None,
             last_pts_ns: None,
-            _ticket: Ticket::take(),
+            _ticket: Ticket::of_pipeline(),
             _trim: Trim,
         };
         match recording.pipeline.set_state(gst::State::Playing) {

@@ -14,8 +14,9 @@ use crate::explain::{self, Target, explain};
 use crate::failure::{Failure, FailureClass};
 use crate::frame::Origin;
 use crate::gst_cuda::GpuContext;
-use crate::outlet::{Event, Outlet, Times};
+use crate::outlet::{Event, Outlet, Stage, Times};
 use crate::rtp_times::RtpTimes;
+use crate::sockets::Sockets;
 use crate::spec::SourceKind;
 use crate::table::{Codec, Route};
 
@@ -38,6 +39,8 @@ pub(crate) struct Reporter {
     wants_gpu: bool,
     /// Who decodes, once that is known.
     decoding: OnceLock<Decoding>,
+    /// Connections to the camera.
+    pub(crate) sockets: Arc<Sockets>,
 }
 
 /// Who decodes.
@@ -76,7 +79,13 @@ impl Reporter {
             gpu,
             wants_gpu,
             decoding: OnceLock::new(),
+            sockets: Arc::default(),
         }
+    }
+
+    /// Something is wrong that the stream survives.
+    pub(crate) fn warn(&self, failure: Failure) {
+        self.outlet.event(Event::Warning(failure));
     }
 
     /// `decoder` is going to decode `codec`. Said before it is put in place.
@@ -203,6 +212,13 @@ impl Reporter {
                     self.element_message(structure);
                 }
             }
+            gst::MessageView::Progress(progress) => {
+                // Comes before it connects, on the thread that does.
+                Sockets::claim_thread(Arc::downgrade(&self.sockets));
+                if let Some(stage) = stage(progress) {
+                    self.outlet.stage(stage);
+                }
+            }
             // Usually the sink has said it already; not where nothing was ever linked to it.
             gst::MessageView::Eos(_) => self.end(),
             _ => {}
@@ -238,5 +254,18 @@ impl Reporter {
             }
             _ => {}
         }
+    }
+}
+
+/// What rtspsrc says that it is doing. Its texts are for people; the codes are those of its source.
+fn stage(progress: &gst::message::Progress) -> Option<Stage> {
+    let (kind, code, _text) = progress.get();
+    match (kind, code) {
+        (gst::ProgressType::Continue, "connect") => Some(Stage::Connecting),
+        // "Retrieving server options", which it does once it is connected.
+        (gst::ProgressType::Continue, "open") => Some(Stage::Asking),
+        // "Sent PLAY request". What comes before it is a beginning only.
+        (gst::ProgressType::Complete, "request") => Some(Stage::Awaiting),
+        _ => None,
     }
 }

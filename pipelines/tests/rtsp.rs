@@ -321,3 +321,33 @@ fn a_template_of_ones_own_takes_the_place_of_ours() {
     pipeline.stop();
     assert_eq!(size, (160, 120));
 }
+
+/// rtspsrc does not let itself be interrupted once it has the first byte of a message. Left alone, it would wait
+/// for the rest until its own timeout, and the camera with it.
+#[test]
+fn a_camera_that_falls_silent_in_the_middle_of_a_packet_or_an_answer_can_be_left_at_once() {
+    let server = Server::of("H.264");
+    let proxy = Proxy::to(server.address());
+    let recorder = Recorder::new();
+    let spec = rtsp(&proxy.url("/stream"));
+    let pipeline = Pipeline::start(&spec, "cut", recorder.clone()).unwrap();
+    drop(recorder.wait("frames", 15, |memory| memory.frames_total >= 5));
+    proxy.cut();
+    std::thread::park_timeout(Duration::from_millis(300));
+    let since = now();
+    pipeline.stop();
+    eprintln!("measured: stopping in the middle of a packet took {:?}", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("rtsp://{}/stream", listener.local_addr().unwrap());
+    let pipeline = Pipeline::start(&rtsp(&url), "half", Recorder::new()).unwrap();
+    let (mut client, _) = listener.accept().unwrap();
+    client.read_exact(&mut [0; 20]).unwrap();
+    client.write_all(b"RTSP/1.0 200 O").unwrap();
+    std::thread::park_timeout(Duration::from_millis(300));
+    let since = now();
+    pipeline.stop();
+    eprintln!("measured: stopping in the middle of an answer took {:?}", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+}

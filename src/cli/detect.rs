@@ -1,6 +1,5 @@
 //! `watchpost detect`: one shot over files, folders of images or URLs.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use super::common::{
     EngineArgs, LoadedModel, input_failure, load_config, load_model, output_failure, quiet_if_closed,
     start_gstreamer,
 };
+use super::draft::Draft;
 use super::records::Records;
 use super::summary::{Stages, summary_text};
 use super::{Failure, exit};
@@ -134,7 +134,7 @@ pub(super) fn run(args: &DetectArgs) -> Result<(), Failure> {
     let records = Records::open(args.output.as_deref())?;
     // Opened before the work: hours of it should not end with a summary that has no place.
     let summary =
-        args.summary.as_deref().map(|path| open(path, &records).map(|file| (path, file))).transpose()?;
+        args.summary.as_deref().map(|path| begin(path, &records).map(|draft| (path, draft))).transpose()?;
     // Without pictures there is nothing to be ended in order.
     let stop = pictures.is_some().then(stop_on_signal).transpose()?;
     let mut results = Results { records, pictures, stages: Stages::default(), stop };
@@ -144,10 +144,11 @@ pub(super) fn run(args: &DetectArgs) -> Result<(), Failure> {
     let drawn = pictures.map_or(Ok(()), |pictures| pictures.finish(stopped));
     let written = records.finish();
     let totals = totals?;
-    let summed_up = summary.map_or(Ok(()), |(path, file)| {
+    let summed_up = summary.map_or(Ok(()), |(path, mut draft)| {
         let seconds = clock::now().saturating_duration_since(started).as_secs_f64();
         let text = summary_text(inputs.len(), &totals, seconds, &model, &stages)?;
-        write_over(&file, &text).map_err(|error| output_failure(&path.display().to_string(), &error))
+        let written = draft.write_all(text.as_bytes()).and_then(|()| draft.finish());
+        written.map_err(|error| output_failure(&path.display().to_string(), &error))
     });
     written.or_else(quiet_if_closed)?;
     drawn?;
@@ -223,9 +224,14 @@ fn faults(missing: &[Failure], totals: &Totals) -> Result<(), Failure> {
     Err(Failure::new(if unsupported { exit::UNAVAILABLE } else { exit::NO_INPUT }, lines.join("\n")))
 }
 
+/// Device and number of a file that is there.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
 /// Refuses to write over what is read.
 fn spare_inputs(args: &DetectArgs, inputs: &[Input], model: &Manifest) -> Result<(), Failure> {
-    let identity = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
     let files = inputs.iter().filter_map(|input| match &input.spec.kind {
         SourceKind::File { path } | SourceKind::Image { path } => Some(path),
         _ => None,
@@ -436,20 +442,10 @@ fn url_input(text: &str, realtime: bool) -> Result<Input, Failure> {
     Ok(Input { name, spec })
 }
 
-/// Opens the summary. It is not truncated: until there is something better, an old one stays as it is.
-fn open(path: &Path, records: &Records) -> Result<File, Failure> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
-    let file = file.map_err(|error| output_failure(&path.display().to_string(), &error))?;
-    if records.is_in(&file).unwrap_or(false) {
+/// Begins the summary.
+fn begin(path: &Path, records: &Records) -> Result<Draft, Failure> {
+    if records.are_in(path) {
         return Err(taken_already("--summary", path));
     }
-    Ok(file)
-}
-
-/// Replaces what is in a file. Devices and pipes have nothing to cut off.
-fn write_over(mut file: &File, text: &str) -> io::Result<()> {
-    if file.metadata()?.is_file() {
-        file.set_len(0)?;
-    }
-    file.write_all(text.as_bytes())
+    Draft::begin(path).map_err(|error| output_failure(&path.display().to_string(), &error))
 }

@@ -1,7 +1,6 @@
 //! `watchpost eval`: COCO's average precision of a model on a folder of images with truth, and the gate that an engine of
 //! lower precision has to pass.
 
-use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -12,6 +11,7 @@ use watchpost_pipelines::SourceKind;
 use super::common::{
     EngineArgs, LoadedModel, input_failure, load_model, output_failure, print, print_json, start_gstreamer,
 };
+use super::draft::Draft;
 use super::{Failure, exit};
 use crate::clock;
 use crate::decode::{Decoder, Detection, Limits};
@@ -108,16 +108,16 @@ pub(super) fn run(args: &EvalArgs, out: &mut dyn Write) -> Result<(), Failure> {
     // Opened before the work: minutes of it should not end with a file that has no place.
     let mut results = args.results.as_deref().map(Results::create).transpose()?;
     let json = args.json.as_deref().filter(|path| *path != Path::new("-"));
-    let json = json.map(|path| create(path).map(|file| (path, file))).transpose()?;
+    let json = json.map(|path| begin(path).map(|draft| (path, draft))).transpose()?;
     let report = evaluate_images(args, &images, &mut model, &mut truth, results.as_mut())?;
     truth.tell()?;
     if let Some(results) = results {
         results.finish()?;
     }
     let value = report_json(&report, &model);
-    if let Some((path, mut file)) = json {
+    if let Some((path, mut draft)) = json {
         let text = format!("{value:#}\n");
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+        let written = draft.write_all(text.as_bytes()).and_then(|()| draft.finish());
         written.map_err(|error| output_failure(&path.display().to_string(), &error))?;
     }
     match args.json.as_deref() {
@@ -309,20 +309,20 @@ fn read_report(path: &Path) -> Result<Report, Failure> {
     })
 }
 
-fn create(path: &Path) -> Result<File, Failure> {
-    File::create(path).map_err(|error| output_failure(&path.display().to_string(), &error))
+fn begin(path: &Path) -> Result<Draft, Failure> {
+    Draft::begin(path).map_err(|error| output_failure(&path.display().to_string(), &error))
 }
 
 /// Every detection as COCO's tools read them: a list, one a line.
 struct Results {
     name: String,
-    file: BufWriter<File>,
+    file: BufWriter<Draft>,
     count: u64,
 }
 
 impl Results {
     fn create(path: &Path) -> Result<Self, Failure> {
-        Ok(Self { name: path.display().to_string(), file: BufWriter::new(create(path)?), count: 0 })
+        Ok(Self { name: path.display().to_string(), file: BufWriter::new(begin(path)?), count: 0 })
     }
 
     fn write(&mut self, index: usize, image: &Path, found: &[Scored]) -> Result<(), Failure> {
@@ -341,8 +341,10 @@ impl Results {
 
     fn finish(mut self) -> Result<(), Failure> {
         let end = if self.count == 0 { "[]\n" } else { "\n]\n" };
-        let written = self.file.write_all(end.as_bytes()).and_then(|()| self.file.flush());
-        written.map_err(|error| output_failure(&self.name, &error))
+        let written = self.file.write_all(end.as_bytes());
+        let complete = written.and_then(|()| self.file.into_inner().map_err(io::IntoInnerError::into_error));
+        let finished = complete.and_then(Draft::finish);
+        finished.map_err(|error| output_failure(&self.name, &error))
     }
 }
 

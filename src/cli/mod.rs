@@ -9,10 +9,12 @@ mod debug;
 mod demo;
 mod detect;
 mod devices;
+mod draft;
 pub mod engine;
 mod eval;
 mod logging;
 pub mod model;
+mod model_pull;
 mod probe;
 mod records;
 mod run;
@@ -20,11 +22,13 @@ mod summary;
 mod test_image;
 
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 pub use logging::LogFormat;
+pub use run::{MakeSource, source};
 
 /// Exit codes, after sysexits.h.
 pub mod exit {
@@ -105,7 +109,7 @@ enum Command {
     Probe(probe::ProbeArgs),
     /// Cameras, decoders and backends of this box, and why the others cannot be used
     Devices(devices::DevicesArgs),
-    /// Look into ONNX files, write their manifests, list and show models
+    /// Look into ONNX files, write their manifests, list, show and fetch models
     Model(model::ModelArgs),
     /// Build engines for the GPU, list and explain those that are kept
     Engine(engine::EngineArgs),
@@ -124,6 +128,11 @@ enum Command {
 
 /// Parses the arguments, runs the sub-command, says what went wrong.
 pub fn main() -> ExitCode {
+    main_with(source)
+}
+
+/// The same program, whose `run` opens cameras in another way: for tests of what a bad source does to it.
+pub fn main_with(source: MakeSource) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -139,7 +148,11 @@ pub fn main() -> ExitCode {
     if let Err(failure) = logging::start(cli.log_format, cli.log_level.as_deref(), default_level) {
         return end(Err(failure));
     }
-    end(run(&cli.command))
+    let ran = catch_unwind(AssertUnwindSafe(|| run(&cli.command, source)));
+    end(ran.unwrap_or_else(|_panic| {
+        // What the panic said is in the log.
+        Err(Failure::new(exit::INTERNAL, "this is a fault of watchpost; please report what it said above"))
+    }))
 }
 
 /// clap's answer or complaint. A complaint quotes the argument, and that may be a URL with a password.
@@ -154,10 +167,10 @@ fn say(error: &clap::Error) {
     let _nobody_listens = std::io::stderr().write_all(watchpost_pipelines::scrub(&text).as_bytes());
 }
 
-fn run(command: &Command) -> Result<(), Failure> {
+fn run(command: &Command, source: MakeSource) -> Result<(), Failure> {
     let stdout = &mut std::io::stdout();
     match command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(args, source),
         Command::Check(args) => check::run(args, stdout),
         Command::Detect(args) => detect::run(args),
         Command::Probe(args) => probe::run(args, stdout),

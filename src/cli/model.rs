@@ -1,4 +1,4 @@
-//! `watchpost model add | list | show`: describe a detector once, then use it by name.
+//! `watchpost model add | list | show | pull`: describe a detector once, then use it by name.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -9,13 +9,14 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::common::{input_failure, output_failure, print};
+use super::draft::replace;
 use super::{Failure, exit};
 use crate::model::{
     self, ChannelOrder, Conclusion, Fit, Listed, Manifest, ModelError, ModelSource, OnnxFacts, Overrides,
     Values,
 };
 
-/// Describe detectors, list them, look at one.
+/// Describe detectors, list them, look at one, fetch one.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A model is an ONNX file and a manifest (TOML) that says what its input wants and what its outputs mean.
@@ -23,7 +24,11 @@ A model is an ONNX file and a manifest (TOML) that says what its input wants and
 
     watchpost model add yolov8n.onnx
     watchpost model show ./yolov8n.onnx
-    watchpost detect street.jpg -m ./yolov8n.onnx")]
+    watchpost detect street.jpg -m ./yolov8n.onnx
+
+`list` also shows models that `pull` fetches, each with a permissive licence:
+
+    watchpost model pull yolox-nano")]
 pub struct ModelArgs {
     #[command(subcommand)]
     command: ModelCommand,
@@ -55,6 +60,8 @@ Example:
         #[arg(long)]
         json: bool,
     },
+    /// Fetch a model of the catalogue: resumable, verified, with its manifest.
+    Pull(super::model_pull::PullArgs),
 }
 
 #[derive(Debug, Args)]
@@ -135,22 +142,22 @@ pub fn run(args: &ModelArgs, out: &mut dyn Write) -> Result<(), Failure> {
         ModelCommand::List { json } => {
             let dirs = model::search_dirs();
             let listed = model::list(&dirs);
-            if *json { list_json(&listed) } else { list_table(&listed, &dirs) }
+            if *json { list_json(&listed, &dirs) } else { list_table(&listed, &dirs) }
         }
         ModelCommand::Show { model, json } => {
             let manifest = model::find(model, &model::search_dirs())?;
             let facts = model::verify(&manifest)?;
             if *json { show_json(&manifest, &facts) } else { show_text(&manifest, &facts) }
         }
+        ModelCommand::Pull(pull) => return super::model_pull::run(pull, out),
     };
     print(out, &text)
 }
 
 fn add_model(add: &AddArgs) -> Result<String, Failure> {
     let path = add.file.display().to_string();
-    let facts = model::look_into(&add.file)?;
-    let mut conclusion = model::conclude(&facts, &default_name(&add.file), &overrides(add)?)
-        .map_err(|cause| Failure::from(ModelError::Conclude { path: path.clone(), cause }))?;
+    let (facts, mut conclusion) =
+        model::conclude_file(&add.file, &default_name(&add.file), &overrides(add)?)?;
     let source = ModelSource::File(add.file.clone());
     conclusion.manifest.sha256 = model::digest(&source).map_err(|error| input_failure(&path, &error))?;
     conclusion.manifest.source = source;
@@ -234,45 +241,16 @@ fn write_model(add: &AddArgs, target: &Path, toml: &str) -> Result<(), Failure> 
         let same = fs::canonicalize(&copy).ok() == fs::canonicalize(&add.file).ok() && copy.exists();
         if !same {
             let mut source = File::open(&add.file).map_err(failed(&add.file))?;
-            replace(&copy, |file| io::copy(&mut source, file).map(|_| ())).map_err(failed(&copy))?;
+            replace(&copy, |draft| io::copy(&mut source, draft).map(drop)).map_err(failed(&copy))?;
         }
     }
-    replace(target, |file| file.write_all(toml.as_bytes())).map_err(|error| {
+    replace(target, |draft| draft.write_all(toml.as_bytes())).map_err(|error| {
         let mut failure = output_failure(&target.display().to_string(), &error);
         if add.dir.is_none() {
             failure.message += "; --dir DIR writes it somewhere else";
         }
         failure
     })
-}
-
-/// Writes a file so that there is always a whole one: the old until the new is on the disk.
-fn replace(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    sweep(dir, &format!(".{name}."));
-    let temporary = dir.join(format!(".{name}.{}", std::process::id()));
-    let written = File::create(&temporary)
-        .and_then(|mut file| fill(&mut file).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| File::open(dir)?.sync_all());
-    if written.is_err() {
-        // Best effort: the error that matters is the one above.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
-}
-
-/// Removes what killed processes have left half-written: names of `prefix` and the number of a process that is
-/// gone. Best effort: what cannot be removed only takes room.
-fn sweep(dir: &Path, prefix: &str) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix(prefix)?.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
 }
 
 fn how_to_use(add: &AddArgs, target: &Path, name: &str) -> String {
@@ -319,20 +297,26 @@ fn report_conclusion(text: &mut String, conclusion: &Conclusion) {
     }
 }
 
-/// `ready`, `missing` (the weights are not there), `compiled in` or `broken` (the manifest).
-fn state(listed: &Listed) -> &'static str {
+/// `ready`, `missing` (the weights are not there), `not pulled` (they can be fetched), `compiled in` or `broken` (the
+/// manifest).
+fn state(listed: &Listed, dirs: &[PathBuf]) -> &'static str {
     match &listed.manifest {
         Err(_) => "broken",
-        Ok(manifest) => match &manifest.source {
-            ModelSource::Embedded(_) => "compiled in",
-            ModelSource::File(path) if path.is_file() => "ready",
-            ModelSource::File(_) => "missing",
+        Ok(manifest) => match (model::locate(manifest, dirs), &manifest.download) {
+            (Some(ModelSource::Embedded(_)), _) => "compiled in",
+            (Some(ModelSource::File(_)), _) => "ready",
+            (None, Some(_)) => "not pulled",
+            (None, None) => "missing",
         },
     }
 }
 
-fn place(listed: &Listed) -> String {
-    listed.path.as_ref().map_or_else(|| "(in this binary)".to_owned(), |path| path.display().to_string())
+fn place(listed: &Listed, state: &str) -> String {
+    match (&listed.path, &listed.manifest) {
+        (_, Ok(manifest)) if state == "not pulled" => format!("watchpost model pull {}", manifest.name),
+        (Some(path), _) => path.display().to_string(),
+        (None, _) => "(in this binary)".to_owned(),
+    }
 }
 
 fn list_table(listed: &[Listed], dirs: &[PathBuf]) -> String {
@@ -351,6 +335,7 @@ fn list_table(listed: &[Listed], dirs: &[PathBuf]) -> String {
         "NAME", "STATE", "FAMILY", "INPUT", "CLASSES"
     );
     for entry in listed {
+        let state = state(entry, dirs);
         match &entry.manifest {
             Ok(manifest) => {
                 let input = format!("{}x{}", manifest.input.width, manifest.input.height);
@@ -358,28 +343,28 @@ fn list_table(listed: &[Listed], dirs: &[PathBuf]) -> String {
                     text,
                     "{:<20} {:<12} {:<8} {:<10} {:>7}  {}",
                     manifest.name,
-                    state(entry),
+                    state,
                     manifest.head.family(),
                     input,
                     manifest.labels.len(),
-                    place(entry)
+                    place(entry, state)
                 );
             }
             Err(error) => {
-                let _ = writeln!(text, "{:<20} {:<12} {error}", "-", state(entry));
+                let _ = writeln!(text, "{:<20} {:<12} {error}", "-", state);
             }
         }
     }
     text
 }
 
-fn list_json(listed: &[Listed]) -> String {
+fn list_json(listed: &[Listed], dirs: &[PathBuf]) -> String {
     let entries: Vec<serde_json::Value> = listed
         .iter()
         .map(|entry| match &entry.manifest {
             Ok(manifest) => {
                 let mut value = manifest_json(manifest);
-                value["state"] = json!(state(entry));
+                value["state"] = json!(state(entry, dirs));
                 value
             }
             Err(error) => json!({
@@ -413,6 +398,9 @@ fn manifest_json(manifest: &Manifest) -> serde_json::Value {
         "head": {"family": manifest.head.family(), "task": manifest.head.task(), "strides": strides},
         "labels": manifest.labels,
         "evaluation": manifest.evaluation,
+        "download": manifest.download.as_ref().map(|download| json!({
+            "url": download.url, "bytes": download.size_bytes, "project": download.project,
+        })),
         "notes": manifest.notes,
     })
 }

@@ -38,10 +38,10 @@ impl Records {
     }
 
     /// Whether they go into this file.
-    pub fn is_in(&self, file: &File) -> io::Result<bool> {
-        let Sink::File(output) = &self.sink else { return Ok(false) };
-        let (one, other) = (file.metadata()?, output.metadata()?);
-        Ok(one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino()))
+    pub fn are_in(&self, path: &Path) -> bool {
+        let Sink::File(output) = &self.sink else { return false };
+        let (Ok(one), Ok(other)) = (std::fs::metadata(path), output.metadata()) else { return false };
+        other.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino())
     }
 
     /// Writes one record, as `write_line` says it; false when nothing more can be written.

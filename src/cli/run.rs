@@ -3,18 +3,25 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
 
 use super::common::{ConfigArg, LoadedModel, load_config, load_model, load_model_saying, start_gstreamer};
 use super::{Failure, exit};
 use crate::config::{self, CameraOptions, Config, Demands, DetectorOptions, Locator};
+use crate::descriptors;
 use crate::model::Manifest;
 use crate::publish::PublishError;
 use crate::source::{GstSource, SceneSource, Source};
 use crate::supervisor::{
     self, Control, Detector, ModelTag, Parts, Reloader, Renewed, StartError, Supervisor, Upgrade, Verdict,
 };
+
+/// Beyond the time in which the supervisor promises to come to rest.
+const LAST_GRACE: Duration = Duration::from_secs(1);
 
 /// Arguments of `watchpost run`.
 #[derive(Debug, clap::Args)]
@@ -30,7 +37,11 @@ pub struct RunArgs {
     config: ConfigArg,
 }
 
-pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
+/// Makes what a camera's configuration names.
+pub type MakeSource = fn(&CameraOptions) -> Arc<dyn Source>;
+
+pub(super) fn run(args: &RunArgs, source: MakeSource) -> Result<(), Failure> {
+    descriptors::raise_limit();
     let config = load_config(&args.config.config, Demands::RUN)?.config;
     start_gstreamer()?;
     let model = load_model_saying(&config.detector, exit::CONFIG, &mut supervisor::still_starting)?;
@@ -42,20 +53,56 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         "watchpost {} starts",
         env!("CARGO_PKG_VERSION")
     );
-    let reloader = ConfigReloader { path: args.config.config.clone() };
-    let parts = Parts { reloader: Some(Box::new(reloader)), ..parts(config, model) };
-    let supervisor = Supervisor::start(parts).map_err(start_failure)?;
-    obey_signals(supervisor.control())?;
-    match supervisor.run() {
+    let reloader = ConfigReloader { path: args.config.config.clone(), source };
+    // Until here there is nothing to bring to rest. From here on there are sockets, whose files must go.
+    let signals = catch_signals()?;
+    let supervisor = Supervisor::start(parts(config, model, reloader)).map_err(start_failure)?;
+    signals.obey(supervisor.control())?;
+    let last_resort = last_resort()?;
+    outcome(&supervisor.run_telling(|verdict| {
+        let _it_has_room = last_resort.try_send(outcome(verdict));
+    }))
+}
+
+fn outcome(verdict: &Verdict) -> Result<(), Failure> {
+    match verdict {
         Verdict::Stopped | Verdict::Ended | Verdict::OutputsClosed => Ok(()),
         Verdict::TryAgain(why) => Err(Failure::new(exit::TRY_AGAIN, why)),
         Verdict::Internal(why) => Err(Failure::new(exit::INTERNAL, why)),
     }
 }
 
+/// A thread that ends the process where coming to rest does not end: whatever hangs may hold what the supervisor
+/// needs for it. Is told the outcome when that begins; started before, for then there may be no more threads.
+fn last_resort() -> Result<Sender<Result<(), Failure>>, Failure> {
+    let (ending, ended) = bounded(1);
+    let wait = move || {
+        let Ok(outcome) = ended.recv() else { return };
+        // The second wait is for a process that was stopped during the first.
+        for time in [supervisor::END_WITHIN, LAST_GRACE] {
+            if !matches!(ended.recv_timeout(time), Err(RecvTimeoutError::Timeout)) {
+                return;
+            }
+        }
+        let (code, why) = match outcome {
+            Ok(()) => (0, "it was asked to stop".to_owned()),
+            Err(Failure { code, message }) => (code, message),
+        };
+        tracing::error!(
+            "{why}; something hangs and keeps this process from coming to rest, so it ends as it is"
+        );
+        std::process::exit(i32::from(code));
+    };
+    let failure =
+        |error: std::io::Error| Failure::new(exit::TRY_AGAIN, format!("no thread for the end: {error}"));
+    std::thread::Builder::new().name("last-resort".to_owned()).spawn(wait).map_err(failure)?;
+    Ok(ending)
+}
+
 /// Reads the files that `run` was started with.
 struct ConfigReloader {
     path: PathBuf,
+    source: MakeSource,
 }
 
 impl Reloader for ConfigReloader {
@@ -68,7 +115,7 @@ impl Reloader for ConfigReloader {
         let config = load_config(&self.path, Demands::RUN).map_err(words)?.config;
         let another = another_engine(&running.detector, &config.detector);
         let model = another.then(|| load_model(&config.detector, exit::CONFIG)).transpose().map_err(words)?;
-        let sources = config.cameras.iter().map(source).collect();
+        let sources = config.cameras.iter().map(self.source).collect();
         let (detector, upgrade) = model.map(detector).unzip();
         Ok(Renewed { config, sources, detector, upgrade: upgrade.flatten() })
     }
@@ -77,7 +124,8 @@ impl Reloader for ConfigReloader {
 /// Whether what differs is more than how results are read.
 fn another_engine(old: &DetectorOptions, new: &DetectorOptions) -> bool {
     let engine = |options: &DetectorOptions| {
-        (options.model.clone(), options.backend, options.precision, options.threads, options.max_batch_size)
+        let where_it_computes = (options.backend, options.provider, options.device);
+        (options.model.clone(), where_it_computes, options.precision, options.threads, options.max_batch_size)
     };
     engine(old) != engine(new)
 }
@@ -99,14 +147,15 @@ fn detector(model: LoadedModel) -> (Detector, Option<Upgrade>) {
 }
 
 /// What a daemon is made of, from a configuration and a loaded model.
-pub(super) fn parts(config: Config, model: LoadedModel) -> Parts {
-    let sources = config.cameras.iter().map(source).collect();
+fn parts(config: Config, model: LoadedModel, reloader: ConfigReloader) -> Parts {
+    let sources = config.cameras.iter().map(reloader.source).collect();
     let gpu = model.gpu.clone();
     let (detector, upgrade) = detector(model);
-    Parts { config, sources, detector, gpu, upgrade, reloader: None }
+    Parts { config, sources, detector, gpu, upgrade, reloader: Some(Box::new(reloader)) }
 }
 
-fn source(camera: &CameraOptions) -> Arc<dyn Source> {
+/// What every camera is opened with.
+pub fn source(camera: &CameraOptions) -> Arc<dyn Source> {
     if let Some(source) = GstSource::new(camera) {
         return Arc::new(source);
     }
@@ -128,29 +177,41 @@ pub(super) fn start_failure(error: StartError) -> Failure {
     Failure::new(code, error.to_string())
 }
 
-fn obey_signals(control: Control) -> Result<(), Failure> {
-    let failure =
-        |error: std::io::Error| Failure::new(exit::INTERNAL, format!("signals cannot be handled: {error}"));
+/// Signals that are caught and wait to be obeyed.
+struct Caught(Signals);
+
+/// From here on the first of these signals no longer ends the process as it stands.
+fn catch_signals() -> Result<Caught, Failure> {
     // The order matters: a second signal finds the flag that the first one set, and ends the process at once.
     let told_once = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         let status = 128 + signal;
         signal_hook::flag::register_conditional_shutdown(signal, status, Arc::clone(&told_once))
-            .map_err(failure)?;
-        signal_hook::flag::register(signal, Arc::clone(&told_once)).map_err(failure)?;
+            .map_err(no_signals)?;
+        signal_hook::flag::register(signal, Arc::clone(&told_once)).map_err(no_signals)?;
     }
-    let mut signals =
-        signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(failure)?;
-    let listen = move || {
-        for signal in signals.forever() {
-            match signal {
-                SIGTERM => control.stop("SIGTERM"),
-                SIGINT => control.stop("SIGINT"),
-                SIGUSR1 => control.log_state(),
-                _ => control.reload(),
+    Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map(Caught).map_err(no_signals)
+}
+
+impl Caught {
+    /// Passes them on, also those that have come meanwhile.
+    fn obey(mut self, control: Control) -> Result<(), Failure> {
+        let listen = move || {
+            let _alarm = control.alarm("signals");
+            for signal in self.0.forever() {
+                match signal {
+                    SIGTERM => control.stop("SIGTERM"),
+                    SIGINT => control.stop("SIGINT"),
+                    SIGUSR1 => control.log_state(),
+                    _ => control.reload(),
+                }
             }
-        }
-    };
-    std::thread::Builder::new().name("signals".to_owned()).spawn(listen).map_err(failure)?;
-    Ok(())
+        };
+        std::thread::Builder::new().name("signals".to_owned()).spawn(listen).map_err(no_signals)?;
+        Ok(())
+    }
+}
+
+fn no_signals(error: std::io::Error) -> Failure {
+    Failure::new(exit::INTERNAL, format!("signals cannot be handled: {error}"))
 }

@@ -4,11 +4,13 @@
 //! - `x1 y1 x2 y2 score class extra…`: YOLOv10, YOLO26 and Ultralytics' exports with `nms=True` (Ultralytics
 //!   `nn/modules/head.py`, `Detect.postprocess`; `engine/exporter.py`, `NMSModel`). For oriented boxes the first four are
 //!   `cx cy w h`.
+//! - `cx cy w h score class` of a tensor whose width and height are 1: RT-DETR (Ultralytics, `RTDETRDecoder.postprocess`).
 //! - `class score x1 y1 x2 y2`: PaddleDetection's `multiclass_nms3`.
 //! - `picture x1 y1 x2 y2 class score`, N as many as were found: YOLOv7 (`models/experimental.py`, `ONNX_ORT`) and YOLOv6.
 //!
 //! What has been chosen is not suppressed again; rows that fill the list up have a score of 0 or no area.
 
+use super::boxes::BoxReader;
 use super::candidates::{Candidate, Candidates};
 use super::details::{Details, Rotated};
 use super::error::Shape;
@@ -16,7 +18,7 @@ use super::head::{Binding, Head, bind_one};
 use super::tail::Tail;
 use super::{DecodeError, Detection};
 use crate::engine::TensorView;
-use crate::model::{Extra, InputRecipe, RowLayout};
+use crate::model::{BoxFormat, BoxOrder, BoxUnit, Extra, InputRecipe, RowLayout};
 
 const FAMILY: &str = "end-to-end";
 
@@ -25,17 +27,22 @@ pub(super) struct EndToEnd {
     layout: RowLayout,
     label_count: usize,
     tail: Tail,
+    reader: BoxReader,
 }
 
 impl EndToEnd {
     pub fn new(layout: RowLayout, extra: Extra, recipe: &InputRecipe, label_count: usize) -> Self {
-        Self { layout, label_count, tail: Tail::new(extra, recipe) }
+        let format = match layout {
+            RowLayout::CentreScoreClass => BoxFormat { order: BoxOrder::Cxcywh, unit: BoxUnit::Normalised },
+            _ => BoxFormat { order: BoxOrder::Xyxy, unit: BoxUnit::Pixels },
+        };
+        Self { layout, label_count, tail: Tail::new(extra, recipe), reader: BoxReader::new(format, recipe) }
     }
 
     /// Numbers of a row before the extra ones.
     fn plain_len(&self) -> usize {
         match self.layout {
-            RowLayout::BoxScoreClass | RowLayout::ClassScoreBox => 6,
+            RowLayout::BoxScoreClass | RowLayout::CentreScoreClass | RowLayout::ClassScoreBox => 6,
             RowLayout::PictureBoxClassScore => 7,
         }
     }
@@ -47,7 +54,7 @@ impl EndToEnd {
     /// Columns of the box, the score and the class.
     fn columns(&self) -> (usize, usize, usize) {
         match self.layout {
-            RowLayout::BoxScoreClass => (0, 4, 5),
+            RowLayout::BoxScoreClass | RowLayout::CentreScoreClass => (0, 4, 5),
             RowLayout::ClassScoreBox => (2, 1, 0),
             RowLayout::PictureBoxClassScore => (1, 6, 5),
         }
@@ -87,8 +94,7 @@ impl Head for EndToEnd {
             return rotated.enclosing();
         }
         let (start, _, _) = self.columns();
-        let row = self.row(tensors, candidate);
-        std::array::from_fn(|side| row[start + side])
+        self.reader.read(&self.row(tensors, candidate)[start..])
     }
 
     fn rotated(&self, tensors: &[TensorView<'_>], candidate: &Candidate) -> Option<Rotated> {

@@ -122,9 +122,9 @@ fn yolov5_rows_are_decoded_boxes_and_other_outputs_beside_them_are_left_alone() 
         [80.0, 30.0, 8.0, 4.0, 1.0, 0.6, 0.0],
     ];
     let outputs = [given("output", &[1, 4, 7], rows.concat()), given("345", &[1, 3, 2, 2, 7], vec![0.5; 84])];
-    let found = run(&mut decoder(&HeadRecipe::Yolov5, recipe(96, 64), 2), &outputs);
+    let found = run(&mut decoder(&HeadRecipe::YOLOV5, recipe(96, 64), 2), &outputs);
     assert_found(&found, &[(1, 0.72, [15.0, 20.0, 25.0, 40.0]), (0, 0.6, [76.0, 28.0, 84.0, 32.0])]);
-    survives_nonsense(&HeadRecipe::Yolov5, recipe(96, 64), 2, &outputs);
+    survives_nonsense(&HeadRecipe::YOLOV5, recipe(96, 64), 2, &outputs);
 }
 
 /// q = sigmoid(p): x = (2 q - 0.5 + column) * stride, w = (2 q)^2 * anchor.
@@ -193,14 +193,27 @@ fn pose_models_tell_the_points_of_those_that_stay() {
 
 #[test]
 fn segmentation_models_tell_the_outline_within_the_box() {
-    let head = HeadRecipe::Yolov8 { extra: Extra::Mask { coefficients: 2 } };
-    let rows: [[f32; 2]; 7] =
+    let extra = Extra::Mask { coefficients: 2 };
+    let columns: [[f32; 2]; 7] =
         [[32.0, 90.0], [32.0, 32.0], [48.0, 8.0], [48.0, 8.0], [0.9, 0.8], [1.0, -1.0], [0.5, 0.0]];
+    outline_within_the_box(&HeadRecipe::Yolov8 { extra }, given("output0", &[1, 7, 2], columns.concat()));
+    // The same in rows, with the objectness.
+    let row = |at: usize| {
+        let [x, y, width, height, score, rest @ ..] = columns.map(|column| column[at]);
+        [&[x, y, width, height, 1.0, score], &rest[..]].concat()
+    };
+    outline_within_the_box(
+        &HeadRecipe::Yolov5 { extra },
+        given("output0", &[1, 2, 8], [row(0), row(1)].concat()),
+    );
+}
+
+fn outline_within_the_box(head: &HeadRecipe, rows: Given) {
     // 24x16 prototypes of a 96x64 input. The first is 1 left of x = 32 and -1 right of it, the second is nothing.
     let prototype: Vec<f32> = (0..24 * 16).map(|at| if at % 24 < 8 { 1.0 } else { -1.0 }).collect();
     let prototypes = given("output1", &[1, 2, 16, 24], [prototype, vec![0.0; 24 * 16]].concat());
-    let outputs = [given("output0", &[1, 7, 2], rows.concat()), prototypes];
-    let mut decoder = decoder(&head, recipe(96, 64), 1);
+    let outputs = [rows, prototypes];
+    let mut decoder = decoder(head, recipe(96, 64), 1);
     let found = run(&mut decoder, &outputs);
     assert_found(&found, &[(0, 0.9, [8.0, 8.0, 56.0, 56.0]), (0, 0.8, [86.0, 28.0, 94.0, 36.0])]);
     let outline = decoder.detail(0).outline;
@@ -211,8 +224,8 @@ fn segmentation_models_tell_the_outline_within_the_box() {
     // The second is where the sum, of the opposite sign, is positive: its whole box.
     let second = decoder.detail(1).outline;
     assert!(second.len() >= 4 && second.iter().all(|point| (86.0..=94.0).contains(&point[0])), "{second:?}");
-    survives_nonsense(&head, recipe(96, 64), 1, &outputs);
-    let message = decoder_error(&head, recipe(96, 64), 1, &outputs[..1]);
+    survives_nonsense(head, recipe(96, 64), 1, &outputs);
+    let message = decoder_error(head, recipe(96, 64), 1, &outputs[..1]);
     assert!(message.contains("prototypes [1, 2, height, width]"), "{message}");
 }
 
@@ -245,6 +258,15 @@ fn oriented_boxes_are_enclosed_and_only_the_same_ones_suppress_each_other() {
 fn finished_rows_are_read_in_each_layout_and_never_suppressed() {
     let cases = [
         (RowLayout::BoxScoreClass, vec![1.0, 2.0, 11.0, 22.0, 0.9, 1.0, 2.0, 2.0, 12.0, 22.0, 0.8, 1.0], 6),
+        (
+            RowLayout::CentreScoreClass,
+            [[6.0 / 64.0, 12.0 / 64.0], [7.0 / 64.0, 12.0 / 64.0]]
+                .iter()
+                .zip([0.9, 0.8])
+                .flat_map(|(&[x, y], score)| [x, y, 10.0 / 64.0, 20.0 / 64.0, score, 1.0])
+                .collect(),
+            6,
+        ),
         (RowLayout::ClassScoreBox, vec![1.0, 0.9, 1.0, 2.0, 11.0, 22.0, 1.0, 0.8, 2.0, 2.0, 12.0, 22.0], 6),
         (
             RowLayout::PictureBoxClassScore,
@@ -548,9 +570,9 @@ fn impossible_recipes_and_foreign_shapes_are_told_in_words() {
         background: Background::None,
     };
     for (head, labels, output, words) in [
-        (HeadRecipe::Yolov5, 0, vec![1, 9, 85], "no labels"),
-        (HeadRecipe::Yolov5, 80, vec![1, 9, 86], "81 labels"),
-        (HeadRecipe::Yolov5, 80, vec![1, 85, 9], "transposed"),
+        (HeadRecipe::YOLOV5, 0, vec![1, 9, 85], "no labels"),
+        (HeadRecipe::YOLOV5, 80, vec![1, 9, 86], "81 labels"),
+        (HeadRecipe::YOLOV5, 80, vec![1, 85, 9], "transposed"),
         (nanodet(8, &[]), 80, vec![1, 2125, 112], "strides"),
         (nanodet(1, &[8]), 80, vec![1, 2125, 112], "bins"),
         (nanodet(8, &[8, 16, 32]), 80, vec![1, 2125, 112], "[1, 2100, 112]"),

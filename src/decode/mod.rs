@@ -91,7 +91,7 @@ impl Default for Limits {
 fn head(head: &HeadRecipe, input: &InputRecipe, label_count: usize) -> Box<dyn Head> {
     match head {
         HeadRecipe::Yolox { strides } => Box::new(yolox::Yolox::new(strides, input, label_count)),
-        HeadRecipe::Yolov5 => Box::new(yolov5::Yolov5::new(label_count)),
+        HeadRecipe::Yolov5 { extra } => Box::new(yolov5::Yolov5::new(*extra, input, label_count)),
         HeadRecipe::Yolov5Grids { strides, anchors } => {
             Box::new(yolov5_grids::Yolov5Grids::new(strides, anchors, input, label_count))
         }
@@ -191,7 +191,8 @@ impl Decoder {
         let tensors = binding.of(outputs);
         let tensors = &tensors[..binding.len()];
         for tensor in tensors {
-            let expected = tensor.shape.iter().product();
+            let sizes = tensor.shape.iter();
+            let expected = sizes.fold(1_usize, |product, &size| product.saturating_mul(size));
             if tensor.data.len() != expected {
                 let (name, shape) = (tensor.name.to_owned(), shape_text(tensor.shape));
                 return Err(DecodeError::Values { name, shape, expected, got: tensor.data.len() });

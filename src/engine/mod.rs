@@ -17,7 +17,7 @@ mod worker;
 
 pub use on_gpu::expectation;
 pub use select::{BackendReport, Choice, Later, backends, load, threads};
-pub use worker::{BATCH_MAX, Finish, Order, Pulse, Reading, Station, WORK_MAX, Worker};
+pub use worker::{BATCH_MAX, Finish, ORDERS_MAX, Order, Pulse, Reading, Station, WORK_MAX, Worker};
 
 pub use watchpost_binding::TensorView;
 

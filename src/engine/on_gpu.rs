@@ -3,6 +3,7 @@
 //! Building runs the vendor's compiler for minutes, takes gigabytes, and may crash on a model. All of that stays in a
 //! process of its own, `watchpost engine build`, which puts the engine into the cache and ends.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -20,6 +21,32 @@ use crate::os_words::os_words;
 
 /// Somebody waits for a sign of life: a line is repeated this often.
 const SAY_EVERY: Duration = Duration::from_secs(5);
+/// What a compiler needs of our environment begins like this. Passwords of cameras may be in any other variable, and
+/// every process of our user can read a child's environment for minutes.
+const PASSED_ON: [&str; 20] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LC_",
+    "TZ",
+    "TMPDIR",
+    "XDG_",
+    "LD_",
+    "CUDA",
+    "NVIDIA",
+    "NV_",
+    "TRT",
+    "TENSORRT",
+    "STATE_DIRECTORY",
+    "CACHE_DIRECTORY",
+    "RUST_",
+    "LLVM_PROFILE_",
+    "WATCHPOST_",
+];
+/// Settings, which may be URLs with passwords in them.
+const SETTINGS: &str = "WATCHPOST__";
 /// Lines of the child that are kept for the error that it may end with.
 const LAST_LINES: usize = 20;
 
@@ -141,7 +168,7 @@ impl ToBuild {
         let child = command(&options, key.batch).spawn();
         let child =
             child.map_err(|error| refuse(format!("no engine could be built: {}", os_words(&error))))?;
-        watch(child, say).map_err(|words| refuse(format!("no engine could be built: {words}")))?;
+        watch(Builder(child), say).map_err(|words| refuse(format!("no engine could be built: {words}")))?;
         let cached = cache
             .get(&key)
             .map_err(|miss| refuse(format!("the engine was built and is not in the cache: {miss}")))?;
@@ -161,13 +188,28 @@ fn command(options: &DetectorOptions, batch: BatchRequest) -> Command {
     };
     command.args(["--max-batch", &batch]);
     command.args(["--cache-limit", &format!("{}B", options.engine_cache_limit_bytes), "--", &options.model]);
+    let is_passed_on = |name: &OsStr| {
+        let name = name.to_string_lossy();
+        PASSED_ON.iter().any(|begin| name.starts_with(begin)) && !name.starts_with(SETTINGS)
+    };
+    command.env_clear().envs(std::env::vars_os().filter(|(name, _)| is_passed_on(name)));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
 
+/// The builder's process. It ends with this value: nobody else would wait for it.
+struct Builder(Child);
+
+impl Drop for Builder {
+    fn drop(&mut self) {
+        let _already_ended = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
 /// Waits for the child's end and passes its lines on.
-fn watch(mut child: Child, say: &mut dyn FnMut(&str)) -> Result<(), String> {
-    let lines = lines(&mut child)?;
+fn watch(mut builder: Builder, say: &mut dyn FnMut(&str)) -> Result<(), String> {
+    let lines = lines(&mut builder.0)?;
     let mut last: Vec<String> = Vec::with_capacity(LAST_LINES);
     loop {
         match lines.recv_timeout(SAY_EVERY) {
@@ -182,7 +224,7 @@ fn watch(mut child: Child, say: &mut dyn FnMut(&str)) -> Result<(), String> {
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    let status = child.wait().map_err(|error| os_words(&error))?;
+    let status = builder.0.wait().map_err(|error| os_words(&error))?;
     if status.success() {
         return Ok(());
     }
@@ -203,10 +245,6 @@ fn lines(child: &mut Child) -> Result<Receiver<String>, String> {
     };
     match std::thread::Builder::new().name("engine-words".to_owned()).spawn(read) {
         Ok(_reads_until_the_child_ends) => Ok(lines),
-        Err(error) => {
-            let _gone = child.kill();
-            let _reaped = child.wait();
-            Err(os_words(&error))
-        }
+        Err(error) => Err(os_words(&error)),
     }
 }

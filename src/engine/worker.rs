@@ -18,39 +18,39 @@ pub const BATCH_MAX: usize = 64;
 /// Frames on their way to the engine, at most: the turnstile lets in two batches, and two more when the engine changes.
 pub const WORK_MAX: usize = 4 * BATCH_MAX;
 
+/// Orders that wait while one inference runs: reloads come one after the other, and take some milliseconds each.
+pub const ORDERS_MAX: usize = 8;
+
 /// So many failed inferences in a row mean that the engine is broken, not the frames.
 const FAILURES_MAX: u32 = 10;
 
 /// Without work the worker looks around this often: for another engine, and for one that may go.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// A sign of life that the watchdog reads: how long the running inference has been running.
+/// A sign of life that the watchdog reads: since when the worker owes one. It owes the next when it begins an
+/// inference, and when what it waits for has to have come, work or none.
 #[derive(Debug)]
 pub struct Pulse {
     epoch: Instant,
-    /// Nanoseconds since `epoch` plus one at which the running inference began; 0: idle.
-    busy_since_ns: AtomicU64,
+    /// Nanoseconds since `epoch`.
+    owed_since_ns: AtomicU64,
 }
 
 impl Pulse {
     /// An idle engine.
     pub fn new(epoch: Instant) -> Arc<Self> {
-        Arc::new(Self { epoch, busy_since_ns: AtomicU64::new(0) })
+        Arc::new(Self { epoch, owed_since_ns: AtomicU64::new(0) })
     }
 
-    /// How long the running inference has been running; `None`: idle.
-    pub fn busy_for(&self, now: Instant) -> Option<Duration> {
-        let ns = self.busy_since_ns.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(now.saturating_duration_since(self.epoch).saturating_sub(Duration::from_nanos(ns)))
+    /// How long a sign of life has been owed; `None`: none is, as while the worker waits for work.
+    pub fn silent_for(&self, now: Instant) -> Option<Duration> {
+        let since_ns = self.owed_since_ns.load(Ordering::Relaxed);
+        now.saturating_duration_since(self.epoch).checked_sub(Duration::from_nanos(since_ns))
     }
 
-    fn begin(&self, now: Instant) {
-        let ns = now.saturating_duration_since(self.epoch).as_nanos();
-        self.busy_since_ns.store(u64::try_from(ns).unwrap_or(u64::MAX - 1) + 1, Ordering::Relaxed);
-    }
-
-    fn end(&self) {
-        self.busy_since_ns.store(0, Ordering::Relaxed);
+    fn owes(&self, since: Instant) {
+        let ns = since.saturating_duration_since(self.epoch).as_nanos();
+        self.owed_since_ns.store(u64::try_from(ns).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
@@ -136,7 +136,9 @@ impl Worker {
         let mut failures = 0;
         loop {
             let idle_until = || clock::now() + IDLE;
-            let received = self.work.recv_deadline(former.deadline().unwrap_or_else(idle_until));
+            let until = former.deadline().unwrap_or_else(idle_until);
+            self.pulse.owes(until);
+            let received = self.work.recv_deadline(until);
             let ended = matches!(received, Err(RecvTimeoutError::Disconnected));
             if let Ok(work) = &received
                 && !former.items().is_empty()
@@ -145,7 +147,8 @@ impl Worker {
                 // A batch is of one engine.
                 self.settle(&mut former, &mut current, &mut leaving, &mut failures)?;
             }
-            if let Ok(order) = self.orders.try_recv() {
+            // All of them: what was received may be meant for the newest engine.
+            while let Ok(order) = self.orders.try_recv() {
                 // What waits is read as before; there is no next frame to keep it company.
                 self.settle(&mut former, &mut current, &mut leaving, &mut failures)?;
                 match order {
@@ -217,7 +220,7 @@ impl Worker {
             std::array::from_fn(|index| batch.get(index).unwrap_or(&batch[0]).slot.memory());
         let Station { engine, reading: Reading { finish, .. }, .. } = station;
         let began = clock::now();
-        self.pulse.begin(began);
+        self.pulse.owes(began);
         self.turnstile.inference_started(began);
         let mut finished = 0;
         let result = engine.infer(&inputs[..batch.len()], &mut |index, outputs| {
@@ -228,7 +231,7 @@ impl Worker {
         });
         let ended = clock::now();
         self.turnstile.inference_finished(ended);
-        self.pulse.end();
+        self.pulse.owes(ended);
         self.metrics.engine.batch(batch.len(), ended.saturating_duration_since(began));
         if let Err(error) = &result {
             for work in &batch[finished.min(batch.len())..] {

@@ -3,7 +3,7 @@
 //! Openings come and go; the feed stays. So no restart allocates frame memory, and no opening, however it
 //! ends, can take any along.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use super::pool::{Pool, Restock, SlotError, SlotForm};
 use super::preprocess::Preprocessor;
 use crate::metrics::{CameraMetrics, Outcome};
 use crate::shape::Polygon;
+use crate::source::Stage;
 use crate::wake::{Bell, Wake};
 
 /// A camera's permanent part.
@@ -33,6 +34,8 @@ pub struct Feed {
     announced_generation: AtomicU64,
     /// Held while a record is published, so that none can slip out after the end of its opening.
     publishing: Mutex<()>,
+    /// How far the newest opening has come: the number of a [`Stage`].
+    stage: AtomicU8,
     epoch: Instant,
     /// Nanoseconds since `epoch` plus one of the newest frame with a new timestamp; 0: none in this opening.
     progress_ns: AtomicU64,
@@ -73,6 +76,7 @@ impl Feed {
             live_generation: AtomicU64::new(0),
             announced_generation: AtomicU64::new(0),
             publishing: Mutex::new(()),
+            stage: AtomicU8::new(0),
             epoch,
             progress_ns: AtomicU64::new(0),
             seq: AtomicU64::new(0),
@@ -129,6 +133,7 @@ impl Feed {
     /// A new opening begins: frames of all others are stale from now on.
     pub fn begin_generation(&self, generation: u64) {
         self.progress_ns.store(0, Ordering::Relaxed);
+        self.stage.store(Stage::Begun as u8, Ordering::Relaxed);
         self.live_generation.store(generation, Ordering::Release);
     }
 
@@ -148,6 +153,18 @@ impl Feed {
     /// Whether frames of this opening still count.
     pub fn is_live(&self, generation: u64) -> bool {
         self.live_generation.load(Ordering::Acquire) == generation
+    }
+
+    /// This opening has come so far.
+    pub fn reached(&self, generation: u64, stage: Stage) {
+        if self.is_live(generation) {
+            self.stage.store(stage as u8, Ordering::Relaxed);
+        }
+    }
+
+    /// How far the newest opening has come.
+    pub fn stage(&self) -> Stage {
+        Stage::ALL.get(usize::from(self.stage.load(Ordering::Relaxed))).copied().unwrap_or_default()
     }
 
     /// The world has been told that this opening streams: its frames may be sent on.

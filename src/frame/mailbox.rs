@@ -11,7 +11,7 @@ use super::pacer::Pacer;
 use super::thinning::Thinning;
 use crate::config::Decode;
 use crate::metrics::Outcome;
-use crate::source::{Arrived, Fault, PictureKind, Receiver};
+use crate::source::{Arrived, Fault, PictureKind, Receiver, Stage};
 
 /// A camera of which only keyframes are decoded has to send one within this time; else nobody could say
 /// whether its pictures can still be decoded.
@@ -150,6 +150,10 @@ impl Mailbox {
 }
 
 impl Receiver for Mailbox {
+    fn stage(&self, stage: Stage) {
+        self.feed.reached(self.generation, stage);
+    }
+
     fn frame(&self, arrived: Arrived) {
         if let Some((outcome, _freed_here)) = self.put(arrived) {
             self.feed.dropped(outcome);

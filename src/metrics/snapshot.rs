@@ -82,6 +82,8 @@ pub struct OpenHandles {
     pub thread: u64,
     pub pipeline: u64,
     pub slot: u64,
+    pub object: u64,
+    pub frame: u64,
 }
 
 fn name<S: Serializer>(kind: &Holding, serializer: S) -> Result<S::Ok, S::Error> {

@@ -38,6 +38,19 @@ pub enum ModelError {
         /// Which file it should be.
         sha256: String,
     },
+    /// It is in the catalogue and has not been fetched.
+    #[error(
+        "the model {name:?} is known but not on this box yet; `watchpost model pull {name}` fetches it \
+         ({mebibytes:.1} MiB, licence {license}; as root for the service)"
+    )]
+    NotPulled {
+        /// Name of the model.
+        name: String,
+        /// How much it is.
+        mebibytes: f64,
+        /// Licence of the weights.
+        license: String,
+    },
     /// The file is not the one that the manifest was written for.
     #[error(
         "{path}: this is not the file that the manifest describes (sha256 {actual}, the manifest says \

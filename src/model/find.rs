@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::catalogue::catalogue;
 use super::conclude::picture_input;
 use super::manifest_text::nearest;
 use super::onnx::Dim;
 use super::{
-    InspectError, Manifest, ModelError, ModelSource, OnnxFacts, Overrides, conclude, inspect, inspect_source,
+    InspectError, Manifest, ModelError, ModelSource, OnnxFacts, Overrides, conclude_file, inspect,
+    inspect_source,
 };
+use crate::folders;
 
 /// Manifests that one folder may hold before we stop reading it.
 const MAX_LISTED: usize = 1000;
@@ -28,15 +31,12 @@ pub struct Listed {
 
 /// The folders where manifests are looked for, nearest first.
 pub fn search_dirs() -> Vec<PathBuf> {
-    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let mut dirs = vec![PathBuf::from("engines/models")];
-    let data_home =
-        absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
+    let data_home = folders::named_by("XDG_DATA_HOME")
+        .or_else(|| folders::named_by("HOME").map(|home| home.join(".local/share")));
     dirs.extend(data_home.map(|home| home.join("watchpost/models")));
-    // systemd joins several state directories with colons; ours is the first.
-    let state = env::var("STATE_DIRECTORY").ok();
-    let state = state.as_deref().and_then(|list| list.split(':').next()).filter(|dir| dir.starts_with('/'));
-    dirs.push(Path::new(state.unwrap_or("/var/lib/watchpost")).join("models"));
+    let state = folders::named_by("STATE_DIRECTORY");
+    dirs.push(state.unwrap_or_else(|| PathBuf::from("/var/lib/watchpost")).join("models"));
     dirs.push(PathBuf::from("/usr/share/watchpost/models"));
     let executable = env::current_exe().ok();
     let prefix = executable.as_deref().and_then(Path::parent).and_then(Path::parent);
@@ -54,7 +54,8 @@ fn embedded() -> Vec<Result<Manifest, ModelError>> {
     vec![Manifest::embedded(DEMO.0, DEMO.1)]
 }
 
-/// Every manifest in `dirs` and those compiled in; a name that occurs twice is used from its first place.
+/// Every manifest in `dirs` and those compiled in; a name that occurs twice is used from its first place. Models that can
+/// be fetched and are not described in `dirs` come last.
 pub fn list(dirs: &[PathBuf]) -> Vec<Listed> {
     let mut listed = Vec::new();
     for dir in dirs {
@@ -72,6 +73,14 @@ pub fn list(dirs: &[PathBuf]) -> Vec<Listed> {
     for manifest in embedded() {
         // In the source tree its own files are found already.
         let same = |listed: &Listed| matches!((&listed.manifest, &manifest), (Ok(a), Ok(b)) if a.name == b.name && a.sha256 == b.sha256);
+        if !listed.iter().any(same) {
+            listed.push(Listed { path: None, manifest });
+        }
+    }
+    for manifest in catalogue() {
+        // What somebody calls so is what they mean by it.
+        let same =
+            |listed: &Listed| matches!((&listed.manifest, &manifest), (Ok(a), Ok(b)) if a.name == b.name);
         if !listed.iter().any(same) {
             listed.push(Listed { path: None, manifest });
         }
@@ -97,7 +106,7 @@ pub fn find(name_or_path: &str, dirs: &[PathBuf]) -> Result<Manifest, ModelError
             Some(manifest) if manifest.file().is_some_and(|file| file.file_name() == path.file_name()) => {
                 manifest
             }
-            _ => return conclude_file(path),
+            _ => return described(path),
         }
     } else if name_or_path.contains('/') {
         return Err(ModelError::Unknown {
@@ -147,26 +156,24 @@ fn by_name(name: &str, dirs: &[PathBuf]) -> Result<Manifest, ModelError> {
     Err(ModelError::Unknown {
         name: name.to_owned(),
         hint: format!(
-            "{suggestion}models found: {known}; looked in {places}. `watchpost model add FILE.onnx` describes \
-             your own; the path of an .onnx file works, too"
+            "{suggestion}models found: {known}; looked in {places}. `watchpost model list` shows those that can be \
+             fetched; `watchpost model add FILE.onnx` describes your own; the path of an .onnx file works, too"
         ),
     })
 }
 
 /// Where the weights of a manifest are: beside it, or under the same file name in one of `dirs`. That it is
 /// the right file, its digest proves later.
-fn locate(manifest: &Manifest, dirs: &[PathBuf]) -> Option<ModelSource> {
+pub fn locate(manifest: &Manifest, dirs: &[PathBuf]) -> Option<ModelSource> {
     let Some(beside) = manifest.file() else { return Some(manifest.source.clone()) };
     let elsewhere =
         beside.file_name().into_iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
     std::iter::once(beside.clone()).chain(elsewhere).find(|path| path.is_file()).map(ModelSource::File)
 }
 
-fn conclude_file(path: &Path) -> Result<Manifest, ModelError> {
-    let facts = look_into(path)?;
+fn described(path: &Path) -> Result<Manifest, ModelError> {
     let name = path.file_stem().map_or_else(|| "model".into(), |stem| stem.to_string_lossy());
-    let conclusion = conclude(&facts, &name, &Overrides::default())
-        .map_err(|cause| ModelError::Conclude { path: path.display().to_string(), cause })?;
+    let (_, conclusion) = conclude_file(path, &name, &Overrides::default())?;
     let mut manifest = conclusion.manifest;
     manifest.source = ModelSource::File(path.to_owned());
     manifest.sha256 = digest(&manifest.source).map_err(|cause| ModelError::unreadable(path, cause))?;
@@ -199,11 +206,7 @@ pub fn verify(manifest: &Manifest) -> Result<OnnxFacts, ModelError> {
     if let ModelSource::File(file) = &manifest.source
         && fs::metadata(file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     {
-        return Err(ModelError::FileMissing {
-            name: manifest.name.clone(),
-            path: file.clone(),
-            sha256: manifest.sha256.clone(),
-        });
+        return Err(missing(manifest, file));
     }
     // Looked into before it is hashed: "is truncated" says more than "has another digest".
     let facts = inspect_source(&manifest.source).map_err(|cause| inspect_error(Path::new(&path), cause))?;
@@ -214,6 +217,18 @@ pub fn verify(manifest: &Manifest) -> Result<OnnxFacts, ModelError> {
     check_input(manifest, &facts)?;
     check_known_outputs(manifest, &facts)?;
     Ok(facts)
+}
+
+/// The manifest is there and its weights are not: they can be fetched, or put there.
+fn missing(manifest: &Manifest, file: &Path) -> ModelError {
+    let (name, path) = (manifest.name.clone(), file.to_owned());
+    match &manifest.download {
+        Some(download) => {
+            let mebibytes = download.size_bytes as f64 / f64::from(1 << 20);
+            ModelError::NotPulled { name, mebibytes, license: manifest.license.clone() }
+        }
+        None => ModelError::FileMissing { name, path, sha256: manifest.sha256.clone() },
+    }
 }
 
 /// SHA-256 in lower-case hexadecimal digits; the file is read piece by piece.

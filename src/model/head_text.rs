@@ -33,8 +33,9 @@ const ACTIVATIONS: [(&str, Activation); 3] =
     [("none", Activation::None), ("sigmoid", Activation::Sigmoid), ("softmax", Activation::Softmax)];
 const BACKGROUNDS: [(&str, Background); 3] =
     [("none", Background::None), ("first", Background::First), ("last", Background::Last)];
-const LAYOUTS: [(&str, RowLayout); 3] = [
+const LAYOUTS: [(&str, RowLayout); 4] = [
     ("box-score-class", RowLayout::BoxScoreClass),
+    ("centre-score-class", RowLayout::CentreScoreClass),
     ("class-score-box", RowLayout::ClassScoreBox),
     ("picture-box-class-score", RowLayout::PictureBoxClassScore),
 ];
@@ -52,8 +53,8 @@ pub(super) fn read(section: &Section<'_>) -> Result<HeadRecipe, Mistake> {
             Ok(HeadRecipe::Yolox { strides: strides(section)? })
         }
         "yolov5" => {
-            section.only(&["family", "strides"])?;
-            Ok(HeadRecipe::Yolov5)
+            section.only(&["family", "strides", "keypoints", "keypoint_dims", "mask_coefficients"])?;
+            Ok(HeadRecipe::Yolov5 { extra: extra(section)? })
         }
         "yolov5-grids" => grids(section),
         "yolov8" => {
@@ -236,12 +237,11 @@ pub(super) fn write(text: &mut String, head: &HeadRecipe) {
     let mut lines: Vec<(&str, String)> = vec![("family", quote(head.family()))];
     match head {
         HeadRecipe::Yolox { strides } => lines.push(("strides", format!("{strides:?}"))),
-        HeadRecipe::Yolov5 => {}
         HeadRecipe::Yolov5Grids { strides, anchors } => {
             lines.push(("strides", format!("{strides:?}")));
             lines.push(("anchors", format!("{anchors:?}")));
         }
-        HeadRecipe::Yolov8 { extra } => write_extra(&mut lines, *extra),
+        HeadRecipe::Yolov5 { extra } | HeadRecipe::Yolov8 { extra } => write_extra(&mut lines, *extra),
         HeadRecipe::EndToEnd { layout, extra } => {
             lines.push(("layout", quote(word(*layout, &LAYOUTS))));
             write_extra(&mut lines, *extra);

@@ -29,6 +29,17 @@ impl fmt::Display for ModelSource {
     }
 }
 
+/// Where the weights of a model are published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Download {
+    /// `https://…`, of this very file.
+    pub url: String,
+    /// Its size.
+    pub size_bytes: u64,
+    /// The page of the project that made the model; may be empty.
+    pub project: String,
+}
+
 /// What is known about one model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {
@@ -50,6 +61,8 @@ pub struct Manifest {
     pub labels: Vec<String>,
     /// Whatever its author measured.
     pub evaluation: toml::Table,
+    /// Where the weights can be fetched from, if that is known.
+    pub download: Option<Download>,
     /// Where the manifest was read from; `None` for one that is compiled in or concluded.
     pub path: Option<PathBuf>,
     /// For a manifest that was concluded from the ONNX file alone: what was concluded, and what could not
@@ -93,6 +106,18 @@ impl Manifest {
         Ok(Self::build(parsed, ModelSource::Embedded(weights), labels, None))
     }
 
+    /// A manifest that is compiled in; its weights are a file in `folder`, once they have been fetched. Its labels stand in
+    /// the text itself or are COCO's.
+    ///
+    /// # Errors
+    /// [`ModelError::Manifest`].
+    pub fn catalogued(text: &str, folder: &Path) -> Result<Self, ModelError> {
+        let parsed = manifest_text::parse(Path::new("(compiled in)"), text)?;
+        let labels = if parsed.label_file.is_some() { labels::coco80() } else { parsed.labels.clone() };
+        let source = ModelSource::File(folder.join(&parsed.file));
+        Ok(Self::build(parsed, source, labels, None))
+    }
+
     fn build(parsed: Parsed, source: ModelSource, labels: Vec<String>, path: Option<PathBuf>) -> Self {
         Self {
             name: parsed.name,
@@ -104,6 +129,7 @@ impl Manifest {
             head: parsed.head,
             labels,
             evaluation: parsed.evaluation,
+            download: parsed.download,
             path,
             notes: Vec::new(),
         }

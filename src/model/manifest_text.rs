@@ -8,11 +8,15 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    ChannelOrder, Fit, HeadRecipe, InputRecipe, Manifest, ModelError, ModelSource, head_text, labels,
+    ChannelOrder, Download, Fit, HeadRecipe, InputRecipe, Manifest, ModelError, ModelSource, head_text,
+    labels,
 };
 
 /// Sides of an input tensor beyond this are a mistake.
 pub(super) const MAX_SIDE: usize = 8192;
+
+/// A detector for an edge box has megabytes of weights, not gigabytes.
+const MAX_DOWNLOAD_BYTES: i64 = 2 << 30;
 
 /// What a manifest says, before its labels file has been read.
 pub(super) struct Parsed {
@@ -28,6 +32,7 @@ pub(super) struct Parsed {
     /// File name, and line and column where the manifest names it.
     pub label_file: Option<(String, (usize, usize))>,
     pub evaluation: toml::Table,
+    pub download: Option<Download>,
 }
 
 /// A mistake and where it stands in the text.
@@ -64,6 +69,7 @@ fn read(text: &str) -> Result<Parsed, Mistake> {
         "head",
         "labels",
         "evaluation",
+        "download",
     ])?;
     let (schema, span) = root.integer("schema")?;
     if schema != 1 {
@@ -97,7 +103,25 @@ fn read(text: &str) -> Result<Parsed, Mistake> {
         labels,
         label_file,
         evaluation,
+        download: root
+            .table
+            .contains_key("download")
+            .then(|| read_download(&root.section("download")?))
+            .transpose()?,
     })
+}
+
+fn read_download(section: &Section<'_>) -> Result<Download, Mistake> {
+    section.only(&["url", "bytes", "project"])?;
+    let (url, span) = section.text("url")?;
+    if !url.starts_with("https://") {
+        return Err(("url must begin with https:// and name the .onnx file itself".to_owned(), span));
+    }
+    let size_bytes = match section.integer("bytes")? {
+        (bytes, _) if (1..=MAX_DOWNLOAD_BYTES).contains(&bytes) => bytes.unsigned_abs(),
+        (bytes, span) => return Err((format!("bytes = {bytes} is outside 1..={MAX_DOWNLOAD_BYTES}"), span)),
+    };
+    Ok(Download { url: url.to_owned(), size_bytes, project: section.text_or_empty("project")? })
 }
 
 /// A model's name is a word in configs, records, metrics and file names.
@@ -332,6 +356,10 @@ impl Manifest {
             let mut table = toml::Table::new();
             table.insert("evaluation".to_owned(), toml::Value::Table(self.evaluation.clone()));
             let _ = write!(text, "\n{table}");
+        }
+        if let Some(Download { url, size_bytes, project }) = &self.download {
+            let _ = writeln!(text, "\n[download]\nurl = {}\nbytes = {size_bytes}", quote(url));
+            let _ = writeln!(text, "project = {}", quote(project));
         }
         text
     }

@@ -9,9 +9,9 @@ use std::fs::File;
 use std::io::{Cursor, Read, Seek};
 use std::path::Path;
 
-use super::ModelSource;
+use super::weights::Tensors;
 use super::wire::{FieldValue, Wire};
-use crate::os_words::os_words;
+use super::{InspectError, ModelSource};
 
 /// A detector for an edge box has megabytes of weights, not gigabytes.
 const MAX_FILE_BYTES: u64 = 2 << 30;
@@ -27,48 +27,6 @@ const MAX_STRING_BYTES: u64 = 64 << 20;
 const IR_VERSIONS: std::ops::RangeInclusive<u64> = 1..=40;
 /// Dimensions of one tensor.
 const MAX_RANK: usize = 32;
-
-/// Why an ONNX file cannot be looked into. The caller puts the file's name in front.
-#[derive(Debug, thiserror::Error)]
-pub enum InspectError {
-    /// The operating system said no.
-    #[error("cannot be read: {}", os_words(.0))]
-    Unreadable(#[from] std::io::Error),
-    /// Nothing in it.
-    #[error("is empty (0 bytes); copy or download it again")]
-    Empty,
-    /// The file is something else.
-    #[error("is not an ONNX model: {reason}")]
-    NotOnnx {
-        /// What was found instead.
-        reason: &'static str,
-    },
-    /// The file ends inside a field.
-    #[error(
-        "is truncated: it should go on to at least byte {expected_bytes} and ends at {actual_bytes}; copy it \
-         again"
-    )]
-    Truncated {
-        /// Where the field that is cut off would end.
-        expected_bytes: u64,
-        /// Where the file ends.
-        actual_bytes: u64,
-    },
-    /// Lengths or tags inside contradict each other.
-    #[error("is damaged at byte {position}; copy it again")]
-    Damaged {
-        /// Where.
-        position: u64,
-    },
-    /// More of something than any detector has.
-    #[error("has more of {what} than a detector can have (limit {limit}); it was not read")]
-    TooMuch {
-        /// Of what.
-        what: &'static str,
-        /// The limit.
-        limit: u64,
-    },
-}
 
 /// One dimension of a shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,7 +135,8 @@ pub fn inspect(path: &Path) -> Result<OnnxFacts, InspectError> {
     if !metadata.is_file() {
         return Err(InspectError::NotOnnx { reason: "it is not a regular file; name an .onnx file" });
     }
-    inspect_reader(file, metadata.len())
+    // A relative name without a folder lies in the working folder.
+    inspect_reader(file, metadata.len(), Some(path.parent().unwrap_or(Path::new(""))))
 }
 
 /// Looks into a model wherever it is.
@@ -196,10 +155,14 @@ pub fn inspect_source(source: &ModelSource) -> Result<OnnxFacts, InspectError> {
 /// # Errors
 /// As [`inspect`].
 pub fn inspect_bytes(bytes: &[u8]) -> Result<OnnxFacts, InspectError> {
-    inspect_reader(Cursor::new(bytes), bytes.len() as u64)
+    inspect_reader(Cursor::new(bytes), bytes.len() as u64, None)
 }
 
-fn inspect_reader(mut reader: impl Read + Seek, file_bytes: u64) -> Result<OnnxFacts, InspectError> {
+fn inspect_reader(
+    mut reader: impl Read + Seek,
+    file_bytes: u64,
+    folder: Option<&Path>,
+) -> Result<OnnxFacts, InspectError> {
     if file_bytes == 0 {
         return Err(InspectError::Empty);
     }
@@ -212,7 +175,8 @@ fn inspect_reader(mut reader: impl Read + Seek, file_bytes: u64) -> Result<OnnxF
         return Err(InspectError::NotOnnx { reason });
     }
     reader.rewind()?;
-    let mut walk = Walk { wire: Wire::new(reader, file_bytes), kept: 0, string_bytes: 0 };
+    let wire = Wire::new(reader, file_bytes);
+    let mut walk = Walk { wire, kept: 0, string_bytes: 0, tensors: Tensors::default() };
     let mut model = Model { facts: OnnxFacts { file_bytes, ..OnnxFacts::default() }, ..Model::default() };
     match walk.model(&mut model, file_bytes) {
         // Before a version or the graph has been reached nothing proves that this is ONNX at all.
@@ -231,7 +195,11 @@ fn inspect_reader(mut reader: impl Read + Seek, file_bytes: u64) -> Result<OnnxF
         Ok(()) if !model.has_graph || model.facts.opsets.is_empty() => {
             Err(InspectError::Truncated { expected_bytes: file_bytes + 1, actual_bytes: file_bytes })
         }
-        Ok(()) => Ok(model.finish()),
+        Ok(()) => {
+            walk.tensors.check_external(folder)?;
+            walk.tensors.check_made(&model.facts.nodes)?;
+            Ok(model.finish())
+        }
     }
 }
 
@@ -267,15 +235,16 @@ impl Model {
 }
 
 /// The walk through the messages; one method per message that matters.
-struct Walk<R> {
-    wire: Wire<R>,
+pub(super) struct Walk<R> {
+    pub(super) wire: Wire<R>,
     kept: usize,
     string_bytes: u64,
+    pub(super) tensors: Tensors,
 }
 
 impl<R: Read + Seek> Walk<R> {
     /// Reads the next field and hands stretches of bytes to `each`, which must read or may leave them.
-    fn fields(
+    pub(super) fn fields(
         &mut self,
         end: u64,
         mut each: impl FnMut(&mut Self, u32, FieldValue) -> Result<(), InspectError>,
@@ -289,7 +258,7 @@ impl<R: Read + Seek> Walk<R> {
         Ok(())
     }
 
-    fn keep(&mut self) -> Result<(), InspectError> {
+    pub(super) fn keep(&mut self) -> Result<(), InspectError> {
         self.kept += 1;
         if self.kept > MAX_KEPT {
             return Err(InspectError::TooMuch { what: "operators and tensors", limit: MAX_KEPT as u64 });
@@ -308,7 +277,7 @@ impl<R: Read + Seek> Walk<R> {
     }
 
     /// A name, fit to be printed: a file must not be able to steer the terminal it is shown on.
-    fn name(&mut self, end: u64) -> Result<String, InspectError> {
+    pub(super) fn name(&mut self, end: u64) -> Result<String, InspectError> {
         let name = self.string(end, MAX_NAME_BYTES)?;
         if name.chars().any(char::is_control) {
             return Ok(name.replace(char::is_control, "\u{fffd}"));
@@ -334,7 +303,9 @@ impl<R: Read + Seek> Walk<R> {
                     let (key, value) = walk.entry(end)?;
                     model.facts.metadata.insert(key, value);
                 }
-                (5, FieldValue::Number(_)) | (4 | 6 | 20 | 25 | 26, FieldValue::Bytes { .. }) => {}
+                (20, FieldValue::Bytes { end }) => walk.training(end)?,
+                (25, FieldValue::Bytes { end }) => walk.function(end)?,
+                (5, FieldValue::Number(_)) | (4 | 6 | 26, FieldValue::Bytes { .. }) => {}
                 _ if model.has_graph => {}
                 _ => return Err(InspectError::Damaged { position: walk.wire.position() }),
             }
@@ -355,7 +326,7 @@ impl<R: Read + Seek> Walk<R> {
         Ok(opset)
     }
 
-    fn entry(&mut self, end: u64) -> Result<(String, String), InspectError> {
+    pub(super) fn entry(&mut self, end: u64) -> Result<(String, String), InspectError> {
         let mut entry = (String::new(), String::new());
         self.fields(end, |walk, number, value| {
             match (number, value) {
@@ -375,11 +346,13 @@ impl<R: Read + Seek> Walk<R> {
                 (5, FieldValue::Bytes { end }) => {
                     model.facts.initializer_count += 1;
                     model.facts.initializer_bytes += end - walk.wire.position();
-                    let name = walk.initializer_name(end)?;
+                    let name = walk.weights(end)?;
                     model.initializers.insert(name);
                 }
                 (11, FieldValue::Bytes { end }) => model.facts.inputs.push(walk.tensor(end)?),
                 (12, FieldValue::Bytes { end }) => model.facts.outputs.push(walk.tensor(end)?),
+                (13, FieldValue::Bytes { end }) => walk.value_info(end, 0)?,
+                (15, FieldValue::Bytes { end }) => walk.sparse(end)?,
                 _ => {}
             }
             Ok(())
@@ -388,28 +361,22 @@ impl<R: Read + Seek> Walk<R> {
 
     fn node(&mut self, end: u64) -> Result<NodeFacts, InspectError> {
         self.keep()?;
+        let mut tensor = None;
         let mut node = NodeFacts { op: String::new(), inputs: Vec::new(), outputs: Vec::new() };
         self.fields(end, |walk, number, value| {
             match (number, value) {
                 (1, FieldValue::Bytes { end }) => node.inputs.push(walk.name(end)?),
                 (2, FieldValue::Bytes { end }) => node.outputs.push(walk.name(end)?),
                 (4, FieldValue::Bytes { end }) => node.op = walk.name(end)?,
+                (5, FieldValue::Bytes { end }) => tensor = walk.attribute(end, 0)?.or(tensor.take()),
                 _ => {}
             }
             Ok(())
         })?;
+        if let (Some(tensor), Some(output)) = (tensor, node.outputs.first()) {
+            self.tensors.rename(&tensor, output);
+        }
         Ok(node)
-    }
-
-    fn initializer_name(&mut self, end: u64) -> Result<String, InspectError> {
-        let mut name = String::new();
-        self.fields(end, |walk, number, value| {
-            if let (8, FieldValue::Bytes { end }) = (number, value) {
-                name = walk.name(end)?;
-            }
-            Ok(())
-        })?;
-        Ok(name)
     }
 
     /// ValueInfoProto → TypeProto → TypeProto.Tensor → TensorShapeProto → Dimension.
@@ -423,6 +390,8 @@ impl<R: Read + Seek> Walk<R> {
             }
             (2, FieldValue::Bytes { end }) => walk.fields(end, |walk, number, value| match (number, value) {
                 (1, FieldValue::Bytes { end }) => walk.tensor_type(end, &mut facts),
+                // Sequences and the like are no pictures; they may hold types that hold types.
+                (4 | 5 | 9, FieldValue::Bytes { end }) => walk.nested_type(end, 1),
                 _ => Ok(()),
             }),
             _ => Ok(()),
@@ -465,7 +434,11 @@ impl<R: Read + Seek> Walk<R> {
                     Ok(size) if size > 0 => dim = Dim::Fixed(size),
                     _ => {}
                 },
-                (2, FieldValue::Bytes { end }) => dim = Dim::Open(walk.name(end)?),
+                (2, FieldValue::Bytes { end }) => {
+                    let name = walk.name(end)?;
+                    // YOLOv7's and YOLOv6's exporters write a size as a name.
+                    dim = name.parse().ok().filter(|&size| size > 0).map_or(Dim::Open(name), Dim::Fixed);
+                }
                 _ => {}
             }
             Ok(())

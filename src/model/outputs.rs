@@ -16,7 +16,9 @@ pub(super) fn check(
             let rows = grid_cells(input, strides);
             one(family, outputs, labels, Some(rows), 5, |[rows, numbers]| (rows, numbers))
         }
-        HeadRecipe::Yolov5 => one(family, outputs, labels, None, 5, |[rows, numbers]| (rows, numbers)),
+        HeadRecipe::Yolov5 { .. } => {
+            one(family, outputs, labels, None, 5 + extra, |[rows, numbers]| (rows, numbers))
+        }
         HeadRecipe::Yolov8 { .. } => {
             one(family, outputs, labels, None, 4 + extra, |[numbers, rows]| (rows, numbers))
         }

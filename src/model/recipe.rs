@@ -148,6 +148,8 @@ impl Extra {
 pub enum RowLayout {
     /// `x1 y1 x2 y2 score class` (Ultralytics, YOLOv10, YOLO26).
     BoxScoreClass,
+    /// `cx cy w h score class`, width and height of the tensor being 1 (RT-DETR as Ultralytics exports it).
+    CentreScoreClass,
     /// `class score x1 y1 x2 y2` (PaddleDetection).
     ClassScoreBox,
     /// `picture x1 y1 x2 y2 class score` (YOLOv6 and v7 with NMS from ONNX).
@@ -163,9 +165,12 @@ pub enum HeadRecipe {
         /// Strides of the grids, for example 8, 16, 32.
         strides: Vec<usize>,
     },
-    /// One output `[1, N, 5 + classes]`, decoded: cx cy w h in input pixels, objectness, class scores (YOLOv5, YOLOv6,
-    /// YOLOv7, YOLOX exported with `--decode_in_inference`).
-    Yolov5,
+    /// One output `[1, N, 5 + classes + extra]`, decoded: cx cy w h in input pixels, objectness, class scores, then the
+    /// extra numbers (YOLOv5, YOLOv6, YOLOv7, YOLOX exported with `--decode_in_inference`).
+    Yolov5 {
+        /// Nothing for a detector.
+        extra: Extra,
+    },
     /// One output per stride, `[1, A, H, W, 5 + classes]` or `[1, A * (5 + classes), H, W]`, before the sigmoid (YOLOv5 and
     /// v7 without their grid).
     Yolov5Grids {
@@ -269,12 +274,14 @@ pub struct ListedOutputs {
 impl HeadRecipe {
     /// A YOLOv8 detector.
     pub const YOLOV8: Self = Self::Yolov8 { extra: Extra::None };
+    /// A YOLOv5 detector.
+    pub const YOLOV5: Self = Self::Yolov5 { extra: Extra::None };
 
     /// As a manifest spells it.
     pub fn family(&self) -> &'static str {
         match self {
             Self::Yolox { .. } => "yolox",
-            Self::Yolov5 => "yolov5",
+            Self::Yolov5 { .. } => "yolov5",
             Self::Yolov5Grids { .. } => "yolov5-grids",
             Self::Yolov8 { .. } => "yolov8",
             Self::EndToEnd { .. } => "end-to-end",
@@ -290,7 +297,7 @@ impl HeadRecipe {
     /// What it says of an object besides its box and its class.
     pub fn extra(&self) -> Extra {
         match self {
-            Self::Yolov8 { extra } | Self::EndToEnd { extra, .. } => *extra,
+            Self::Yolov5 { extra } | Self::Yolov8 { extra } | Self::EndToEnd { extra, .. } => *extra,
             _ => Extra::None,
         }
     }

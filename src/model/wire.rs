@@ -101,7 +101,8 @@ impl<R: Read + Seek> Wire<R> {
         Err(InspectError::Damaged { position: start })
     }
 
-    fn fixed<const N: usize>(&mut self, end: u64) -> Result<u64, InspectError> {
+    /// A number of `N` bytes, the lowest first.
+    pub fn fixed<const N: usize>(&mut self, end: u64) -> Result<u64, InspectError> {
         let mut value = 0;
         for index in 0..N {
             value |= u64::from(self.byte(end)?) << (8 * index);

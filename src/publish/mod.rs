@@ -21,6 +21,7 @@ mod unix;
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
@@ -72,6 +73,8 @@ struct Output {
     metrics: Arc<OutputMetrics>,
     /// Set when nothing can be written any more: lines are no longer put into the ring.
     closed: AtomicBool,
+    /// Set when its thread has panicked.
+    panicked: AtomicBool,
     /// Set once: when the output's thread has to end, written out or not.
     stop_by: OnceLock<Instant>,
     is_stdout: bool,
@@ -101,6 +104,8 @@ pub struct Publisher {
     /// The line being written, kept so that a record allocates nothing.
     line: Mutex<Vec<u8>>,
     outputs: RwLock<Vec<OutputThread>>,
+    /// Set with the outputs locked: none is added any more.
+    is_over: AtomicBool,
     on_closed: Arc<OnClosed>,
 }
 
@@ -144,7 +149,7 @@ impl Publisher {
             opened.push(open(options, counted, &stdout)?);
         }
         let line = Mutex::new(Vec::with_capacity(LINE_BYTES));
-        let publisher = Self { line, outputs: RwLock::default(), on_closed };
+        let publisher = Self { line, outputs: RwLock::default(), is_over: AtomicBool::new(false), on_closed };
         for (output, local_addr, opened) in opened {
             // On an error the outputs already started are ended by `Drop`.
             let thread = spawn(output, local_addr, opened, Arc::clone(&publisher.on_closed))?;
@@ -156,12 +161,18 @@ impl Publisher {
     /// Opens one more output, with its counters. The others go on.
     ///
     /// # Errors
-    /// [`PublishError`]; everything is as it was.
+    /// [`PublishError`]; everything is as it was. So it is after [`Publisher::shutdown`]: nobody would remove the
+    /// socket's file.
     pub fn add(&self, options: &OutputOptions, metrics: &Registry) -> Result<(), PublishError> {
+        let mut outputs = self.write();
+        if self.is_over() {
+            let source = std::io::Error::other("the process is stopping");
+            return Err(PublishError::Setup { output: options.name.clone(), source });
+        }
         let counted = metrics.add_output(&options.name);
         let added = open(options, counted, &stdout::duplicate).and_then(|(output, local_addr, opened)| {
             let thread = spawn(output, local_addr, opened, Arc::clone(&self.on_closed))?;
-            self.write().push(thread);
+            outputs.push(thread);
             Ok(())
         });
         if added.is_err() {
@@ -217,6 +228,13 @@ impl Publisher {
         !outputs.is_empty() && outputs.iter().all(|o| o.output.closed.load(Ordering::Acquire))
     }
 
+    /// An output whose thread has panicked. Its lines reach nobody.
+    pub fn panicked(&self) -> Option<String> {
+        let outputs = self.read();
+        let panicked = outputs.iter().find(|o| o.output.panicked.load(Ordering::Acquire))?;
+        Some(panicked.output.name.clone())
+    }
+
     /// Where a TCP output really listens (its port may have been configured as 0).
     pub fn local_addr(&self, output: &str) -> Option<SocketAddr> {
         self.read().iter().find(|o| o.output.name == output)?.local_addr
@@ -226,6 +244,10 @@ impl Publisher {
     /// files are removed and the threads have ended. Returns soon after `deadline` whatever the readers
     /// do: `false` if a thread had to be left behind in a write that does not return.
     pub fn shutdown(&self, deadline: Instant) -> bool {
+        {
+            let _nobody_adds_just_now = self.write();
+            self.is_over.store(true, Ordering::Release);
+        }
         let outputs = self.read();
         for thread in outputs.iter() {
             thread.end(deadline);
@@ -233,6 +255,11 @@ impl Publisher {
         let last_call = deadline.max(clock::now()) + JOIN_GRACE;
         // Counted, not asked with `all`: every thread is joined, also after one that is left behind.
         outputs.iter().filter(|thread| !thread.join(last_call)).count() == 0
+    }
+
+    /// Whether [`Publisher::shutdown`] has begun.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
     }
 
     fn publish(&self, write: impl FnOnce(&mut Vec<u8>)) {
@@ -277,7 +304,7 @@ impl OutputThread {
             return false;
         }
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // A panic there has been reported by the panic hook; the others end in order all the same.
+        // Its panics end in it; the others end in order all the same.
         thread.is_none_or(|thread| thread.join().is_ok())
     }
 }
@@ -296,6 +323,7 @@ fn open(
             ring,
             metrics: Arc::clone(&metrics),
             closed: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
             stop_by: OnceLock::new(),
             is_stdout,
         })
@@ -331,6 +359,7 @@ fn spawn(
     on_closed: Arc<OnClosed>,
 ) -> Result<OutputThread, PublishError> {
     let (alive, ended) = crossbeam_channel::bounded::<()>(1);
+    let shared = Arc::clone(&output);
     let mut thread_name = format!("publish-{}", output.name);
     // Names are ASCII; a longer one is cut at the front of a character in any case.
     thread_name.truncate(thread_name.floor_char_boundary(THREAD_NAME_BYTES));
@@ -338,9 +367,13 @@ fn spawn(
         .name(thread_name)
         .spawn(move || {
             let _alive = alive;
-            match opened {
+            let serve = || match opened {
                 Opened::Stdout(writer) => writer.run(&on_closed),
                 Opened::Socket(server) => server.run(&on_closed),
+            };
+            if catch_unwind(AssertUnwindSafe(serve)).is_err() {
+                shared.panicked.store(true, Ordering::Release);
+                shared.close("its thread panicked", &on_closed);
             }
         })
         .map_err(|source| PublishError::Setup { output: output.name.clone(), source })?;

@@ -19,6 +19,7 @@ use super::record::Refused;
 use super::unix::{self, SocketFile};
 use super::{OnClosed, Output, PublishError};
 use crate::clock;
+use crate::descriptors;
 
 const WAKE: Token = Token(0);
 const LISTENER: Token = Token(1);
@@ -352,8 +353,15 @@ impl Server {
 
     fn admit(&mut self, mut stream: Stream) {
         let Some(index) = self.readers.iter().position(Option::is_none) else {
-            return self.refuse(&mut stream);
+            let detail = "this output has all the readers that max_readers allows; try again later";
+            return self.refuse(&mut stream, detail);
         };
+        if descriptors::are_scarce() {
+            let detail = "watchpost is short of file descriptors, and keeps the last for its cameras; try again later, \
+                          or raise LimitNOFILE= in its unit";
+            tracing::warn!(output = %self.output.name, "a reader is refused: {detail}");
+            return self.refuse(&mut stream, detail);
+        }
         let interest = Interest::READABLE | Interest::WRITABLE;
         let token = Token(FIRST_READER + index);
         if let Err(error) = self.poll.registry().register(stream.source(), token, interest) {
@@ -367,9 +375,8 @@ impl Server {
         tracing::debug!(output = %self.output.name, readers = self.connected, "a reader has come");
     }
 
-    fn refuse(&self, stream: &mut Stream) {
+    fn refuse(&self, stream: &mut Stream, detail: &str) {
         let max_readers = self.readers.len();
-        let detail = "this output has all the readers that max_readers allows; try again later";
         let mut line = Vec::new();
         Refused { output: &self.output.name, detail, max_readers }.write_line(&mut line);
         // A fresh socket takes one short line; if this one does not, the reader only sees the end.

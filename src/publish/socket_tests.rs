@@ -17,6 +17,7 @@ fn output(capacity_bytes: usize) -> Output {
         ring: Ring::new(capacity_bytes, || {}),
         metrics: Arc::new(OutputMetrics::new("local")),
         closed: AtomicBool::new(false),
+        panicked: AtomicBool::new(false),
         stop_by: OnceLock::new(),
         is_stdout: false,
     }

@@ -7,13 +7,22 @@ use std::time::{Duration, SystemTime};
 use watchpost_pipelines as pipelines;
 use watchpost_pipelines::Gpu;
 
-use super::{Arrived, Decoded, Fault, Opening, Receiver, Source, TsSource, descriptors};
+use super::{Arrived, Decoded, Fault, Lookup, Opening, Receiver, Source, Stage, TsSource};
 use crate::camera::Reason;
 use crate::clock;
 use crate::config::{CameraOptions, DecoderChoice, Locator, Transport};
+use crate::descriptors::Room;
 
 /// A pipeline that says a frame is older than this has confused its clocks; the frame counts as new.
 const PLAUSIBLE_AGE: Duration = Duration::from_secs(30);
+
+/// A camera's clock that is further from ours tells nothing: it was never set, or its reports are nonsense.
+const PLAUSIBLE_CLOCK: Duration = Duration::from_secs(24 * 3600);
+
+fn is_plausible(captured: SystemTime, wall: SystemTime) -> bool {
+    let apart = wall.duration_since(captured).or_else(|_| captured.duration_since(wall));
+    apart.is_ok_and(|apart| apart <= PLAUSIBLE_CLOCK)
+}
 
 /// A camera that GStreamer opens.
 #[derive(Debug)]
@@ -26,6 +35,8 @@ pub struct GstSource {
     /// Whose memory the frames of the next opening may be in.
     gpu: Mutex<Option<Gpu>>,
     fallback: Arc<Fallback>,
+    /// Present where the camera is known by its name.
+    lookup: Option<Lookup>,
 }
 
 /// What a camera remembers of hardware decoders from opening to opening.
@@ -83,7 +94,8 @@ impl GstSource {
         };
         let live = !matches!(camera.locator, Locator::File { .. });
         let (gpu, fallback) = (Mutex::default(), Arc::default());
-        Some(Self { name: camera.name.clone(), spec, ts_source, live, gpu, fallback })
+        let lookup = lookup(camera);
+        Some(Self { name: camera.name.clone(), spec, ts_source, live, gpu, fallback, lookup })
     }
 
     /// What the next opening opens.
@@ -96,16 +108,29 @@ impl GstSource {
         spec
     }
 
+    /// With an address in place of the name, where that is better and can be. A certificate that is to be verified
+    /// is that of a name.
+    fn kind_at_address(&self, generation: u64) -> Option<pipelines::SourceKind> {
+        let pipelines::SourceKind::Rtsp { url } = &self.spec.kind else { return None };
+        if self.spec.tls_verify && url.starts_with("rtsps:") {
+            return None;
+        }
+        let address = self.lookup.as_ref()?.address(generation)?;
+        Some(pipelines::SourceKind::Rtsp { url: pipelines::with_address(url, address) })
+    }
+
     /// Who listens to an opening of `spec`.
-    fn inlet(&self, spec: &pipelines::Spec, receiver: Arc<dyn Receiver>) -> Inlet {
+    fn inlet(&self, spec: &pipelines::Spec, receiver: Arc<dyn Receiver>, room: &Arc<Room>) -> Inlet {
         // Who asked for hardware by name gets a fault, not something else.
         let falls_back = spec.decoder == pipelines::DecoderChoice::Auto;
         Inlet {
             receiver,
+            room: Arc::clone(room),
             camera: self.name.clone(),
             ts_source: self.ts_source,
             live: self.live,
             fallback: falls_back.then(|| Arc::clone(&self.fallback)),
+            warned: AtomicBool::new(false),
         }
     }
 
@@ -113,6 +138,17 @@ impl GstSource {
     pub fn spec(&self) -> &pipelines::Spec {
         &self.spec
     }
+}
+
+/// Who writes a template of his own may connect to something else than the URL says.
+fn lookup(camera: &CameraOptions) -> Option<Lookup> {
+    let Locator::Rtsp { url } = &camera.locator else { return None };
+    if camera.template.is_some() {
+        return None;
+    }
+    pipelines::host_name(url)?;
+    let url = url.clone();
+    Some(Lookup::new(&camera.name, move || pipelines::resolve(&url).map_err(fault)))
 }
 
 fn kind(locator: &Locator) -> Option<pipelines::SourceKind> {
@@ -127,15 +163,18 @@ fn kind(locator: &Locator) -> Option<pipelines::SourceKind> {
 
 impl Source for GstSource {
     fn open(&self, generation: u64, receiver: Arc<dyn Receiver>) -> Result<Box<dyn Opening>, Fault> {
-        if let Some(fault) = descriptors::shortage() {
-            return Err(fault);
-        }
+        let room = Room::for_camera()
+            .map_err(|shortage| Fault { reason: Reason::Internal, detail: shortage.to_string() })?;
+        let room = Arc::new(room);
         let name = format!("{}-{generation}", self.name);
-        let spec = self.next_spec();
-        let inlet = self.inlet(&spec, receiver);
+        let mut spec = self.next_spec();
+        if let Some(kind) = self.kind_at_address(generation) {
+            spec.kind = kind;
+        }
+        let inlet = self.inlet(&spec, receiver, &room);
         let fallback = inlet.fallback.clone();
         match pipelines::Pipeline::start(&spec, &name, Arc::new(inlet)) {
-            Ok(pipeline) => Ok(Box::new(Running { _pipeline: pipeline })),
+            Ok(pipeline) => Ok(Box::new(Running { _pipeline: pipeline, _room: room })),
             Err(error) => {
                 let failure = error.into_failure();
                 if let Some(fallback) = fallback {
@@ -146,6 +185,10 @@ impl Source for GstSource {
         }
     }
 
+    fn lookup(&self) -> Option<&Lookup> {
+        self.lookup.as_ref()
+    }
+
     fn use_gpu(&self, gpu: Option<&Gpu>) {
         *self.gpu.lock().unwrap_or_else(PoisonError::into_inner) = gpu.cloned();
     }
@@ -154,6 +197,8 @@ impl Source for GstSource {
 /// Dropping the pipeline stops it.
 struct Running {
     _pipeline: pipelines::Pipeline,
+    /// Promised until the first frame, or the end.
+    _room: Arc<Room>,
 }
 
 impl Opening for Running {}
@@ -161,21 +206,27 @@ impl Opening for Running {}
 /// Translates what a pipeline says; decides nothing.
 struct Inlet {
     receiver: Arc<dyn Receiver>,
+    room: Arc<Room>,
     camera: String,
     ts_source: TsSource,
     live: bool,
     /// Present where the CPU may take over from a GPU.
     fallback: Option<Arc<Fallback>>,
+    /// That the stream breaks its protocol has been said.
+    warned: AtomicBool,
 }
 
 impl pipelines::Receiver for Inlet {
     fn frame(&self, frame: pipelines::Frame) {
+        self.room.is_taken();
         let now = clock::now();
         let wall = clock::wall();
         let age = frame.age().filter(|&age| age < PLAUSIBLE_AGE && self.live).unwrap_or_default();
         let at = now.checked_sub(age).unwrap_or(now);
-        let (wall, ts_source) = match frame.capture_unix_ns().and_then(|ns| u64::try_from(ns).ok()) {
-            Some(ns) => (SystemTime::UNIX_EPOCH + Duration::from_nanos(ns), TsSource::RtcpSr),
+        let captured = frame.capture_unix_ns().and_then(|ns| u64::try_from(ns).ok());
+        let captured = captured.map(|ns| SystemTime::UNIX_EPOCH + Duration::from_nanos(ns));
+        let (wall, ts_source) = match captured.filter(|&captured| is_plausible(captured, wall)) {
+            Some(captured) => (captured, TsSource::RtcpSr),
             None => (wall.checked_sub(age).unwrap_or(wall), self.ts_source),
         };
         self.receiver.frame(Arrived { frame: Decoded::Gst(frame), at, wall, ts_source });
@@ -193,6 +244,14 @@ impl pipelines::Receiver for Inlet {
         self.receiver.skipped(clock::now(), mark);
     }
 
+    fn stage(&self, stage: pipelines::Stage) {
+        self.receiver.stage(match stage {
+            pipelines::Stage::Connecting => Stage::Connecting,
+            pipelines::Stage::Asking => Stage::Asking,
+            pipelines::Stage::Awaiting => Stage::Awaiting,
+        });
+    }
+
     fn event(&self, event: pipelines::Event) {
         match event {
             pipelines::Event::Eos if self.live => {
@@ -208,6 +267,12 @@ impl pipelines::Receiver for Inlet {
                     fallback.remember(&self.camera, &failure);
                 }
                 self.receiver.fault(fault(failure));
+            }
+            // Said once an opening: packets that are dropped are seen nowhere else.
+            pipelines::Event::Warning(failure) if failure.class == pipelines::FailureClass::Protocol => {
+                if !self.warned.swap(true, Ordering::AcqRel) {
+                    tracing::warn!(camera = self.camera, "{failure}");
+                }
             }
             pipelines::Event::Warning(failure) => {
                 tracing::debug!(camera = self.camera, "{failure}");
@@ -236,9 +301,10 @@ pub(crate) fn fault(failure: pipelines::Failure) -> Fault {
         Class::Unauthorized | Class::Permission => Reason::Unauthorized,
         // A source without pictures is no fault of this box.
         Class::NotFound | Class::NoVideo => Reason::NotFound,
-        Class::UnsupportedCodec | Class::MissingElement { .. } | Class::HardwareDecoder => {
-            Reason::Unsupported
-        }
+        Class::UnsupportedCodec
+        | Class::MissingElement { .. }
+        | Class::HardwareDecoder
+        | Class::PictureTooLarge => Reason::Unsupported,
         Class::Closed => Reason::Eos,
         Class::Busy | Class::Protocol | Class::Decode | Class::Other => Reason::SourceError,
     };
@@ -283,9 +349,23 @@ mod tests {
     /// Lets an opening of `source` fail.
     fn fail(source: &GstSource, class: pipelines::FailureClass) -> Reason {
         let faults = Arc::new(Faults::default());
-        let inlet = source.inlet(&source.next_spec(), faults.clone());
+        let room = Arc::new(Room::for_camera().unwrap());
+        let inlet = source.inlet(&source.next_spec(), faults.clone(), &room);
         inlet.event(pipelines::Event::Error(pipelines::Failure { class, message: "no session".to_owned() }));
         faults.0.lock().unwrap()[0].reason
+    }
+
+    #[test]
+    fn a_camera_s_clock_is_believed_within_a_day() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let hour = Duration::from_secs(3600);
+        assert!(
+            is_plausible(now, now)
+                && is_plausible(now - hour * 23, now)
+                && is_plausible(now + hour * 23, now)
+        );
+        assert!(!is_plausible(now - hour * 25, now) && !is_plausible(now + hour * 25, now));
+        assert!(!is_plausible(SystemTime::UNIX_EPOCH, now));
     }
 
     #[test]

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::camera::Reason;
-mod descriptors;
 mod gst;
+mod lookup;
 mod memory;
 mod scene;
 
 pub use gst::GstSource;
 pub(crate) use gst::fault;
+pub use lookup::Lookup;
 pub use memory::{MemoryFrame, MemoryPicture};
 pub use scene::SceneSource;
 pub use watchpost_picture::{Layout, Matrix, Picture, PictureError, Plane, Range};
@@ -109,6 +110,46 @@ pub struct Fault {
     pub detail: String,
 }
 
+/// How far an opening has come that has not given a frame yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Stage {
+    /// It has begun, and nothing more is known.
+    #[default]
+    Begun,
+    /// The name of the camera is being looked up.
+    LookingUp,
+    /// A connection is being made.
+    Connecting,
+    /// The camera is being asked for its stream.
+    Asking,
+    /// The camera has agreed to send.
+    Awaiting,
+}
+
+impl Stage {
+    /// All of them, each at its number.
+    pub const ALL: [Self; 5] = [Self::Begun, Self::LookingUp, Self::Connecting, Self::Asking, Self::Awaiting];
+
+    /// What keeps an opening at this stage, and what to do; empty where nothing can be said.
+    pub fn as_words(self) -> &'static str {
+        match self {
+            Self::Begun => "",
+            Self::LookingUp => {
+                "the name servers do not answer for the camera's name; check the DNS servers and the network"
+            }
+            Self::Connecting => {
+                "nothing answers at the camera's address; check the address, and the camera's power and cable"
+            }
+            Self::Asking => "the camera takes the connection and does not answer requests; it may have hung",
+            Self::Awaiting => {
+                "the camera has agreed to send, but no picture has come; it may have as many viewers as it can serve, or a \
+                 firewall keeps UDP away"
+            }
+        }
+    }
+}
+
 /// What an opening delivers into. Every call returns at once.
 pub trait Receiver: Send + Sync {
     /// A decoded frame.
@@ -124,6 +165,8 @@ pub trait Receiver: Send + Sync {
     fn leaves_out(&self) -> bool {
         false
     }
+    /// The opening has come so far.
+    fn stage(&self, _stage: Stage) {}
     /// A picture was skipped undecoded. `mark` is what [`Decoded::progress_mark`] would have been.
     fn skipped(&self, _at: Instant, _mark: Option<u64>) {}
 }
@@ -138,6 +181,11 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// What can be said at once: a missing element, a broken template, a device that is not there.
     fn open(&self, generation: u64, receiver: Arc<dyn Receiver>) -> Result<Box<dyn Opening>, Fault>;
+
+    /// What has to be found out before it can be opened.
+    fn lookup(&self) -> Option<&Lookup> {
+        None
+    }
 
     /// From the next opening on frames may be in this GPU's memory; `None`: in system memory only. A source
     /// whose frames never are on a GPU does nothing.

@@ -1,5 +1,6 @@
 //! `test://scene`: a procedural scene drawn in this process, at its frame rate, without a network.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -35,7 +36,13 @@ impl Source for SceneSource {
         let flag = Arc::clone(&over);
         let thread = std::thread::Builder::new()
             .name("scene".to_owned())
-            .spawn(move || draw(options, &flag, receiver.as_ref()))
+            .spawn(move || {
+                let drawing = AssertUnwindSafe(|| draw(options, &flag, receiver.as_ref()));
+                if catch_unwind(drawing).is_err() {
+                    let detail = "the thread that draws the scene panicked".to_owned();
+                    receiver.fault(Fault { reason: Reason::Internal, detail });
+                }
+            })
             .map_err(|error| Fault {
                 reason: Reason::Internal,
                 detail: format!("no thread for the scene: {error}"),

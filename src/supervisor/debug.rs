@@ -50,7 +50,7 @@ pub struct DebugState {
     pub cameras: Vec<CameraDebug>,
     /// By kind: rss, pool, gpu.
     pub memory_bytes: serde_json::Value,
-    /// By kind: fd, thread, pipeline, slot.
+    /// By kind: fd, thread, pipeline, slot, object, frame.
     pub handles: serde_json::Value,
     /// The engine that runs now: inference times and batch sizes.
     pub engine: serde_json::Value,

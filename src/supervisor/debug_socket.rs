@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
+use super::alarm::Alarm;
 use super::{Control, Message};
 use crate::os_words::plain_words;
 
@@ -55,9 +56,10 @@ impl DebugSocket {
         let listener = UnixListener::bind(path)?;
         let over = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&over);
-        let thread = std::thread::Builder::new()
-            .name("debug".to_owned())
-            .spawn(move || serve(&listener, &Control { supervisor, reload: None }, &flag))?;
+        let thread = std::thread::Builder::new().name("debug".to_owned()).spawn(move || {
+            let _alarm = Alarm::new(&supervisor, "debug");
+            serve(&listener, &Control { supervisor, reload: None }, &flag);
+        })?;
         Ok(Self { path: path.to_owned(), over, thread: Some(thread) })
     }
 }

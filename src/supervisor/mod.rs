@@ -11,6 +11,7 @@
 //! The supervisor sleeps until a message comes or the nearest deadline of a machine passes. It never joins
 //! a thread that has not said it is done, and never sends to a channel that could be full.
 
+mod alarm;
 mod debug;
 mod debug_socket;
 mod identities;
@@ -29,6 +30,7 @@ mod watchdog;
 mod watched;
 mod wishes;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -40,6 +42,7 @@ use watchpost_cuda::Gpu;
 use crate::camera::Input;
 use crate::clock;
 use crate::config::Config;
+use crate::descriptors;
 use crate::engine::{EngineError, Order, Pulse};
 use crate::frame::SlotForm;
 use crate::metrics::Registry;
@@ -50,6 +53,7 @@ use station::Outputs;
 use watchdog::{Tolerances, Vitals};
 use watched::{House, Watched};
 
+pub use alarm::Alarm;
 pub use debug::{CameraDebug, DebugState};
 pub use memory::MemoryWatch;
 pub use notify::still_starting;
@@ -69,6 +73,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const REST_WITHIN: Duration = Duration::from_millis(1200);
 /// Then the engine and the outputs get this long.
 const FLUSH_WITHIN: Duration = Duration::from_millis(400);
+
+/// All of that, and the outputs' threads get a moment to be joined.
+pub const END_WITHIN: Duration = Duration::from_millis(1800);
 
 /// What the supervisor is told.
 #[derive(Debug)]
@@ -97,6 +104,8 @@ pub enum Message {
     EngineReady(Result<Box<Detector>, EngineError>),
     /// An output closed by itself.
     OutputClosed,
+    /// A thread that nobody else would miss.
+    Panicked(&'static str),
     /// A new configuration; the channel has room for whether it is taken.
     Renew(Box<Renewed>, Sender<Result<(), String>>),
     /// A reload is over, whatever came of it.
@@ -148,6 +157,11 @@ impl Control {
     /// Has it log its state.
     pub fn log_state(&self) {
         let _already_gone = self.supervisor.send(Message::LogState);
+    }
+
+    /// For a thread that serves the supervisor from outside.
+    pub fn alarm(&self, thread: &'static str) -> Alarm {
+        Alarm::new(&self.supervisor, thread)
     }
 
     /// Its state, or `None` if it does not answer in time.
@@ -202,14 +216,28 @@ impl Supervisor {
         Arc::clone(&self.registry)
     }
 
-    /// Runs until the process should end, and brings everything to rest.
-    pub fn run(mut self) -> Verdict {
+    /// Runs until the process should end, and brings everything to rest; also if this panics.
+    pub fn run(self) -> Verdict {
+        self.run_telling(|_| {})
+    }
+
+    /// As [`Supervisor::run`]; `ending` is told the verdict before anything is brought to rest, which should take
+    /// no longer than [`END_WITHIN`].
+    pub fn run_telling(mut self, ending: impl FnOnce(&Verdict)) -> Verdict {
+        let panicked = |_| Verdict::Internal("the supervisor panicked".to_owned());
+        if let Err(verdict) = catch_unwind(AssertUnwindSafe(|| self.watch())).map_err(panicked) {
+            self.verdict = Some(verdict);
+        }
+        ending(self.verdict.get_or_insert(Verdict::Stopped));
+        catch_unwind(AssertUnwindSafe(|| self.come_to_rest())).unwrap_or_else(panicked)
+    }
+
+    fn watch(&mut self) {
         self.all_cameras(Input::Start);
         self.notify.ready();
         while self.verdict.is_none() {
             self.turn(self.next_deadline());
         }
-        self.come_to_rest()
     }
 
     /// Waits for one message, at most until `deadline`, and does what is due.
@@ -223,7 +251,8 @@ impl Supervisor {
             camera.look(now, &self.house);
         }
         self.settle_cameras(now);
-        if now >= self.next_look {
+        // Who comes to rest is not looked after any more: a camera that was paused would begin again.
+        if now >= self.next_look && self.verdict.is_none() {
             self.next_look = now + self.memory.look_every();
             self.look_after(now);
         }
@@ -264,13 +293,18 @@ impl Supervisor {
                 }
             }
             Message::EngineEnded(result) => self.engine_ended(result),
-            Message::EngineReady(built) => self.engine_ready(built),
+            Message::EngineReady(built) if self.verdict.is_none() => self.engine_ready(built),
+            Message::EngineReady(_too_late) => {}
+            Message::Renew(_too_late, answer) if self.verdict.is_some() => {
+                let _asker_gone = answer.try_send(Err(reload::STOPPING.to_owned()));
+            }
             Message::Renew(renewed, answer) => {
                 self.notify.reloading();
                 let _asker_gone = answer.try_send(self.renew(*renewed));
             }
             Message::ReloadDone => self.notify.ready(),
             Message::OutputClosed => self.look_after_outputs(),
+            Message::Panicked(thread) => self.missing(thread),
             Message::Stop(why) => {
                 tracing::info!("stopping: {why}");
                 self.verdict.get_or_insert(Verdict::Stopped);
@@ -298,6 +332,11 @@ impl Supervisor {
         self.verdict.get_or_insert(verdict);
     }
 
+    /// A thread has panicked that the others cannot do without.
+    fn missing(&mut self, thread: &str) {
+        self.verdict.get_or_insert_with(|| Verdict::Internal(format!("the thread {thread} panicked")));
+    }
+
     fn all_cameras(&mut self, input: Input) {
         let now = clock::now();
         for camera in &mut self.cameras {
@@ -311,6 +350,9 @@ impl Supervisor {
     }
 
     fn look_after_outputs(&mut self) {
+        if let Some(output) = self.house.publisher.panicked() {
+            self.missing(&format!("of output {output}"));
+        }
         if self.house.publisher.closed_all() && self.verdict.is_none() {
             tracing::info!("nobody reads any output any more; stopping");
             self.verdict = Some(Verdict::OutputsClosed);
@@ -326,17 +368,20 @@ impl Supervisor {
         }
         let slots_out: usize =
             self.cameras.iter().map(|camera| camera.feed.pool.capacity() - camera.feed.pool.free()).sum();
-        self.registry.handles.slots_in_flight.store(slots_out as u64, Ordering::Relaxed);
-        let pipelines = watchpost_pipelines::open_pipelines() as u64;
-        self.registry.handles.pipelines.store(pipelines, Ordering::Relaxed);
+        let handles = &self.registry.handles;
+        handles.slots_in_flight.store(slots_out as u64, Ordering::Relaxed);
+        handles.pipelines.store(watchpost_pipelines::open_pipelines() as u64, Ordering::Relaxed);
+        handles.objects.store(watchpost_pipelines::open_objects() as u64, Ordering::Relaxed);
+        handles.frames.store(watchpost_pipelines::open_frames() as u64, Ordering::Relaxed);
         let usage = self.memory.usage();
         let gpu = self.house.gpu.clone();
         let vitals = Vitals {
-            inference_running_for: self.pulse.busy_for(now).map(|time| time.min(now - self.pause_ended_at)),
+            engine_silent_for: self.pulse.silent_for(now).map(|time| time.min(now - self.pause_ended_at)),
             wedged_count: self.cameras.iter().map(Watched::wedged_count).sum::<usize>()
                 + self.left_behind.len(),
             rss_bytes: usage.rss_bytes,
             gpu_lost: gpu.as_ref().and_then(Gpu::lost).map(|error| error.to_string()),
+            descriptors: descriptors::Count::now(),
         };
         let gpu_bytes = gpu.as_ref().map_or(0, |gpu| gpu.ledger().device_bytes());
         self.registry.handles.gpu_bytes.store(gpu_bytes, Ordering::Relaxed);
@@ -365,6 +410,7 @@ impl Supervisor {
     fn come_to_rest(mut self) -> Verdict {
         self.notify.stopping(REST_WITHIN + FLUSH_WITHIN);
         let deadline = clock::now() + REST_WITHIN;
+        self.cameras.iter_mut().for_each(Watched::begin_no_more);
         self.all_cameras(Input::Stop);
         while clock::now() < deadline && !self.cameras.iter().all(Watched::is_at_rest) {
             self.turn(self.next_deadline().min(deadline));

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use watchpost_cuda::Gpu;
@@ -12,7 +13,10 @@ use crate::camera::Reason;
 use crate::config::CameraOptions;
 use crate::frame::{Bench, End, Feed, Mailbox, Pacer, Pump, Turnstile, Work};
 use crate::metrics::Outcome;
-use crate::source::{Fault, Receiver, Source};
+use crate::source::{Fault, Receiver, Source, Stage};
+
+/// Without a ring the thread looks around this often; nothing depends on it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Linux cuts thread names at 15 bytes.
 pub(super) fn thread_name(prefix: &str, name: &str) -> String {
@@ -72,13 +76,31 @@ impl Opening {
     }
 
     fn live(self, stop: &AtomicBool) {
-        // Reports also when this thread unwinds; the supervisor then finds that nobody asked for the end.
+        // Reports also when this thread unwinds.
         let _closed = ReportClosed {
             supervisor: self.supervisor.clone(),
             index: self.feed.index,
             generation: self.generation,
         };
-        while self.open_and_pump(stop) == Again::Yes {}
+        match self.look_up(stop) {
+            Ok(true) => while self.open_and_pump(stop) == Again::Yes {},
+            Ok(false) => {}
+            Err(fault) => self.report_failed(fault),
+        }
+    }
+
+    /// Waits until it is known that the camera can be found; false when it is stopped before.
+    fn look_up(&self, stop: &AtomicBool) -> Result<bool, Fault> {
+        let Some(lookup) = self.source.lookup() else { return Ok(true) };
+        self.feed.reached(self.generation, Stage::LookingUp);
+        lookup.ask(&self.feed.wake)?;
+        while !stop.load(Ordering::Acquire) {
+            if let Some(answer) = lookup.answer() {
+                return answer.map(|()| true);
+            }
+            self.feed.bell().wait(LOOK_EVERY);
+        }
+        Ok(false)
     }
 
     /// The source's opening is dropped, that is torn down, before this returns.
@@ -152,6 +174,12 @@ struct ReportClosed {
 
 impl Drop for ReportClosed {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let detail = "its thread panicked, which is a fault of watchpost".to_owned();
+            let fault = Fault { reason: Reason::Internal, detail };
+            let message = Message::Failed { index: self.index, generation: self.generation, fault };
+            let _supervisor_gone = self.supervisor.send(message);
+        }
         let message = Message::Closed { index: self.index, generation: self.generation };
         let _supervisor_gone = self.supervisor.send(message);
     }

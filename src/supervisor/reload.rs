@@ -6,11 +6,13 @@
 //!                                 └────────── the running configuration stays ◄─┴── undone ◄─────┘
 //! ```
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::alarm::Alarm;
 use super::wishes::wishes;
 use super::{Detector, Message, ModelTag, Upgrade};
 use crate::clock;
@@ -23,6 +25,8 @@ use crate::source::Source;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// An output that goes gets this long to bring its last lines to its readers.
 const FLUSH_WITHIN: Duration = Duration::from_millis(400);
+/// Why nothing is taken over any more.
+pub(super) const STOPPING: &str = "the process is stopping";
 /// The supervisor answers between two of its turns.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -73,6 +77,7 @@ pub(super) struct Reload {
 impl Reload {
     /// Runs until nobody can ask any more.
     pub fn run(mut self) {
+        let _alarm = Alarm::new(&self.supervisor, "reload");
         let mut known = self.reloader.fingerprint();
         let mut changed = None;
         loop {
@@ -96,6 +101,9 @@ impl Reload {
         tracing::info!("reading the configuration again");
         match self.try_reload() {
             Ok(summary) => tracing::info!("the new configuration is in use: {summary}"),
+            Err(why) if why == STOPPING => {
+                tracing::info!("the new configuration is not taken over any more: {why}");
+            }
             Err(why) => tracing::error!("the new configuration is refused, the one in use stays:\n{why}"),
         }
         // Whatever came of it, the service is ready again: systemd counts the time of a reload.
@@ -103,7 +111,11 @@ impl Reload {
     }
 
     fn try_reload(&mut self) -> Result<Summary, String> {
-        let Renewed { config, sources, detector, upgrade } = self.reloader.load(&self.running)?;
+        // Nothing has been touched yet: whatever is wrong with the new one, the old one can stay.
+        let load = AssertUnwindSafe(|| self.reloader.load(&self.running));
+        let loaded = catch_unwind(load)
+            .unwrap_or_else(|_panic| Err("reading it panicked, which is a fault of watchpost".to_owned()));
+        let Renewed { config, sources, detector, upgrade } = loaded?;
         let (tag, labels) = match &detector {
             Some(detector) => (detector.tag.clone(), detector.labels.clone()),
             None => (self.tag.clone(), self.labels.clone()),
@@ -114,11 +126,14 @@ impl Reload {
         let (answer, answered) = bounded(1);
         let renewed = Box::new(Renewed { config: config.clone(), sources, detector, upgrade });
         let sent = self.supervisor.send(Message::Renew(renewed, answer));
-        let gone = || "the process is stopping".to_owned();
+        let gone = || STOPPING.to_owned();
         let outcome = sent
             .map_err(|_gone| gone())
             .and_then(|()| answered.recv_timeout(ANSWER_WITHIN).unwrap_or_else(|_gone| Err(gone())));
         if let Err(why) = outcome {
+            if why == STOPPING {
+                return Err(why);
+            }
             // What could be opened a moment ago can be opened again.
             self.change_outputs(&config.outputs, &self.running.outputs)?;
             return Err(why);
@@ -137,6 +152,9 @@ impl Reload {
         }
         for (index, output) in come.iter().enumerate() {
             let Err(error) = self.publisher.add(output, &self.registry) else { continue };
+            if self.publisher.is_over() {
+                return Err(STOPPING.to_owned());
+            }
             for output in &come[..index] {
                 self.publisher.remove(&output.name, &self.registry, deadline);
             }

@@ -106,8 +106,8 @@ impl Supervisor {
                     resize(camera, options, |capacity| Pool::prepare(capacity, form));
                     let limits = &config.supervisor;
                     match Change::between(&camera.options, options) {
-                        Change::Kept => camera.adopt(options.clone()),
-                        Change::Reopened => {
+                        Change::Kept if !camera.is_leaving() => camera.adopt(options.clone()),
+                        Change::Kept | Change::Reopened => {
                             camera.reopen_as(options.clone(), Arc::clone(source), limits, now, house)
                         }
                     }

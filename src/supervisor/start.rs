@@ -13,7 +13,7 @@ use super::watched::{House, Watched};
 use super::{Detector, LOOK_EVERY, Message, Supervisor, Upgrade, debug_socket};
 use crate::clock;
 use crate::config::{CameraOptions, Config};
-use crate::engine::{Pulse, Station, WORK_MAX, Worker};
+use crate::engine::{ORDERS_MAX, Pulse, Station, WORK_MAX, Worker};
 use crate::frame::{Feed, Preprocessor, SlotError, SlotForm, Turnstile};
 use crate::metrics::Registry;
 use crate::publish::{PublishError, Publisher};
@@ -84,7 +84,7 @@ impl Supervisor {
         // Room for everything that the turnstile lets in, also while one engine takes over from another: sending a
         // filled slot never waits.
         let (work_tx, work_rx) = bounded(WORK_MAX);
-        let (orders_tx, orders_rx) = bounded(1);
+        let (orders_tx, orders_rx) = bounded(ORDERS_MAX);
         let turnstile = Turnstile::new(1, feeds.iter().map(|feed| feed.wake.clone()).collect());
         let publisher = Arc::new(start_publisher(&config, &registry, &supervisor)?);
         let pulse = Pulse::new(now);

@@ -12,6 +12,7 @@
 //! Whatever is refused on the way (memory, a class that the new model does not know) leaves the old engine in
 //! place.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::{Detector, Message, StartError, Supervisor};
@@ -35,7 +36,11 @@ impl Supervisor {
     pub(super) fn start_upgrade(&self, upgrade: super::Upgrade) {
         let supervisor = self.house.supervisor.clone();
         let work = move || {
-            let _supervisor_gone = supervisor.send(Message::EngineReady(upgrade().map(Box::new)));
+            let built = catch_unwind(AssertUnwindSafe(upgrade)).unwrap_or_else(|_panic| {
+                let reason = "its preparation panicked, which is a fault of watchpost".to_owned();
+                Err(EngineError::Unavailable { backend: "that would take over", reason })
+            });
+            let _supervisor_gone = supervisor.send(Message::EngineReady(built.map(Box::new)));
         };
         // Nobody joins it: the end of the process ends it.
         if let Err(error) = std::thread::Builder::new().name("engine-build".to_owned()).spawn(work) {

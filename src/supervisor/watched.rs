@@ -221,6 +221,16 @@ impl Watched {
         self.machine.generation() == 0 && matches!(self.next, Next::Nothing)
     }
 
+    /// A reload before has already decided that its present opening ends, and what follows.
+    pub fn is_leaving(&self) -> bool {
+        !matches!(self.next, Next::Nothing)
+    }
+
+    /// The process ends: what a reload wanted to begin does not begin any more.
+    pub fn begin_no_more(&mut self) {
+        self.next = Next::Nothing;
+    }
+
     /// Options that need no other opening.
     pub fn adopt(&mut self, options: CameraOptions) {
         if matches!(self.next, Next::Gone) {
@@ -356,7 +366,12 @@ impl Watched {
         match reason {
             Reason::Stalled => Some(format!("no new frame for {:.1} s", seconds(self.options.stall_timeout))),
             Reason::OpenTimeout => {
-                Some(format!("no first frame within {:.1} s", seconds(self.options.open_timeout)))
+                let words = self.feed.stage().as_words();
+                let colon = if words.is_empty() { "" } else { ": " };
+                Some(format!(
+                    "no first frame within {:.1} s{colon}{words}",
+                    seconds(self.options.open_timeout)
+                ))
             }
             _ => None,
         }

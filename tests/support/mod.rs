@@ -147,9 +147,20 @@ impl Setup {
 
     /// Runs the daemon.
     pub fn start(&self) -> Daemon {
+        self.run(Command::new(env!("CARGO_BIN_EXE_watchpost")))
+    }
+
+    /// Runs the daemon with this soft limit of file descriptors.
+    pub fn start_limited(&self, descriptors: u64) -> Daemon {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -S -n {descriptors}; exec \"$0\" \"$@\"");
+        command.args(["-c", &script]).arg(env!("CARGO_BIN_EXE_watchpost"));
+        self.run(command)
+    }
+
+    fn run(&self, mut command: Command) -> Daemon {
         let config = self.folder.path().join("config.toml");
         std::fs::write(&config, &self.text).expect("the configuration is written");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_watchpost"));
         command.args(["run", "-c"]).arg(&config).current_dir(env!("CARGO_MANIFEST_DIR"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("WATCHPOST__") {
@@ -361,6 +372,17 @@ pub fn usage(pid: u32) -> Usage {
         fds: entries("fd"),
         threads: entries("task"),
     }
+}
+
+/// Processes whose parent this is, also those that have ended and are not waited for.
+pub fn children(pid: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("proc").flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let parent = |child: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    pids.filter(|child| parent(*child) == Some(pid)).collect()
 }
 
 /// Seconds with two decimals, for tables.

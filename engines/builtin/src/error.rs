@@ -57,6 +57,15 @@ pub enum LoadError {
     /// The proof on one empty frame failed.
     #[error("was loaded but cannot be run: {0}")]
     FirstRun(#[source] RunError),
+    /// One of its outputs is nothing but NaN.
+    #[error(
+        "computes only NaN in output {output} for an empty picture: its weights are damaged, or overflowed when they were \
+         converted; export it again"
+    )]
+    NotNumbers {
+        /// Which output.
+        output: String,
+    },
     /// The threads could not be started.
     #[error("needs {threads} threads, which could not be started")]
     Threads {

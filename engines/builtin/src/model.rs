@@ -143,8 +143,11 @@ impl Model {
         let values = loaded.infer(&empty_frame).map_err(LoadError::FirstRun)?;
         for (index, (&id, value)) in output_ids.iter().zip(&values).enumerate() {
             let name = node_name(&loaded.model, id, index);
-            if contiguous_f32(value).is_none() {
+            let Some(values) = contiguous_f32(value) else {
                 return Err(LoadError::FirstRun(RunError::OutputType { name }));
+            };
+            if !values.is_empty() && values.iter().all(|value| value.is_nan()) {
+                return Err(LoadError::NotNumbers { output: name });
             }
             let dtype = match value.dtype() {
                 ValueType::Tensor(element) => element.to_string(),

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::fmt::Write;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,7 +43,10 @@ pub(crate) struct Serve {
     /// Environment variable that holds the password
     #[arg(long, value_name = "VARIABLE", requires = "user")]
     password_env: Option<String>,
-    /// TCP port on 127.0.0.1; 0 takes any free one. Further cameras take the following ports
+    /// Address on which the cameras listen; on any other than 127.0.0.1 without the faults of connections
+    #[arg(long, value_name = "IPV4", default_value_t = Ipv4Addr::LOCALHOST)]
+    address: Ipv4Addr,
+    /// TCP port on that address; 0 takes any free one. Further cameras take the following ports
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// Serve rtsps:// with a self-signed certificate
@@ -60,6 +64,9 @@ pub(crate) struct Serve {
     /// Write `number unix_ns` for every picture that is handed to the encoder
     #[arg(long, value_name = "FILE")]
     frame_log: Option<PathBuf>,
+    /// RTP timestamp to begin with [default: random]; near 4294967295 it wraps soon, and sequence numbers do
+    #[arg(long, value_name = "N")]
+    first_timestamp: Option<u32>,
     /// Refuse connections for this long after the start, as in 3s
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     startup_delay: Duration,
@@ -106,10 +113,12 @@ impl Serve {
             gop: self.gop.unwrap_or(fps),
             b_frames: self.b_frames,
             credentials,
+            address: self.address,
             port,
             tls: self.tls.then_some(Tls::SelfSigned),
             startup_delay: self.startup_delay,
             frame_log,
+            first_timestamp: self.first_timestamp,
         })
     }
 

@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use gstreamer as gst;
 
+use crate::damage::Damage;
 use crate::feeder::Feeder;
 use crate::options::check_size;
 use crate::packets::{PacketFault, Packets};
@@ -18,7 +19,7 @@ use crate::{CameraOptions, Codec, Fault, TestCameraError, media, pace};
 /// A running test camera. Dropping it closes every connection and stops every thread and pipeline.
 pub struct TestCamera {
     // In the order in which they must stop: connections, then what serves them, then what films.
-    relay: Relay,
+    relay: Option<Relay>,
     server: Server,
     feeder: Feeder,
     packets: Packets,
@@ -71,10 +72,14 @@ impl TestCamera {
         let server = Server::start(&options, feeder.shared(), &packets)?;
         let boot_until =
             (options.startup_delay > Duration::ZERO).then(|| pace::now() + options.startup_delay);
-        let relay = Relay::start(options.port, server.address(), options.tls.is_some(), boot_until)
+        let relay = options
+            .has_relay()
+            .then(|| Relay::start(options.port, server.address(), options.tls.is_some(), boot_until))
+            .transpose()
             .map_err(|source| TestCameraError::Port { port: options.port, source })?;
         let scheme = if options.tls.is_some() { "rtsps" } else { "rtsp" };
-        let url = format!("{scheme}://127.0.0.1:{}{MOUNT_POINT}", relay.port());
+        let port = relay.as_ref().map_or(server.address().port(), Relay::port);
+        let url = format!("{scheme}://{}:{port}{MOUNT_POINT}", options.address);
         let state = Mutex::new(State { fault: None, size });
         Ok(Self { relay, server, feeder, packets, state, codec: options.codec, url })
     }
@@ -87,16 +92,50 @@ impl TestCamera {
     /// Makes the camera misbehave from now on; a fault that was active before is healed first.
     ///
     /// # Errors
-    /// `Options` when a change of resolution asks for a size that cannot be served; the camera then stays
-    /// as it is.
+    /// `Options` when a change of resolution asks for a size that cannot be served, or when the fault is made by
+    /// the relay and the camera has none; `GStreamer` when another codec cannot be made; the camera then stays as it is.
     pub fn inject(&self, fault: Fault) -> Result<(), TestCameraError> {
         if let Fault::ResolutionChange { width, height } = fault {
             check_size(width, height, self.codec)?;
         }
+        let foreign = match fault {
+            Fault::ForeignCodec { codec } => Arc::new(self.server.foreign_payloads(codec)?),
+            Fault::CodecChange { codec } => media::check_elements(codec).map(|()| Arc::default())?,
+            _ => Arc::default(),
+        };
+        let relay = match &self.relay {
+            None if fault.is_of_connections() => return Err(no_relay(fault)),
+            relay => relay.as_ref(),
+        };
         let mut state = self.state();
         self.heal_from(&mut state);
         state.fault = Some(fault);
-        let (relay, packets) = (&self.relay, &self.packets);
+        let packets = &self.packets;
+        let damage = |damage, seed| packets.set(Some(PacketFault::Damage { damage, seed }));
+        match (fault, relay) {
+            (Fault::FrozenPicture, _) => self.feeder.shared().freeze(true),
+            (Fault::FrozenTimestamps, _) => packets.set(Some(PacketFault::FreezeTimestamps)),
+            (Fault::CorruptPayload { seed }, _) => packets.set(Some(PacketFault::Corrupt { seed })),
+            (Fault::ResolutionChange { width, height }, _) => self.feeder.shared().set_size((width, height)),
+            (Fault::BrokenHeaders { seed }, _) => damage(Damage::Headers, seed),
+            (Fault::BrokenSlices { seed }, _) => damage(Damage::Slices, seed),
+            (Fault::CutUnits { seed }, _) => damage(Damage::Cuts, seed),
+            (Fault::AbsurdSize { width, height }, _) => damage(Damage::Size(width, height), 0),
+            (Fault::TimestampJump { seconds }, _) => packets.set(Some(PacketFault::Shift { seconds })),
+            (Fault::ForeignCodec { .. }, _) => packets.set(Some(PacketFault::Foreign { payloads: foreign })),
+            (Fault::CodecChange { codec }, Some(relay)) => {
+                self.server.set_codec(Some(codec))?;
+                relay.close_all();
+            }
+            (_, Some(relay)) => self.trouble_connections(fault, relay),
+            (_, None) => {}
+        }
+        Ok(())
+    }
+
+    /// The faults that clients meet at the relay.
+    fn trouble_connections(&self, fault: Fault, relay: &Relay) {
+        let packets = &self.packets;
         match fault {
             Fault::StopSending => {
                 relay.set_traffic(Traffic::Swallow);
@@ -106,8 +145,6 @@ impl TestCamera {
                 relay.set_traffic(Traffic::NoRtp);
                 packets.set(Some(PacketFault::Withhold));
             }
-            Fault::FrozenPicture => self.feeder.shared().freeze(true),
-            Fault::FrozenTimestamps => packets.set(Some(PacketFault::FreezeTimestamps)),
             Fault::Close => {
                 relay.set_door(Door::Refuse);
                 relay.close_all();
@@ -117,6 +154,8 @@ impl TestCamera {
                 relay.abandon_all();
                 packets.set(Some(PacketFault::Withhold));
             }
+            Fault::Forget => relay.abandon_all(),
+            Fault::Reset => relay.reset_all(),
             Fault::AcceptSilent => {
                 relay.set_silent(true);
                 relay.close_all();
@@ -125,8 +164,6 @@ impl TestCamera {
                 relay.set_traffic(Traffic::Garble { seed });
                 packets.set(Some(PacketFault::Scramble { seed }));
             }
-            Fault::CorruptPayload { seed } => packets.set(Some(PacketFault::Corrupt { seed })),
-            Fault::ResolutionChange { width, height } => self.feeder.shared().set_size((width, height)),
             Fault::RefuseCredentials => {
                 self.server.refuse_credentials(true);
                 relay.close_all();
@@ -136,8 +173,11 @@ impl TestCamera {
                 relay.set_traffic(Traffic::SlowStart { delay, since });
                 packets.set(Some(PacketFault::SlowStart { delay, since }));
             }
+            Fault::BrokenPackets { seed } => relay.set_traffic(Traffic::BreakPackets { seed }),
+            Fault::LyingReports { seed } => relay.set_traffic(Traffic::Lie { seed }),
+            // Those of the stream itself.
+            _ => {}
         }
-        Ok(())
     }
 
     /// Ends the active fault, if any. New connections are served again when this returns.
@@ -151,14 +191,24 @@ impl TestCamera {
     }
 
     fn heal_from(&self, state: &mut State) {
-        if state.fault.take().is_some() {
+        let fault = state.fault.take();
+        if let Some(Fault::CodecChange { .. }) = fault {
+            // Its own codec could be served before, so it can be again.
+            let _served = self.server.set_codec(None);
+            if let Some(relay) = &self.relay {
+                relay.close_all();
+            }
+        }
+        if fault.is_some() {
             self.feeder.shared().freeze(false);
             self.feeder.shared().set_size(state.size);
             self.packets.set(None);
             self.server.refuse_credentials(false);
-            self.relay.set_traffic(Traffic::Pass);
-            self.relay.set_silent(false);
-            self.relay.set_door(Door::Open);
+            if let Some(relay) = &self.relay {
+                relay.set_traffic(Traffic::Pass);
+                relay.set_silent(false);
+                relay.set_door(Door::Open);
+            }
         }
     }
 
@@ -199,7 +249,14 @@ impl TestCamera {
             frames_sent: feeder.frames_sent.load(Relaxed),
             next_frame_number: feeder.next_number.load(Relaxed),
             frames_skipped: feeder.frames_skipped.load(Relaxed),
-            clients: self.relay.clients(),
+            clients: self.relay.as_ref().map_or_else(|| self.server.clients(), Relay::clients),
         }
     }
+}
+
+fn no_relay(fault: Fault) -> TestCameraError {
+    TestCameraError::Options(format!(
+        "the fault {} is made by the relay, which only cameras on 127.0.0.1 have",
+        fault.name()
+    ))
 }

@@ -1,4 +1,4 @@
-//! A real RTSP camera on loopback that can be told to misbehave.
+//! A real RTSP camera, on loopback if not told otherwise, that can be told to misbehave.
 //!
 //! A [`TestCamera`] is a complete camera: pictures are rendered (or read from a clip) at real-time pace,
 //! encoded, and served by an RTSP server. Clients do not reach that server directly:
@@ -6,12 +6,13 @@
 //! ```text
 //! feeder ─► encoder ─► payloader ─► RTSP server ─► relay ─► client
 //!   │                     │             │            │
-//!   frozen picture        RTP headers   401          connections: closed, swallowed, silent, garbled
-//!   change of size        and payload
+//!   frozen picture        RTP headers   401,         connections: closed, swallowed, silent, garbled;
+//!   change of size        and payload   codec        packets that break RFC 3550, false reports
 //! ```
 //!
 //! Each [`Fault`] is made at the stage where a real camera would show it. RTP over UDP bypasses the relay;
-//! the documentation of each fault says what is left of it there.
+//! the documentation of each fault says what is left of it there. A camera on another address than 127.0.0.1
+//! has no relay: what its clients suffer there is made by the network.
 //!
 //! ```no_run
 //! use watchpost_testcam::{CameraOptions, Fault, TestCamera};
@@ -25,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 mod camera;
+mod damage;
 mod fault;
 mod feeder;
 mod media;
@@ -32,6 +34,7 @@ mod noise;
 mod options;
 mod pace;
 mod packets;
+mod parameter_sets;
 mod picture;
 mod relay;
 mod server;
@@ -51,7 +54,7 @@ pub enum TestCameraError {
     #[error("GStreamer cannot serve this camera: {0}")]
     GStreamer(String),
     /// The TCP port is taken or not allowed.
-    #[error("port {port} on 127.0.0.1 cannot be opened: {source}; choose another one, or 0 for any")]
+    #[error("port {port} cannot be opened: {source}; choose another one, or 0 for any")]
     Port {
         /// The port that was asked for.
         port: u16,

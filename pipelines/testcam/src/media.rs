@@ -8,40 +8,79 @@ use gstreamer_rtsp_server as gst_rtsp_server;
 use std::sync::Arc;
 
 use crate::feeder;
-use crate::packets::Packets;
+use crate::packets::{Packets, split};
 use crate::{CameraOptions, Codec, TestCameraError};
 
 const INPUT: &str = "picture";
 /// The RTSP server looks for payloaders of this name.
 const PAYLOADER: &str = "pay0";
+/// Where sequence numbers begin when timestamps are told where to: 100 packets before they wrap.
+const FIRST_SEQUENCE_NUMBER: u16 = u16::MAX - 99;
 
 /// The launch line of the media, in the form that an RTSP media factory wants.
 ///
 /// Presets are the cheapest that still look like a camera. Scene cuts make no extra keyframes, so that the
 /// distance between keyframes is exactly the configured one; parameter sets go out with every keyframe, so
-/// that a client can join and a change of resolution needs no new SDP.
+/// that a client can join and a change of resolution needs no new SDP. (H.265's keyframes would be CRA pictures with open
+/// GOPs, with which the payloader sends no parameter sets.)
 pub(crate) fn launch_line(options: &CameraOptions) -> String {
+    let encode = encode_line(options);
+    format!("( appsrc name={INPUT} is-live=true format=time block=false max-bytes=0 ! {encode} )")
+}
+
+fn encode_line(options: &CameraOptions) -> String {
     let CameraOptions { bitrate_kbps, gop, b_frames, codec, .. } = *options;
     let bframes = if b_frames { 2 } else { 0 };
-    let encode = match codec {
+    let first = options.first_timestamp.map_or_else(String::new, |first| {
+        format!(" timestamp-offset={first} seqnum-offset={FIRST_SEQUENCE_NUMBER}")
+    });
+    match codec {
         Codec::H264 => {
             let latency = if b_frames { "rc-lookahead=4" } else { "tune=zerolatency" };
             format!(
                 "x264enc {latency} speed-preset=superfast threads=1 bitrate={bitrate_kbps} key-int-max={gop} \
-                 bframes={bframes} option-string=\"scenecut=0\" ! rtph264pay name={PAYLOADER} pt=96 config-interval=-1"
+                 bframes={bframes} option-string=\"scenecut=0\" ! rtph264pay name={PAYLOADER} pt=96 config-interval=-1{first}"
             )
         }
         Codec::H265 => {
             let latency = if b_frames { "" } else { "tune=zerolatency" };
             format!(
                 "x265enc {latency} speed-preset=ultrafast bitrate={bitrate_kbps} key-int-max={gop} \
-                 option-string=\"bframes={bframes}:scenecut=0:pools=1:frame-threads=1:log-level=none\" \
-                 ! rtph265pay name={PAYLOADER} pt=96 config-interval=-1"
+                 option-string=\"bframes={bframes}:scenecut=0:open-gop=0:pools=1:frame-threads=1:log-level=none\" \
+                 ! rtph265pay name={PAYLOADER} pt=96 config-interval=-1{first}"
             )
         }
-        Codec::Mjpeg => format!("jpegenc quality=85 ! rtpjpegpay name={PAYLOADER} pt=26"),
-    };
-    format!("( appsrc name={INPUT} is-live=true format=time block=false max-bytes=0 ! {encode} )")
+        Codec::Mjpeg => format!("jpegenc quality=85 ! rtpjpegpay name={PAYLOADER} pt=26{first}"),
+    }
+}
+
+/// RTP payloads of a second of video in the codec of `options`, two seconds at most in the making.
+///
+/// # Errors
+/// `GStreamer` when the video cannot be made.
+pub(crate) fn payloads(options: &CameraOptions) -> Result<Vec<Vec<u8>>, TestCameraError> {
+    check_elements(options.codec)?;
+    let failed =
+        |what: &dyn std::fmt::Display| TestCameraError::GStreamer(format!("no foreign video: {what}"));
+    let line = format!(
+        "videotestsrc num-buffers=15 ! video/x-raw,format=I420,width=320,height=192,framerate=15/1 ! {} \
+         ! appsink name=out sync=false",
+        encode_line(options)
+    );
+    let pipeline = gst::parse::launch(&line).map_err(|error| failed(&error))?;
+    let bin = pipeline.clone().downcast::<gst::Bin>().map_err(|_| failed(&"no pipeline"))?;
+    let sink = bin.by_name("out").and_then(|out| out.downcast::<gst_app::AppSink>().ok());
+    let sink = sink.ok_or_else(|| failed(&"no sink"))?;
+    let _playing = pipeline.set_state(gst::State::Playing);
+    let mut payloads = Vec::new();
+    while let Some(sample) = sink.try_pull_sample(gst::ClockTime::from_seconds(10)) {
+        let list =
+            sample.buffer_list_owned().into_iter().flat_map(|list| list.iter_owned().collect::<Vec<_>>());
+        let packets: Vec<gst::Buffer> = list.chain(sample.buffer_owned()).collect();
+        payloads.extend(packets.iter().filter_map(|packet| split(packet)).map(|(_, payload)| payload));
+    }
+    let _stopped = pipeline.set_state(gst::State::Null);
+    if payloads.is_empty() { Err(failed(&"the encoder gave nothing")) } else { Ok(payloads) }
 }
 
 /// Says which element of [`launch_line`] this machine lacks, and where it comes from.
@@ -64,12 +103,17 @@ pub(crate) fn check_elements(codec: Codec) -> Result<(), TestCameraError> {
 }
 
 /// Connects new media with the filming thread and the packet stage.
-pub(crate) fn configure(media: &gst_rtsp_server::RTSPMedia, feeder: &Arc<feeder::Shared>, packets: &Packets) {
+pub(crate) fn configure(
+    media: &gst_rtsp_server::RTSPMedia,
+    codec: Codec,
+    feeder: &Arc<feeder::Shared>,
+    packets: &Packets,
+) {
     let Ok(bin) = media.element().downcast::<gst::Bin>() else { return };
     let input = bin.by_name(INPUT).and_then(|element| element.downcast::<gst_app::AppSrc>().ok());
     let output = bin.by_name(PAYLOADER).and_then(|payloader| payloader.static_pad("src"));
     let (Some(input), Some(output)) = (input, output) else { return };
-    packets.watch(&output);
+    packets.watch(&output, codec);
     let id = feeder.attach(input);
     let feeder = Arc::downgrade(feeder);
     media.connect_unprepared(move |_| {

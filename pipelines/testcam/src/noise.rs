@@ -18,6 +18,11 @@ impl Noise {
         z ^ (z >> 31)
     }
 
+    /// A number below `limit`, which is at least 1.
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+
     /// Overwrites all of `bytes`.
     pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {

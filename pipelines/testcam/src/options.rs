@@ -1,5 +1,6 @@
 //! What a test camera is told before it starts.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -24,7 +25,11 @@ pub struct CameraOptions {
     pub b_frames: bool,
     /// What a client must present (RTSP digest authentication). `None` lets everybody in.
     pub credentials: Option<Credentials>,
-    /// TCP port on 127.0.0.1; 0 takes any free one.
+    /// The address on which the camera listens. On 127.0.0.1 it stands behind its relay; on any other one clients
+    /// reach the RTSP server itself, over UDP too, and the faults that the relay makes are not to be had: there
+    /// the network is what misbehaves.
+    pub address: Ipv4Addr,
+    /// TCP port on that address; 0 takes any free one.
     pub port: u16,
     /// Serve `rtsps://` instead of `rtsp://`.
     pub tls: Option<Tls>,
@@ -33,6 +38,9 @@ pub struct CameraOptions {
     /// Where to write one line `number unix_ns` for every picture at the moment it is handed to the encoder.
     /// The file is created or truncated, flushed on every line, and stops growing at 64 MiB.
     pub frame_log: Option<PathBuf>,
+    /// RTP timestamp of the first packet of each session's media; random if `None`. Near 2^32 it wraps soon. Sequence
+    /// numbers then begin 100 before their own wrap.
+    pub first_timestamp: Option<u32>,
 }
 
 impl Default for CameraOptions {
@@ -44,15 +52,22 @@ impl Default for CameraOptions {
             gop: 15,
             b_frames: false,
             credentials: None,
+            address: Ipv4Addr::LOCALHOST,
             port: 0,
             tls: None,
             startup_delay: Duration::ZERO,
             frame_log: None,
+            first_timestamp: None,
         }
     }
 }
 
 impl CameraOptions {
+    /// Whether clients reach the camera through its relay.
+    pub(crate) fn has_relay(&self) -> bool {
+        self.address == Ipv4Addr::LOCALHOST
+    }
+
     /// Checks every number against its documented range.
     pub(crate) fn validate(&self) -> Result<(), TestCameraError> {
         let wrong = |what: String| Err(TestCameraError::Options(what));
@@ -67,6 +82,9 @@ impl CameraOptions {
         }
         if !(1..=600).contains(&self.gop) {
             return wrong(format!("gop is {}; give a keyframe distance of 1 to 600 frames", self.gop));
+        }
+        if !self.has_relay() && self.startup_delay > Duration::ZERO {
+            return wrong("startup_delay is made by the relay, which cameras on 127.0.0.1 have only".into());
         }
         match &self.credentials {
             Some(c) if c.user.is_empty() => wrong("the user name is empty".into()),

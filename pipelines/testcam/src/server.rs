@@ -1,6 +1,6 @@
 //! The RTSP server behind the relay, on a thread and a main context of its own.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex};
@@ -18,13 +18,13 @@ use gstreamer_rtsp_server as gst_rtsp_server;
 
 use crate::options::Tls;
 use crate::packets::Packets;
-use crate::{CameraOptions, TestCameraError, feeder, media};
+use crate::{CameraOptions, Codec, TestCameraError, feeder, media};
 
 /// The path under which the camera streams.
 pub(crate) const MOUNT_POINT: &str = "/stream";
 /// Role of everybody who may watch.
 const VIEWER: &str = "viewer";
-/// Ports from which the server sends UDP: below Linux's ephemeral ports, and on loopback only.
+/// Ports from which the server sends UDP: below Linux's ephemeral ports, and on its own address only.
 const UDP_PORTS: std::ops::RangeInclusive<u16> = 20_000..=23_999;
 /// How long stopping waits for the media to be gone.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -39,6 +39,9 @@ pub(crate) struct Server {
     open_auth: Option<RTSPAuth>,
     refusing_auth: RTSPAuth,
     living: Arc<Living>,
+    options: CameraOptions,
+    feeder: Arc<feeder::Shared>,
+    packets: Packets,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -60,8 +63,10 @@ impl Server {
         let certificate = options.tls.as_ref().map(certificate).transpose()?;
         let context = glib::MainContext::new();
         let server = RTSPServer::new();
-        server.set_address("127.0.0.1");
-        server.set_service("0");
+        server.set_address(&options.address.to_string());
+        // Behind the relay, which has the port that clients know, any will do.
+        let service = if options.has_relay() { 0 } else { options.port };
+        server.set_service(&service.to_string());
         // The default of 5 makes a crowd of clients that connect at once wait for SYN retries.
         server.set_backlog(128);
         let threads = RTSPThreadPool::new();
@@ -89,12 +94,31 @@ impl Server {
                 let _ = thread_context.with_thread_default(|| thread_loop.run());
             })
             .map_err(|error| failed(&format!("no thread can be started: {error}")))?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let address = SocketAddr::from((options.address, port));
         let thread = Some(thread);
-        Ok(Self { server, address, context, main_loop, source, open_auth, refusing_auth, living, thread })
+        let (options, feeder, packets) = (options.clone(), feeder.clone(), packets.clone());
+        Ok(Self {
+            server,
+            address,
+            context,
+            main_loop,
+            source,
+            open_auth,
+            refusing_auth,
+            living,
+            options,
+            feeder,
+            packets,
+            thread,
+        })
     }
 
-    /// Where the server listens; for the relay only.
+    /// Clients that are connected.
+    pub(crate) fn clients(&self) -> usize {
+        self.server.client_filter(None).len()
+    }
+
+    /// Where the server listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -106,6 +130,23 @@ impl Server {
         } else {
             self.server.set_auth(self.open_auth.as_ref());
         }
+    }
+
+    /// Serves new sessions in this codec, with media of their own; `None` is the camera's.
+    pub(crate) fn set_codec(&self, codec: Option<Codec>) -> Result<(), TestCameraError> {
+        let codec = codec.unwrap_or(self.options.codec);
+        media::check_elements(codec)?;
+        let options = CameraOptions { codec, ..self.options.clone() };
+        let factory = factory(&options, &self.feeder, &self.packets, &self.living)?;
+        if let Some(mounts) = self.server.mount_points() {
+            mounts.add_factory(MOUNT_POINT, factory);
+        }
+        Ok(())
+    }
+
+    /// RTP payloads of a second of video in this codec.
+    pub(crate) fn foreign_payloads(&self, codec: Codec) -> Result<Vec<Vec<u8>>, TestCameraError> {
+        media::payloads(&CameraOptions { codec, ..self.options.clone() })
     }
 
     /// Runs `work` on the server's thread and waits for it.
@@ -171,8 +212,9 @@ fn factory(
     factory.set_shared(true);
     factory.set_protocols(RTSPLowerTrans::UDP | RTSPLowerTrans::TCP);
     let addresses = RTSPAddressPool::new();
+    let address = options.address.to_string();
     addresses
-        .add_range("127.0.0.1", "127.0.0.1", *UDP_PORTS.start(), *UDP_PORTS.end(), 0)
+        .add_range(&address, &address, *UDP_PORTS.start(), *UDP_PORTS.end(), 0)
         .map_err(|_| TestCameraError::GStreamer("the UDP ports are not accepted".into()))?;
     factory.set_address_pool(Some(&addresses));
     let viewer = gst::Structure::builder(VIEWER)
@@ -180,10 +222,10 @@ fn factory(
         .field("media.factory.construct", true)
         .build();
     factory.add_role_from_structure(&viewer);
-    let (feeder, packets, living) = (feeder.clone(), packets.clone(), living.clone());
+    let (feeder, packets, living, codec) = (feeder.clone(), packets.clone(), living.clone(), options.codec);
     factory.connect_media_configure(move |_, media| {
         living.add(media);
-        media::configure(media, &feeder, &packets);
+        media::configure(media, codec, &feeder, &packets);
     });
     Ok(factory)
 }

@@ -313,6 +313,8 @@ pub fn settle(seconds: u64, settled: impl Fn() -> bool, state: impl Fn() -> Stri
 pub struct Proxy {
     address: SocketAddr,
     frozen: Arc<AtomicBool>,
+    /// The next packets are cut short, and then it freezes.
+    cutting: Arc<AtomicBool>,
     stopped: Arc<AtomicBool>,
     acceptor: Option<JoinHandle<()>>,
 }
@@ -321,8 +323,9 @@ impl Proxy {
     pub fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (frozen, stopped) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let flags = (frozen.clone(), stopped.clone());
+        let (frozen, cutting, stopped): (Arc<AtomicBool>, Arc<AtomicBool>, Arc<AtomicBool>) =
+            Default::default();
+        let flags = (frozen.clone(), stopped.clone(), cutting.clone());
         let acceptor = std::thread::spawn(move || {
             let mut pumps = Vec::new();
             for client in listener.incoming() {
@@ -338,7 +341,7 @@ impl Proxy {
                 let _ = pump.join();
             }
         });
-        Self { address, frozen, stopped, acceptor: Some(acceptor) }
+        Self { address, frozen, cutting, stopped, acceptor: Some(acceptor) }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -347,6 +350,14 @@ impl Proxy {
 
     pub fn freeze(&self) {
         self.frozen.store(true, Ordering::SeqCst);
+    }
+
+    /// Freezes in the middle of a packet; has when this returns.
+    pub fn cut(&self) {
+        self.cutting.store(true, Ordering::SeqCst);
+        while !self.frozen.load(Ordering::SeqCst) {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
     }
 }
 
@@ -360,7 +371,10 @@ impl Drop for Proxy {
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, flags: (Arc<AtomicBool>, Arc<AtomicBool>)) -> JoinHandle<()> {
+/// Frozen, stopped, cutting.
+type Flags = (Arc<AtomicBool>, Arc<AtomicBool>, Arc<AtomicBool>);
+
+fn pump(mut from: TcpStream, mut to: TcpStream, flags: Flags) -> JoinHandle<()> {
     std::thread::spawn(move || {
         from.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let mut buffer = [0; 16384];
@@ -371,6 +385,11 @@ fn pump(mut from: TcpStream, mut to: TcpStream, flags: (Arc<AtomicBool>, Arc<Ato
             }
             match from.read(&mut buffer) {
                 Ok(0) => break,
+                // RTP in the RTSP connection begins with a dollar sign.
+                Ok(count) if flags.2.load(Ordering::SeqCst) && buffer[0] == b'$' => {
+                    let _ = to.write_all(&buffer[..count - 1]);
+                    flags.0.store(true, Ordering::SeqCst);
+                }
                 Ok(count) if to.write_all(&buffer[..count]).is_err() => break,
                 Ok(_) => {}
                 Err(error)

@@ -9,10 +9,11 @@ mod children;
 mod report;
 
 use std::io::{BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::common::{output_failure, quiet_if_closed};
+use super::draft::Draft;
 use super::{Failure, debug, exit};
 use crate::clock;
 use crate::config::parse_duration;
@@ -61,6 +62,9 @@ pub struct DemoArgs {
 pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
     let duration: Duration = parse_duration(&args.duration)
         .map_err(|error| Failure::new(exit::USAGE, format!("--duration: {error}")))?;
+    // Begun before the work: it should not end with a report that has no place.
+    let draft =
+        args.report.as_deref().map(|path| Draft::begin(path).map_err(unwritable(path))).transpose()?;
     let folder = Folder::new()?;
     let camera = Camera::start(&folder, args)?;
     let daemon = Daemon::start(&folder, &camera.url)?;
@@ -74,18 +78,22 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
     let log = std::fs::read_to_string(&frame_log).unwrap_or_default();
     let report = Report::new(&witness, &log, &state, duration);
     eprint!("{}", report.table());
-    if let Some(path) = &args.report {
+    if let Some((path, mut draft)) = args.report.as_deref().zip(draft) {
         let text = serde_json::to_string_pretty(&report).map_err(|error| {
             Failure::new(exit::INTERNAL, format!("the report cannot be written: {error}"))
         })?;
-        std::fs::write(path, text + "\n")
-            .map_err(|error| output_failure(&path.display().to_string(), &error))?;
+        let written = draft.write_all((text + "\n").as_bytes()).and_then(|()| draft.finish());
+        written.map_err(unwritable(path))?;
     }
     if witness.frames() == 0 {
         let message = "no frame was detected; run with --log-level info to see the daemon's story";
         return Err(Failure::new(exit::INTERNAL, message));
     }
     Ok(())
+}
+
+fn unwritable(path: &Path) -> impl Fn(std::io::Error) -> Failure {
+    move |error| output_failure(&path.display().to_string(), &error)
 }
 
 /// Passes the daemon's records on and takes note of them; asks for its state at the end.

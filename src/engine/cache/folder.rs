@@ -1,8 +1,6 @@
 //! The folder of the cache: where it is, who builds what in it, what is swept away.
 
 use std::collections::BTreeSet;
-use std::env;
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -10,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::file::open_plain;
+use crate::folders;
 
 /// Extension of an engine.
 pub(super) const ENGINE: &str = "engine";
@@ -22,20 +21,13 @@ const ENTRIES_MAX: usize = 10_000;
 
 /// `engines/` below `$CACHE_DIRECTORY` (systemd), else `$XDG_CACHE_HOME/watchpost`, else `~/.cache/watchpost`.
 pub fn default_folder() -> Option<PathBuf> {
-    folder_from(|name| env::var_os(name))
+    folder_from(folders::named_by)
 }
 
-fn folder_from(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    // systemd puts several folders into one variable with colons between them. A relative path is not to be
-    // trusted: the daemon's working folder is nobody's home.
-    let absolute = |name: &str| {
-        let value = variable(name)?;
-        let first = env::split_paths(&value).next()?;
-        first.is_absolute().then_some(first)
-    };
-    let home = || absolute("HOME").map(|home| home.join(".cache"));
-    let cache = absolute("CACHE_DIRECTORY")
-        .or_else(|| absolute("XDG_CACHE_HOME").or_else(home).map(|caches| caches.join("watchpost")))?;
+fn folder_from(named_by: impl Fn(&'static str) -> Option<PathBuf>) -> Option<PathBuf> {
+    let home = || named_by("HOME").map(|home| home.join(".cache"));
+    let cache = named_by("CACHE_DIRECTORY")
+        .or_else(|| named_by("XDG_CACHE_HOME").or_else(home).map(|caches| caches.join("watchpost")))?;
     Some(cache.join("engines"))
 }
 
@@ -216,8 +208,9 @@ mod tests {
     #[test]
     fn the_folder_is_systemds_else_the_desktops_else_below_home() {
         let from = |variables: &[(&str, &str)]| {
-            let find = |name: &str| {
-                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+            let find = |name: &'static str| {
+                let (_, value) = variables.iter().find(|(known, _)| *known == name)?;
+                folders::absolute(name, (*value).into())
             };
             folder_from(find).map(|path| path.display().to_string()).unwrap_or_default()
         };

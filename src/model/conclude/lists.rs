@@ -25,8 +25,11 @@ fn is_list(output: &Output<'_>, boxes: &Output<'_>) -> bool {
 
 /// Boxes, scores and classes: EfficientNMS, deployed RT-DETR, torchvision, MMDeploy, TensorFlow.
 pub(super) fn finished(scene: &Scene<'_>, say: &mut Said) -> Result<Option<Head>, ConcludeError> {
+    // The plugin's own names say enough where shapes are lost.
+    let is_plugin = scene.facts.nodes.iter().any(|node| node.op == "EfficientNMS_TRT");
     let boxes = named(scene, |output| {
-        output.frame(2).is_some_and(|dims| matches!(dims[1], Some(4 | 5)))
+        let is_open = |dim: Option<usize>| dim.is_none() && is_plugin && output.says(&["det_boxes"]);
+        output.frame(2).is_some_and(|dims| matches!(dims[1], Some(4 | 5)) || is_open(dims[1]))
             && output.says(&["box", "dets", "detection"])
             && !output.is_integer()
     });
@@ -157,8 +160,10 @@ fn detr(
         queries.map_or_else(|| "some".to_owned(), |queries| queries.to_string())
     ));
     let format = BoxFormat { order: BoxOrder::Cxcywh, unit: BoxUnit::Normalised };
-    // RF-DETR calls them dets and labels; of the others RT-DETR and D-FINE, which most are, take 0..1.
-    let origin = if nothing_last || boxes == "dets" { Origin::Detr } else { Origin::RtDetr };
+    // RF-DETR calls them dets and labels; Deformable DETR and Conditional DETR count COCO's 91 numbers. Of the others RT-DETR
+    // and D-FINE, which most are, take 0..1.
+    let of_detr = nothing_last || boxes == "dets" || numbers == 91;
+    let origin = if of_detr { Origin::Detr } else { Origin::RtDetr };
     let recipe = HeadRecipe::Detr { boxes, scores, format, activation, background };
     Head::new(recipe, ClassCount::Known(labels), origin)
 }

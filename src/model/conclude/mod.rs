@@ -53,6 +53,17 @@ pub enum ConcludeError {
         /// The outputs as they are.
         outputs: String,
     },
+    /// Its outputs have no shapes in the file, and it could not be run to see them.
+    #[error(
+        "leaves the shapes of its outputs open ({outputs}), and the built-in engine, which would show them, cannot run it: \
+         {reason}; export it with fixed shapes (Ultralytics: simplify=True)"
+    )]
+    OpenShapes {
+        /// The outputs as they are.
+        outputs: String,
+        /// Why it could not be run.
+        reason: String,
+    },
     /// What the user said contradicts the file.
     #[error("{reason}")]
     Contradiction {
@@ -125,6 +136,8 @@ pub struct Conclusion {
     pub notes: Vec<String>,
     /// What the file does not tell, what was assumed, and how to say otherwise.
     pub unknown: Vec<String>,
+    /// Shapes that the file leaves open would have told more.
+    pub doubts_shapes: bool,
 }
 
 /// Concludes a manifest for a model that is called `default_name` unless the user names it.
@@ -170,10 +183,16 @@ pub fn conclude(
         head,
         labels,
         evaluation: toml::Table::new(),
+        download: None,
         path: None,
         notes: Vec::new(),
     };
-    Ok(Conclusion { manifest, notes: say.notes, unknown: say.unknown })
+    Ok(Conclusion { manifest, notes: say.notes, unknown: say.unknown, doubts_shapes: say.doubts_shapes })
+}
+
+/// Width and height of the picture that the model takes, as far as the file and the user tell.
+pub(super) fn input_size(facts: &OnnxFacts, overrides: &Overrides) -> Option<(usize, usize)> {
+    input::size(facts, overrides, &mut Said::default()).ok()
 }
 
 /// A model's own word for what it is, and how large.
@@ -187,6 +206,7 @@ fn described(facts: &OnnxFacts) -> Option<String> {
 struct Said {
     notes: Vec<String>,
     unknown: Vec<String>,
+    doubts_shapes: bool,
 }
 
 impl Said {
@@ -196,6 +216,13 @@ impl Said {
 
     fn unknown(&mut self, text: impl Into<String>) {
         self.unknown.push(text.into());
+    }
+
+    fn doubt_shapes(&mut self) {
+        self.doubts_shapes = true;
+        self.unknown(
+            "the number of boxes is left open, so the family was told from the order of dimensions alone",
+        );
     }
 }
 

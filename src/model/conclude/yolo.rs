@@ -60,9 +60,7 @@ fn rows_left_open(scene: &Scene<'_>, output: &Output<'_>, numbers: usize, say: &
         return Ok(None);
     }
     if scene.label_count.is_none() {
-        say.unknown(
-            "the number of boxes is left open, so the family was told from the order of dimensions alone",
-        );
+        say.doubt_shapes();
     }
     yolov5(scene, output, numbers, "rows of boxes", say)
 }
@@ -79,9 +77,7 @@ fn columns(
         return Err(scene.unknown());
     };
     if output.dims[2].is_none() && scene.task.is_none() {
-        say.unknown(
-            "the number of boxes is left open, so the family was told from the order of dimensions alone",
-        );
+        say.doubt_shapes();
     }
     let tail = match extra {
         Extra::None => String::new(),
@@ -172,23 +168,23 @@ fn rows_of(scene: &Scene<'_>, output: &Output<'_>, rows: usize, numbers: usize, 
 /// Rows of cx cy w h, objectness and classes, decoded.
 fn yolov5(scene: &Scene<'_>, output: &Output<'_>, numbers: usize, what: &str, say: &mut Said) -> Tried {
     let mut classes = numbers.saturating_sub(5);
-    if let Some(prototypes) =
-        scene.outputs.iter().find(|other| other.rank() == 4).and_then(|other| other.dims[1])
-        && scene.label_count.is_some_and(|labels| labels + prototypes == classes)
+    let (mut extra, mut tail) = (Extra::None, String::new());
+    // YOLOv5's segmentation: prototypes beside the rows, and a coefficient for each of them in every row.
+    let prototypes = scene.outputs.iter().find(|other| other.rank() == 4).and_then(|other| other.dims[1]);
+    if let Some(coefficients) = prototypes.filter(|&coefficients| coefficients < classes)
+        && scene.label_count.is_none_or(|labels| labels + coefficients == classes)
     {
-        classes = 0;
+        classes -= coefficients;
+        (extra, tail) = (Extra::Mask { coefficients }, format!(", {coefficients} mask coefficients"));
     }
     if classes == 0 {
-        return Err(ConcludeError::UnsupportedFamily {
-            family: "YOLOv5 segmentation",
-            advice: "use a YOLOv8/11 segmentation model, or the detection model of the same size",
-        });
+        return Err(scene.unknown());
     }
     say.note(format!(
-        "family yolov5 ({what}): output {} is rows of a decoded box, objectness and {classes} class scores",
+        "family yolov5 ({what}): output {} is rows of a decoded box, objectness and {classes} class scores{tail}",
         shown(scene, output)
     ));
-    Ok(Some(Head::new(HeadRecipe::Yolov5, ClassCount::Known(classes), Origin::Ultralytics)))
+    Ok(Some(Head::new(HeadRecipe::Yolov5 { extra }, ClassCount::Known(classes), Origin::Ultralytics)))
 }
 
 /// One row per cell: YOLOX, YOLOv6, or NanoDet with its outputs joined.
@@ -291,6 +287,8 @@ fn end_to_end(
 ) -> Result<Head, ConcludeError> {
     let layout = match numbers {
         6 if scene.is_paddle() => RowLayout::ClassScoreBox,
+        // Only a DETR samples its features at points of its own choice.
+        6 if scene.task.is_some() && has(scene.facts, "GridSample") => RowLayout::CentreScoreClass,
         7 if scene.task.is_none() => RowLayout::PictureBoxClassScore,
         _ => RowLayout::BoxScoreClass,
     };
@@ -304,6 +302,7 @@ fn end_to_end(
     }
     let (columns, origin) = match layout {
         RowLayout::BoxScoreClass => ("x1 y1 x2 y2 score class", Origin::Ultralytics),
+        RowLayout::CentreScoreClass => ("cx cy w h score class, 0..1", Origin::RtDetr),
         RowLayout::ClassScoreBox => ("class score x1 y1 x2 y2", Origin::Paddle),
         RowLayout::PictureBoxClassScore => ("picture x1 y1 x2 y2 class score", Origin::Ultralytics),
     };

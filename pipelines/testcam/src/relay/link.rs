@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::framing::{Framing, Unit};
+use super::mangle::Mangler;
 use crate::noise::Noise;
 use crate::pace;
 
@@ -24,6 +25,10 @@ pub(crate) enum Traffic {
     Garble { seed: u64 },
     /// Interleaved RTP is thrown away on connections made after `since`, while they are younger than `delay`.
     SlowStart { delay: Duration, since: Instant },
+    /// Some interleaved RTP packets break RFC 3550.
+    BreakPackets { seed: u64 },
+    /// Sender reports lie, and there are more of them.
+    Lie { seed: u64 },
 }
 
 /// A client connection with its two threads.
@@ -105,6 +110,12 @@ impl Link {
         self.ends.shut_server();
     }
 
+    /// Resets the connection: the client sees a RST.
+    pub(crate) fn reset(&self) {
+        self.abandon();
+        let _ = rustix::net::connect_unspec(&self.ends.client);
+    }
+
     /// Closes the connection in order: the client sees a FIN after what was already sent.
     pub(crate) fn close(&self) {
         self.abandon();
@@ -154,7 +165,7 @@ impl Ends {
     fn carry_down(&self, traffic: &Mutex<Traffic>, opaque: bool) {
         let Some(server) = &self.server else { return };
         let mut framing = Framing::new(server, opaque);
-        let mut noise = None;
+        let (mut noise, mut mangler) = (None, None);
         let mut bytes = Vec::new();
         while let Ok(Some(unit)) = framing.next(&mut bytes) {
             if self.cut_off.load(Relaxed) {
@@ -164,8 +175,15 @@ impl Ends {
             if self.drops(traffic, unit) {
                 continue;
             }
-            if let Traffic::Garble { seed } = traffic {
-                noise.get_or_insert_with(|| Noise::new(seed ^ self.noise_offset)).fill(&mut bytes);
+            match traffic {
+                Traffic::Garble { seed } => {
+                    noise.get_or_insert_with(|| Noise::new(seed ^ self.noise_offset)).fill(&mut bytes);
+                }
+                Traffic::BreakPackets { seed } | Traffic::Lie { seed } => {
+                    let mangler = mangler.get_or_insert_with(|| Mangler::new(seed ^ self.noise_offset));
+                    mangle(mangler, traffic, unit, &mut bytes);
+                }
+                _ => mangler = None,
             }
             if (&self.client).write_all(&bytes).is_err() {
                 break;
@@ -181,12 +199,24 @@ impl Ends {
     fn drops(&self, traffic: Traffic, unit: Unit) -> bool {
         let is_rtp = matches!(unit, Unit::Interleaved { channel } if channel % 2 == 0);
         match traffic {
-            Traffic::Pass | Traffic::Garble { .. } => false,
+            Traffic::Pass | Traffic::Garble { .. } | Traffic::BreakPackets { .. } | Traffic::Lie { .. } => {
+                false
+            }
             Traffic::Swallow => true,
             Traffic::NoRtp => is_rtp,
             Traffic::SlowStart { delay, since } => {
                 is_rtp && self.opened >= since && pace::now().saturating_duration_since(self.opened) < delay
             }
         }
+    }
+}
+
+fn mangle(mangler: &mut Mangler, traffic: Traffic, unit: Unit, frame: &mut Vec<u8>) {
+    let Unit::Interleaved { channel } = unit else { return };
+    match (traffic, channel % 2) {
+        (Traffic::BreakPackets { .. }, 0) => mangler.break_packet(frame),
+        (Traffic::Lie { .. }, 0) => mangler.add_report(frame),
+        (Traffic::Lie { .. }, _) => mangler.falsify_report(frame),
+        _ => {}
     }
 }

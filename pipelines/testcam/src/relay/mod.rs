@@ -3,6 +3,7 @@
 
 mod framing;
 mod link;
+mod mangle;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -129,6 +130,11 @@ impl Relay {
     /// Cuts all connections off without a word.
     pub(crate) fn abandon_all(&self) {
         self.shared.links().iter().for_each(Link::abandon);
+    }
+
+    /// Resets all connections.
+    pub(crate) fn reset_all(&self) {
+        self.shared.links().iter().for_each(Link::reset);
     }
 
     fn order(&self, order: Order) -> bool {

@@ -293,5 +293,4 @@ fn squared_distance([x, y]: [f64; 2], [ax, ay]: [f64; 2], [bx, by]: [f64; 2]) ->
 }
 
 #[cfg(test)]
-#[path = "shape_tests.rs"]
 mod tests;

@@ -1,0 +1,8 @@
+//! libFuzzer's way into `targets::decode`.
+#![no_main]
+
+#[path = "../targets.rs"]
+#[allow(dead_code, reason = "each target is a program of its own")]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::decode(data));
