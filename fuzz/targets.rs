@@ -12,8 +12,11 @@ use watchpost::model::{
 use watchpost::publish::{CameraState, Object, State};
 use watchpost::supervisor::DebugState;
 
-/// Every target with the name of its corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+/// A target with the name of its corpus.
+type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 6] = [
     ("config", config),
     ("manifest", manifest),
     ("model", model),

@@ -284,7 +284,7 @@ fn held_up(folder: &Path) -> Running {
     let args = ["detect", "clip.mp4", "-m", "m.onnx", "--annotate", "seen.mp4"];
     let mut running = Running::start(command.args(args));
     let stdout = running.stdout.as_mut().expect("piped");
-    let first = stdout.bytes().take_while(|byte| !matches!(byte, Ok(b'\n')));
+    let first = BufReader::new(stdout).bytes().take_while(|byte| !matches!(byte, Ok(b'\n')));
     assert!(first.count() > 100, "the first record");
     running
 }

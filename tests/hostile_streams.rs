@@ -55,7 +55,10 @@ fn another(codec: Codec) -> Codec {
 }
 
 /// What each camera suffers in one round.
-fn faults() -> Vec<(&'static str, fn(Codec) -> Fault)> {
+/// A name, and the fault for a camera of this codec.
+type Named = (&'static str, fn(Codec) -> Fault);
+
+fn faults() -> Vec<Named> {
     vec![
         ("broken packets", |_| Fault::BrokenPackets { seed: 7 }),
         ("lying reports", |_| Fault::LyingReports { seed: 7 }),

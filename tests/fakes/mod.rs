@@ -133,7 +133,7 @@ impl FakeEngine {
         }
         self.frame += 1;
         for (index, row) in self.output.chunks_exact_mut(CHANNELS).enumerate() {
-            let is_away = (index + self.frame) % self.blink_every == 0;
+            let is_away = (index + self.frame).is_multiple_of(self.blink_every);
             let score = if index % 3 == 0 { 0.3 } else { 0.9 };
             row[4] = if is_away { 0.0 } else { score };
         }

@@ -247,6 +247,11 @@ fn crossing() -> Vec<Walker> {
     ]
 }
 
+/// Each frame of 15 a second is dropped with a chance of a half.
+fn half_dropped(chance: &mut Chance) -> u64 {
+    65 * (1 + (0..8).take_while(|_| chance.unit() < 0.5).count() as u64)
+}
+
 /// All scenes; `variation` 0 is what the reference has seen.
 pub fn all(variation: u64) -> Vec<Footage> {
     let steady15 = |_: &mut Chance| 65;
@@ -286,10 +291,7 @@ pub fn all(variation: u64) -> Vec<Footage> {
             crowd(8, 40.0, 9 + 100 * variation),
             &[],
             USUAL,
-            (200, |chance| {
-                // Each frame of 15 a second is dropped with a chance of a half.
-                65 * (1 + (0..8).take_while(|_| chance.unit() < 0.5).count() as u64)
-            }),
+            (200, half_dropped),
         ),
         walked(
             variation,
