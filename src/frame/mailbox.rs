@@ -264,7 +264,11 @@ mod tests {
         mailbox.skipped(at(62), Some(13));
         assert_eq!(mailbox.feed.last_progress(), Some(at(10)), "for a minute nothing was decoded");
         let metrics = &mailbox.feed.metrics;
-        assert_eq!((metrics.frames_in(), metrics.outcome_count(Outcome::Shed)), (6, 5));
+        assert_eq!((metrics.frames_in(), metrics.outcome_count(Outcome::NotDecoded)), (6, 5));
+        // What is given up because memory is short is counted as that.
+        mailbox.feed.shed(None, true);
+        mailbox.skipped(at(62), Some(14));
+        assert_eq!(metrics.outcome_count(Outcome::Shed), 1);
         mailbox.feed.end_generation();
         mailbox.skipped(at(63), Some(14));
         assert_eq!(metrics.outcome_count(Outcome::StaleGeneration), 1);
