@@ -129,12 +129,6 @@ fn expected(frames: &[Vec<Tracked>]) -> Story {
             (true, false) => story.crossings.push((id, "left".to_owned())),
             _ => {}
         }
-        // In the zone for 200 ms and more.
-        let inside = way.iter().filter(|x| (0.33..0.67).contains(*x)).count();
-        if inside > 4 {
-            story.entered.push(id);
-            story.left.push(id);
-        }
     }
     story.crossings.sort();
     story
@@ -159,11 +153,13 @@ fn on_scenes_with_truth_everything_that_happens_is_told_once() {
         let mut events = Events::new(&street(), &labels(), Options::new(0.35, 100)).expect("known labels");
         let told = Story::tell(&mut events, frames.iter().cloned());
         let expected = expected(&frames);
-        assert_eq!(
-            (&told.crossings, &told.entered, &told.left),
-            (&expected.crossings, &expected.entered, &expected.left),
-            "seed {seed}"
-        );
+        assert_eq!(told.crossings, expected.crossings, "seed {seed}");
+        // Who was there for 200 ms has entered; those whom the end of the scene finds at the edge may have or not.
+        let (surely, at_most) = (stayed(&frames, 0.4), stayed(&frames, 0.05));
+        assert!(surely.iter().all(|id| told.entered.contains(id)), "seed {seed}: {told:?} {surely:?}");
+        assert!(told.entered.iter().all(|id| at_most.contains(id)), "seed {seed}: {told:?} {at_most:?}");
+        assert!(told.entered.is_sorted_by(|a, b| a < b), "seed {seed}: once each");
+        assert_eq!(told.left, told.entered, "seed {seed}");
         // Two seconds in the zone; and who is within the margin beside it still is in it.
         let (surely, at_most) = (stayed(&frames, 2.0), stayed(&frames, 1.0));
         assert!(surely.iter().all(|id| told.dwelt.contains(id)), "seed {seed}: {told:?} {surely:?}");
