@@ -3,16 +3,18 @@
 //! Each camera and each output has one block, allocated when it is configured; threads hold their block
 //! by `Arc` and count with relaxed atomics. [`Registry::snapshot`] reads all of it for `watchpost debug`.
 
+mod engines;
 mod histogram;
 mod process;
 mod snapshot;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use crate::camera::Reason;
 
+pub use engines::EngineMetrics;
 pub use growth::{GrowthGauge, Holding};
 pub use histogram::{Histogram, HistogramSummary};
 pub use process::{ProcessUsage, process_usage, pss_bytes};
@@ -96,9 +98,6 @@ named! {
         Count = "count",
     }
 }
-
-/// Largest batch that is counted by itself.
-const MAX_BATCH_SIZE: usize = 64;
 
 /// What one camera has done. One block, allocated when the camera is configured.
 #[derive(Debug)]
@@ -304,71 +303,6 @@ impl OutputMetrics {
             readers: self.readers.load(Relaxed),
             refused_readers: self.refused_readers.load(Relaxed),
         }
-    }
-}
-
-/// Backends that one process may run on over its life: an engine may take over from another.
-const BACKENDS_MAX: usize = 6;
-
-/// What the engines have done, one block for each backend that has run.
-#[derive(Debug)]
-pub struct EngineMetrics {
-    backends: [(OnceLock<&'static str>, BackendMetrics); BACKENDS_MAX],
-    current_index: AtomicUsize,
-}
-
-impl EngineMetrics {
-    fn new() -> Self {
-        Self {
-            backends: std::array::from_fn(|_| (OnceLock::new(), BackendMetrics::new())),
-            current_index: AtomicUsize::new(0),
-        }
-    }
-
-    /// From now on batches are counted for this backend.
-    pub fn runs_on(&self, backend: &'static str) {
-        let found = self.backends.iter().position(|(name, _)| *name.get_or_init(|| backend) == backend);
-        // There are fewer backends than places; a stranger would be counted with the last.
-        self.current_index.store(found.unwrap_or(BACKENDS_MAX - 1), Relaxed);
-    }
-
-    /// One inference of `batch_size` frames has taken `duration`.
-    pub fn batch(&self, batch_size: usize, duration: Duration) {
-        self.backends[self.current_index.load(Relaxed)].1.batch(batch_size, duration);
-    }
-
-    /// The current backend first.
-    fn snapshot(&self) -> Vec<EngineSnapshot> {
-        let current = self.current_index.load(Relaxed);
-        let order = std::iter::once(current).chain((0..BACKENDS_MAX).filter(|&index| index != current));
-        let blocks = order.map(|index| &self.backends[index]);
-        blocks.filter_map(|(name, block)| name.get().map(|name| block.snapshot(name))).collect()
-    }
-}
-
-/// What the engine of one backend has done.
-#[derive(Debug)]
-struct BackendMetrics {
-    /// One inference, whatever its batch.
-    inference: Histogram,
-    /// Batches by size, 0 unused; the last also takes what is larger.
-    batch_sizes: [AtomicU64; MAX_BATCH_SIZE + 1],
-}
-
-impl BackendMetrics {
-    fn new() -> Self {
-        Self { inference: Histogram::default(), batch_sizes: zeros() }
-    }
-
-    fn batch(&self, batch_size: usize, duration: Duration) {
-        self.inference.observe(duration);
-        self.batch_sizes[batch_size.min(MAX_BATCH_SIZE)].fetch_add(1, Relaxed);
-    }
-
-    fn snapshot(&self, backend: &str) -> EngineSnapshot {
-        let counts = self.batch_sizes.iter().map(|count| count.load(Relaxed)).enumerate();
-        let batch_sizes: Vec<_> = counts.filter(|(_, batches)| *batches > 0).collect();
-        EngineSnapshot { backend: backend.to_owned(), inference: self.inference.summary(), batch_sizes }
     }
 }
 
