@@ -56,7 +56,7 @@ impl OpenVinoEngine {
             device: options.device.name().to_owned(),
             threads,
             input_size: (input.width, input.height),
-            arithmetic: asked(options.precision),
+            arithmetic: asked(options.precision, options.device),
             mode: Mode::Latency,
             cache_dir: compiled_models(options.device),
         };
@@ -82,14 +82,16 @@ impl OpenVinoEngine {
     }
 }
 
-/// What the precision asked for means to the device; what is not said it chooses itself: bfloat16 on a CPU that has it, which
-/// costs no accuracy that can be measured (docs/models.md).
-fn asked(precision: Precision) -> Option<Arithmetic> {
-    match precision {
-        Precision::Auto | Precision::Int8 => None,
-        Precision::Fp32 => Some(Arithmetic::F32),
-        Precision::Fp16 => Some(Arithmetic::F16),
-        Precision::Bf16 => Some(Arithmetic::Bf16),
+/// What the precision asked for means to the device. `auto` loses nothing: a CPU that has bfloat16 would take it by itself,
+/// and that costs some models up to 0.01 mAP (docs/models.md). Other devices choose what they are made for.
+fn asked(precision: Precision, device: OpenVinoDevice) -> Option<Arithmetic> {
+    match (precision, device) {
+        (Precision::Fp32, _) | (Precision::Auto | Precision::Int8, OpenVinoDevice::Cpu) => {
+            Some(Arithmetic::F32)
+        }
+        (Precision::Fp16, _) => Some(Arithmetic::F16),
+        (Precision::Bf16, _) => Some(Arithmetic::Bf16),
+        (Precision::Auto | Precision::Int8, OpenVinoDevice::Gpu | OpenVinoDevice::Npu) => None,
     }
 }
 
