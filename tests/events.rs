@@ -178,7 +178,7 @@ fn boxes_that_tremble_and_fail_are_tracked_and_counted_all_the_same() {
         ((random >> 8) as f32 / (1 << 24) as f32 - 0.5) * 2.0 * most
     };
     let (mut told_ways, mut true_ways) = (BTreeMap::<String, usize>::new(), BTreeMap::<String, usize>::new());
-    let (mut entered, mut left, mut truly_entered) = (0, 0, 0);
+    let (mut entered, mut left, mut surely, mut at_most) = (0, 0, 0, 0);
     for seed in 0..8 {
         let frames = truth(seed);
         let options = Options::new(0.35, 100);
@@ -213,13 +213,14 @@ fn boxes_that_tremble_and_fail_are_tracked_and_counted_all_the_same() {
         }
         entered += told.entered.len();
         left += told.left.len();
-        truly_entered += expected.entered.len();
+        // As on the scenes without fault: who only grazes the zone for some frames may or may not have been in it.
+        surely += stayed(&frames, 0.4).len();
+        at_most += stayed(&frames, 0.05).len();
         assert_eq!(told.last_count, 0);
     }
     assert_eq!(told_ways, true_ways);
     assert_eq!(entered, left);
-    // Who only grazes the zone for some frames may or may not have been in it.
-    assert!(entered.abs_diff(truly_entered) <= 3, "{entered} {truly_entered}");
+    assert!((surely..=at_most).contains(&entered), "{entered}, not {surely} to {at_most}");
 }
 
 /// The program with a configuration that can be edited.

@@ -12,15 +12,38 @@ use crate::outlet::{Inbox, Pull, Push, Receiver};
 use crate::spec::Spec;
 
 /// How often a reader that waits looks whether the pipeline is still alive.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long nothing may run before that is believed.
 const LIFELESS_MS: u64 = 3000;
+
+/// Notices a pipeline that has died without a word; see [`Core::seems_dead`].
+#[derive(Debug, Default)]
+struct Vigil {
+    /// How long its reader has waited while nothing ran.
+    lifeless_ms: AtomicU64,
+}
+
+impl Vigil {
+    /// `waited` more passed without anything.
+    fn look(&self, core: &Core, waited: Duration) {
+        if !core.seems_dead() {
+            self.lifeless_ms.store(0, Ordering::Relaxed);
+            return;
+        }
+        let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+        let before_ms = self.lifeless_ms.fetch_add(waited_ms, Ordering::Relaxed);
+        if before_ms.saturating_add(waited_ms) >= LIFELESS_MS {
+            core.fail_as_unreadable();
+        }
+    }
+}
 
 /// A source that pushes: frames arrive as they are decoded, and a newer one replaces an older one that its
 /// receiver had no time for. Dropping it is [`Pipeline::stop`].
 #[derive(Debug)]
 pub struct Pipeline {
     core: Core,
+    vigil: Vigil,
     /// Behind `core`: dropped after it. Live cameras come and go for months; offline work ends by itself.
     _trim: Trim,
 }
@@ -37,7 +60,13 @@ impl Pipeline {
     pub fn start(spec: &Spec, name: &str, receiver: Arc<dyn Receiver>) -> Result<Self, StartError> {
         let core = build(spec, name, Delivery::NewestWins, Arc::new(Push::new(receiver)))?;
         core.play()?;
-        Ok(Self { core, _trim: Trim })
+        Ok(Self { core, vigil: Vigil::default(), _trim: Trim })
+    }
+
+    /// Whoever waits for the first frame says that `waited` more, [`LOOK_INTERVAL`] at most, passed without one:
+    /// a file that nothing reads any more is then reported.
+    pub(crate) fn look_for_life(&self, waited: Duration) {
+        self.vigil.look(&self.core, waited);
     }
 
     /// Takes everything down on the calling thread: connection, device, threads, buffers. No callback runs
@@ -61,7 +90,7 @@ impl Pipeline {
         let inbox = Arc::new(Inbox::default());
         let core = build(spec, name, Delivery::Lossless, inbox.clone())?;
         core.play()?;
-        Ok(PullPipeline { core, inbox, lifeless_ms: AtomicU64::new(0) })
+        Ok(PullPipeline { core, inbox, vigil: Vigil::default() })
     }
 }
 
@@ -69,8 +98,7 @@ impl Pipeline {
 pub struct PullPipeline {
     core: Core,
     inbox: Arc<Inbox>,
-    /// How long its reader has waited while nothing ran.
-    lifeless_ms: AtomicU64,
+    vigil: Vigil,
 }
 
 impl PullPipeline {
@@ -88,26 +116,13 @@ impl PullPipeline {
         loop {
             let step = left.min(LOOK_INTERVAL);
             match self.inbox.pull(self.core.sink(), self.core.origin(), step) {
-                Pull::TimedOut => self.look_for_life(step),
+                Pull::TimedOut => self.vigil.look(&self.core, step),
                 pulled => return pulled,
             }
             left -= step;
             if left.is_zero() {
                 return self.inbox.pull(self.core.sink(), self.core.origin(), left);
             }
-        }
-    }
-
-    /// `waited` more passed without anything.
-    fn look_for_life(&self, waited: Duration) {
-        if !self.core.seems_dead() {
-            self.lifeless_ms.store(0, Ordering::Relaxed);
-            return;
-        }
-        let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
-        let before_ms = self.lifeless_ms.fetch_add(waited_ms, Ordering::Relaxed);
-        if before_ms.saturating_add(waited_ms) >= LIFELESS_MS {
-            self.core.fail_as_unreadable();
         }
     }
 

@@ -9,7 +9,7 @@ use gstreamer::prelude::*;
 use crate::failure::{Failure, FailureClass};
 use crate::frame::{Frame, PixelFormat};
 use crate::outlet::{Event, Receiver, SourceInfo};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{LOOK_INTERVAL, Pipeline};
 use crate::spec::{SourceKind, Spec, Transport};
 
 /// Frames that the rate is measured over where the stream does not declare one.
@@ -52,7 +52,7 @@ pub fn probe(spec: &Spec, timeout: Duration) -> Result<ProbeReport, Failure> {
     let witness = Arc::new(Witness { clock, seen: Mutex::default(), changed: Condvar::new() });
     let pipeline =
         Pipeline::start(spec, "probe", witness.clone()).map_err(crate::StartError::into_failure)?;
-    let first = witness.wait(timeout, |seen| seen.first.is_some() || seen.end.is_some());
+    let first = witness.wait_for_first(&pipeline, timeout);
     let Some(first_at) = first.first.as_ref().map(|first| first.at) else {
         return Err(first.end.clone().unwrap_or_else(|| {
             Failure::new(
@@ -115,6 +115,22 @@ struct Witness {
 impl Witness {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until there is a frame, or an end, or `timeout` has passed.
+    fn wait_for_first(&self, pipeline: &Pipeline, timeout: Duration) -> MutexGuard<'_, Seen> {
+        let is_decided = |seen: &Seen| seen.first.is_some() || seen.end.is_some();
+        let mut left = timeout;
+        loop {
+            let step = left.min(LOOK_INTERVAL);
+            let seen = self.wait(step, is_decided);
+            left -= step;
+            if left.is_zero() || is_decided(&seen) {
+                return seen;
+            }
+            drop(seen);
+            pipeline.look_for_life(step);
+        }
     }
 
     fn wait(&self, timeout: Duration, enough: impl Fn(&Seen) -> bool) -> MutexGuard<'_, Seen> {
