@@ -16,7 +16,7 @@ def run(bench):
     seconds = 5 if bench.quick else 10
     for round_index in range(1 if bench.quick else 2):
         bench.load(f"1 to 32 cameras, round {round_index + 1}")
-        with Camera(places.TESTCAM, ["--scene", SCENE, "--bitrate-kbps", 500], places.LOG) as camera:
+        with Camera(places.TESTCAM, ["--scene", SCENE, "--high-profile", "--bitrate-kbps", 500], places.LOG) as camera:
             for count in (1, 8, 32) if bench.quick else COUNTS:
                 config = daemon.config([camera.urls[0]] * count, camera_keys=f"detect_fps = {RATE}\ndecode = \"all\"")
                 with daemon.start(config) as child:

@@ -30,7 +30,7 @@ def run(bench):
 def once(bench, key, start):
     """A camera of its own, whose stream begins with the first client's keyframe: nobody waits for one."""
     try:
-        with Camera(places.TESTCAM, ["--scene", SCENE, "--bitrate-kbps", 3000], places.LOG) as camera:
+        with Camera(places.TESTCAM, ["--scene", SCENE, "--high-profile", "--bitrate-kbps", 3000], places.LOG) as camera:
             with start(camera.urls[0]) as child:
                 first = next(child.detections(60), None)
                 if first is None:

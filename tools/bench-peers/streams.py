@@ -12,7 +12,8 @@ SIZES = {"720p30": (1280, 720, 2000), "1080p30": (1920, 1080, 4000)}
 def camera_arguments(size, scene, b_frames):
     """For the test camera: a keyframe every two seconds, as cameras are delivered."""
     bitrate = SIZES[size][2]
-    return ["--clip", clip(size, scene), "--bitrate-kbps", bitrate, "--gop", 60, *(["--b-frames"] if b_frames else [])]
+    more = ["--b-frames"] if b_frames else []
+    return ["--clip", clip(size, scene), "--bitrate-kbps", bitrate, "--gop", 60, "--high-profile", *more]
 
 
 def clip(size, scene):

@@ -36,10 +36,13 @@ fn encode_line(options: &CameraOptions) -> String {
     });
     match codec {
         Codec::H264 => {
-            let latency = if b_frames { "rc-lookahead=4" } else { "tune=zerolatency" };
+            let latency = if b_frames { "rc-lookahead=4 b-adapt=false" } else { "tune=zerolatency" };
+            // Without a word rtph264pay negotiates Constrained Baseline, which has no B-frames.
+            let profile =
+                if options.high_profile || b_frames { " ! video/x-h264,profile=high" } else { "" };
             format!(
                 "x264enc {latency} speed-preset=superfast threads=1 bitrate={bitrate_kbps} key-int-max={gop} \
-                 bframes={bframes} option-string=\"scenecut=0\" ! rtph264pay name={PAYLOADER} pt=96 config-interval=-1{first}"
+                 bframes={bframes} option-string=\"scenecut=0:b-pyramid=none\"{profile} ! rtph264pay name={PAYLOADER} pt=96 config-interval=-1{first}"
             )
         }
         Codec::H265 => {

@@ -73,11 +73,12 @@ def main():
     name = session.get_inputs()[0].name
     places, strides = grids(args.size)
     capture = cv2.VideoCapture(args.input)
-    frame_count, due = 0, 0.0
+    frame_count, read_count, due = 0, 0, 0.0
     while frame_count < args.max_frames:
         is_there, picture = capture.read()
         if not is_there:
             break
+        read_count += 1
         now = time.monotonic()
         if now < due:
             continue
@@ -98,7 +99,7 @@ def main():
             for i in kept
         ]
         frame_count += 1
-        record = {"type": "detections", "objects": objects}
+        record = {"type": "detections", "seq": read_count, "objects": objects}
         if args.stamp:
             record["stamp"] = stamp.read(picture)
         print(json.dumps(record), flush=True)
