@@ -113,7 +113,9 @@ fn engine(arguments: &Arguments) -> Result<Infer, Failure> {
             Ok(Box::new(move |tensor| Ok(model.run(tensor, &mut |_| {})?)))
         }
         Backend::Openvino => {
-            use watchpost_openvino::{Arithmetic, Library, LoadOptions, Mode, Model, ModelBytes, find_library};
+            use watchpost_openvino::{
+                Arithmetic, Library, LoadOptions, Mode, Model, ModelBytes, find_library,
+            };
             let options = LoadOptions {
                 device: "CPU".to_owned(),
                 threads: *threads,
