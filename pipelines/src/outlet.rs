@@ -70,7 +70,8 @@ pub struct SourceInfo {
     pub decoder: Option<String>,
     /// Where its pictures are.
     pub memory: Memory,
-    /// Why the CPU decodes although the spec names a GPU; `None` where the GPU does, or none is named.
+    /// Why the CPU decodes although the spec names a GPU, or although a video unit's decoder is installed; `None`
+    /// where hardware does, or there is none.
     pub why_not_hardware: Option<String>,
     /// Frames a second as the stream declares them; `None` where it does not.
     pub declared_fps: Option<f64>,
