@@ -114,6 +114,7 @@ impl Reporter {
             gpu: self.gpu.as_ref().ok(),
             // Those of the CPU say it.
             is_jfif: decoding.is_some_and(|d| d.is_jpeg && d.chosen.route.is_hardware()),
+            is_hardware: decoding.is_some_and(|decoding| decoding.chosen.route.is_hardware()),
             why_not_hardware: decoding
                 .filter(|decoding| self.wants_gpu || decoding.chosen.unit_is_broken)
                 .and_then(|decoding| decoding.chosen.why_not_hardware.as_deref()),

@@ -111,7 +111,7 @@ pub const KEYS: [(&str, &[&str]); 7] = [
             "read_stamp",
         ],
     ),
-    ("output", &["type", "path", "mode", "listen", "buffer", "max_readers"]),
+    ("output", &["type", "path", "mode", "group", "listen", "buffer", "max_readers"]),
     ("memory", &["soft_limit", "hard_limit"]),
     ("snapshots", &["dir", "max_files", "max_size", "min_free"]),
     (

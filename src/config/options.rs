@@ -396,6 +396,24 @@ impl CameraOptions {
     }
 }
 
+/// A group of the system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Group {
+    /// As `/etc/group` calls it.
+    Name(String),
+    /// Its number.
+    Id(u32),
+}
+
+impl std::fmt::Display for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Id(id) => write!(f, "{id}"),
+        }
+    }
+}
+
 /// Where records go.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OutputKind {
@@ -407,6 +425,8 @@ pub enum OutputKind {
         path: PathBuf,
         /// Permissions of the socket file; 0o660 by default.
         mode: u32,
+        /// Group of the socket file; the process's own by default.
+        group: Option<Group>,
     },
     /// A TCP socket that many readers may connect to.
     Tcp {

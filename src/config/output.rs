@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::names::named_tables;
-use super::options::{OutputKind, OutputOptions};
+use super::options::{Group, OutputKind, OutputOptions};
 use super::reading::{Reading, Section, Wrong, text_of};
 use super::sections::{belongs_to, socket_path_of};
 use super::source::Place;
@@ -25,9 +25,10 @@ enum Type {
 const TYPES: [(&str, Type); 3] = [("stdout", Type::Stdout), ("unix", Type::Unix), ("tcp", Type::Tcp)];
 
 /// The keys that belong to one type only.
-const KEYS_OF_TYPES: [(&str, &[Type]); 4] = [
+const KEYS_OF_TYPES: [(&str, &[Type]); 5] = [
     ("path", &[Type::Unix]),
     ("mode", &[Type::Unix]),
+    ("group", &[Type::Unix]),
     ("listen", &[Type::Tcp]),
     ("max_readers", &[Type::Unix, Type::Tcp]),
 ];
@@ -131,6 +132,8 @@ fn report_foreign_keys(section: &mut Section<'_, '_>, kind: Type) {
 
 fn unix(section: &mut Section<'_, '_>, name: &str) -> Option<(OutputKind, Place)> {
     let mode = section.read("mode", 0o660, mode_of, |mode| Some(Json::from(format!("{mode:#o}"))));
+    let show_group = |group: &Option<Group>| group.as_ref().map(|group| Json::from(group.to_string()));
+    let group = section.read("group", None, |node| group_of(node).map(Some), show_group);
     let Some(node) = section.find("path") else {
         let hint = "write path = \"/run/watchpost/detections.sock\"";
         section.reading.missing(section.header, format!("output `{name}` has no path"), Some(hint));
@@ -139,7 +142,7 @@ fn unix(section: &mut Section<'_, '_>, name: &str) -> Option<(OutputKind, Place)
     let show =
         |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| Json::from(path.to_string_lossy()));
     let path = section.read("path", None, |node| socket_path_of(node).map(Some), show)?;
-    Some((OutputKind::Unix { path, mode }, node.place))
+    Some((OutputKind::Unix { path, mode, group }, node.place))
 }
 
 /// Permissions in octal; a decimal number is refused because 660 is not 0o660.
@@ -155,6 +158,27 @@ fn mode_of(node: &Node) -> Result<u32, Wrong> {
     match mode.ok_or_else(expected)? {
         mode @ 0o600..=0o777 => Ok(mode),
         _ => Err("must be from 0600 to 0777: this program itself reads and writes the socket".to_owned()),
+    }
+}
+
+/// A group's name or number. Whether it exists is seen where the socket is made: `check` may run elsewhere.
+fn group_of(node: &Node) -> Result<Group, Wrong> {
+    let expected = || "must be a group's name, like \"video\", or its number".to_owned();
+    // The kernel takes the highest number for "leave it as it is".
+    let id = |id: i128| u32::try_from(id).ok().filter(|id| *id != u32::MAX).map(Group::Id);
+    match &node.value {
+        Value::Integer(number, _) => id(*number).ok_or_else(expected),
+        Value::Text(_) => {
+            let text = text_of(node)?;
+            if let Ok(number) = text.parse() {
+                return id(number).ok_or_else(expected);
+            }
+            let is_name = !text.is_empty()
+                && text.len() <= 256
+                && !text.contains(|c: char| c == ':' || c.is_whitespace() || c.is_control());
+            if is_name { Ok(Group::Name(text.to_owned())) } else { Err(expected()) }
+        }
+        _ => Err(expected()),
     }
 }
 
