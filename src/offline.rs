@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use watchpost_pipelines::{DecoderChoice, FailureClass, Frame, Pipeline, Pull, PullPipeline, SourceKind, Spec};
+use watchpost_pipelines::{
+    DecoderChoice, FailureClass, Frame, Pipeline, Pull, PullPipeline, SourceKind, Spec,
+};
 
 use crate::camera::Reason;
 use crate::clock;

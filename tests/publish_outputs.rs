@@ -40,9 +40,8 @@ fn the_socket_has_the_configured_permissions_whatever_the_umask() {
 fn the_socket_has_the_configured_group_or_says_why_not() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("s.sock");
-    let of = |group| {
-        [output("local", OutputKind::Unix { path: path.clone(), mode: 0o640, group: Some(group) })]
-    };
+    let of =
+        |group| [output("local", OutputKind::Unix { path: path.clone(), mode: 0o640, group: Some(group) })];
     let own = rustix::process::getegid().as_raw();
     let is_root = rustix::process::geteuid().is_root();
     // `daemon` is group 1 on every system that has it; who is root may give it the socket.

@@ -70,10 +70,8 @@ fn open(source: &GstSource, generation: u64, enough: impl Fn(&Seen) -> bool) -> 
         Err(fault) => return Seen { by_unit: None, fault: Some(fault) },
     };
     let waiting = watcher.seen.lock().unwrap();
-    let (seen, waited) = watcher
-        .changed
-        .wait_timeout_while(waiting, Duration::from_secs(60), |seen| !enough(seen))
-        .unwrap();
+    let (seen, waited) =
+        watcher.changed.wait_timeout_while(waiting, Duration::from_secs(60), |seen| !enough(seen)).unwrap();
     assert!(!waited.timed_out(), "{seen:?}");
     seen.clone()
 }

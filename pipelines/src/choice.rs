@@ -65,12 +65,8 @@ impl WhyNot {
 /// # Errors
 /// [`NoDecoder`] where nothing that `wish` allows is there.
 pub(crate) fn choose(codec: &Codec, wish: &DecoderChoice, offer: &Offer<'_>) -> Result<Chosen, NoDecoder> {
-    let chosen = |element: String, route| Chosen {
-        element,
-        route,
-        why_not_hardware: None,
-        unit_is_broken: false,
-    };
+    let chosen =
+        |element: String, route| Chosen { element, route, why_not_hardware: None, unit_is_broken: false };
     if let DecoderChoice::Element(name) = wish {
         let known = codec.decoders.iter().find(|decoder| decoder.element == name);
         let route = known.map_or(Route::Other, |decoder| decoder.route);
@@ -278,7 +274,15 @@ mod tests {
         let order: Vec<&str> = all.iter().map(|(element, _)| *element).collect();
         assert_eq!(
             order[..7],
-            ["vah264dec", "qsvh264dec", "mppvideodec", "v4l2slh264dec", "v4l2h264dec", "vaapih264dec", "avdec_h264"]
+            [
+                "vah264dec",
+                "qsvh264dec",
+                "mppvideodec",
+                "v4l2slh264dec",
+                "v4l2h264dec",
+                "vaapih264dec",
+                "avdec_h264"
+            ]
         );
         // Those before the first that opens do not open.
         for first in 0..7 {
@@ -304,7 +308,10 @@ mod tests {
         let opens = |element: &str| panic!("{element} is opened");
         let on_cpu = ask_where("H.264", &DecoderChoice::Software, DESKTOP, Ok(0), &opens).unwrap();
         assert_eq!(on_cpu.element, "avdec_h264");
-        assert_eq!(ask_where("H.264", &DecoderChoice::Auto, DESKTOP, Ok(0), &opens).unwrap().element, "nvh264dec");
+        assert_eq!(
+            ask_where("H.264", &DecoderChoice::Auto, DESKTOP, Ok(0), &opens).unwrap().element,
+            "nvh264dec"
+        );
     }
 
     #[test]

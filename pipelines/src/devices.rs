@@ -92,20 +92,15 @@ pub fn devices() -> Result<DeviceReport, InitError> {
                 hardware: decoder.route.is_hardware(),
             }
         };
-        let of_codec = |codec: &'static Codec| codec.decoders.iter().map(move |decoder| entry(codec, decoder));
+        let of_codec =
+            |codec: &'static Codec| codec.decoders.iter().map(move |decoder| entry(codec, decoder));
         CODECS.iter().flat_map(of_codec).collect()
     });
     let missing = NEEDED.iter().filter(|(element, _)| !installed(element)).map(|(element, needed_for)| {
         let package = package_of(element).to_owned();
         MissingEntry { element: (*element).to_owned(), package, needed_for: (*needed_for).to_owned() }
     });
-    Ok(DeviceReport {
-        cameras: cameras(),
-        decoders,
-        decoding,
-        why_not_cuda,
-        missing: missing.collect(),
-    })
+    Ok(DeviceReport { cameras: cameras(), decoders, decoding, why_not_cuda, missing: missing.collect() })
 }
 
 /// What would decode, on the first GPU if there is one, and why not there.

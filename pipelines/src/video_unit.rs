@@ -55,17 +55,14 @@ struct Facts {
 }
 
 const DRI: (&str, &[&str]) = ("dri", &["renderD"]);
-const VA_DRIVER: &str =
-    "its VA-API driver is missing or does not decode this codec: `vainfo` lists what it does (packages \
+const VA_DRIVER: &str = "its VA-API driver is missing or does not decode this codec: `vainfo` lists what it does (packages \
      intel-media-va-driver, mesa-va-drivers)";
 
 impl Interface {
     fn facts(self) -> Facts {
         let (bad, good) = ("gstreamer1.0-plugins-bad", "gstreamer1.0-plugins-good");
         match self {
-            Self::Va => {
-                Facts { plugin: "va", package: bad, nodes: DRI, driver: VA_DRIVER, group: "render" }
-            }
+            Self::Va => Facts { plugin: "va", package: bad, nodes: DRI, driver: VA_DRIVER, group: "render" },
             Self::Vaapi => Facts {
                 plugin: "vaapi",
                 package: "gstreamer1.0-vaapi",
@@ -151,8 +148,7 @@ fn nodes(folder: &Path, beginnings: &[&str]) -> Vec<PathBuf> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         beginnings.iter().any(|beginning| name.starts_with(beginning))
     };
-    let mut found: Vec<_> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(counts).collect();
+    let mut found: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(counts).collect();
     found.sort();
     found
 }
@@ -208,9 +204,7 @@ fn try_to_open(element: &str) -> Result<(), String> {
     made.set_bus(Some(&bus));
     let opened = made.set_state(gst::State::Ready);
     let words = bus.pop_filtered(&[gst::MessageType::Error]).and_then(|message| match message.view() {
-        gst::MessageView::Error(error) => {
-            Some(scrub(&words_of(&error.error(), error.debug().as_deref())))
-        }
+        gst::MessageView::Error(error) => Some(scrub(&words_of(&error.error(), error.debug().as_deref()))),
         _ => None,
     });
     // What was opened closes; there is nothing to do about one that does not.

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use common::{PICTURES, Proxy, Recorder, Server, ServerOptions, launch, now, rtsp};
 use watchpost_pipelines::{
-    Credentials, DecoderChoice, Event, FailureClass, Frame, Pipeline, PixelFormat, Range, Receiver, Spec, Transport, probe,
+    Credentials, DecoderChoice, Event, FailureClass, Frame, Pipeline, PixelFormat, Range, Receiver, Spec,
+    Transport, probe,
 };
 
 fn login(password: &str) -> Option<Credentials> {

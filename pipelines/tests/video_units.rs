@@ -53,9 +53,13 @@ fn auto_takes_a_unit_that_opens_and_its_pictures_come_to_system_memory_as_they_a
     register();
     let _works = units_behave(Behaviour::Works);
     let server = Server::of("H.264");
-    for wish in [DecoderChoice::Auto, DecoderChoice::Hardware, DecoderChoice::Element("vah264dec".to_owned())] {
+    for wish in [DecoderChoice::Auto, DecoderChoice::Hardware, DecoderChoice::Element("vah264dec".to_owned())]
+    {
         let (formats, failure, info) = watch(&Spec { decoder: wish.clone(), ..server.spec() }, 5);
-        assert!(formats.len() >= 5 && formats.iter().all(|format| *format == PixelFormat::Nv12), "{failure:?}");
+        assert!(
+            formats.len() >= 5 && formats.iter().all(|format| *format == PixelFormat::Nv12),
+            "{failure:?}"
+        );
         let info = info.unwrap();
         assert_eq!((info.decoder.as_deref(), info.hardware), (Some("vah264dec"), true), "{wish:?}");
         assert_eq!((info.memory, info.why_not_hardware), (Memory::System, None));

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
+use super::group::{Group, group_of};
 use super::names::named_tables;
-use super::options::{Group, OutputKind, OutputOptions};
+use super::options::{OutputKind, OutputOptions};
 use super::reading::{Reading, Section, Wrong, text_of};
 use super::sections::{belongs_to, socket_path_of};
 use super::source::Place;
@@ -158,27 +159,6 @@ fn mode_of(node: &Node) -> Result<u32, Wrong> {
     match mode.ok_or_else(expected)? {
         mode @ 0o600..=0o777 => Ok(mode),
         _ => Err("must be from 0600 to 0777: this program itself reads and writes the socket".to_owned()),
-    }
-}
-
-/// A group's name or number. Whether it exists is seen where the socket is made: `check` may run elsewhere.
-fn group_of(node: &Node) -> Result<Group, Wrong> {
-    let expected = || "must be a group's name, like \"video\", or its number".to_owned();
-    // The kernel takes the highest number for "leave it as it is".
-    let id = |id: i128| u32::try_from(id).ok().filter(|id| *id != u32::MAX).map(Group::Id);
-    match &node.value {
-        Value::Integer(number, _) => id(*number).ok_or_else(expected),
-        Value::Text(_) => {
-            let text = text_of(node)?;
-            if let Ok(number) = text.parse() {
-                return id(number).ok_or_else(expected);
-            }
-            let is_name = !text.is_empty()
-                && text.len() <= 256
-                && !text.contains(|c: char| c == ':' || c.is_whitespace() || c.is_control());
-            if is_name { Ok(Group::Name(text.to_owned())) } else { Err(expected()) }
-        }
-        _ => Err(expected()),
     }
 }
 

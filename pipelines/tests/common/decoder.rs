@@ -177,7 +177,8 @@ mod imp {
             let mut output = decoder.set_output_state(format, width, height, Some(state)).unwrap();
             let own = gst::CapsFeatures::new(["memory:VAMemory"]);
             let allowed = decoder.static_pad("src").unwrap().allowed_caps().unwrap();
-            let wants_own = (0..allowed.size()).any(|index| allowed.features(index).is_some_and(|f| f.contains("memory:VAMemory")));
+            let wants_own = (0..allowed.size())
+                .any(|index| allowed.features(index).is_some_and(|f| f.contains("memory:VAMemory")));
             if wants_own || behaviour() == Behaviour::KeepsItsMemory {
                 let mut caps = output.info().to_caps().unwrap();
                 caps.get_mut().unwrap().set_features_simple(Some(own));
