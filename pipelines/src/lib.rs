@@ -53,6 +53,7 @@ pub mod spec;
 mod table;
 mod v4l2;
 
+pub use arenas::trim_after_closing;
 pub use census::{live_objects, open_frames, open_objects, open_pipelines};
 pub use coded::PictureKind;
 pub use devices::{Camera, DecoderEntry, DeviceReport, MissingEntry, devices};
