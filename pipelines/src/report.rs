@@ -18,7 +18,7 @@ use crate::outlet::{Event, Outlet, Stage, Times};
 use crate::rtp_times::RtpTimes;
 use crate::sockets::Sockets;
 use crate::spec::SourceKind;
-use crate::table::{Codec, Route};
+use crate::table::Codec;
 
 /// Speaks for one pipeline, on any thread.
 pub(crate) struct Reporter {
@@ -112,9 +112,11 @@ impl Reporter {
         Origin {
             times,
             gpu: self.gpu.as_ref().ok(),
-            is_jfif: decoding.is_some_and(|d| d.is_jpeg && d.chosen.route == Route::Nvcodec),
+            // Those of the CPU say it.
+            is_jfif: decoding.is_some_and(|d| d.is_jpeg && d.chosen.route.is_hardware()),
+            is_hardware: decoding.is_some_and(|decoding| decoding.chosen.route.is_hardware()),
             why_not_hardware: decoding
-                .filter(|_| self.wants_gpu)
+                .filter(|decoding| self.wants_gpu || decoding.chosen.unit_is_broken)
                 .and_then(|decoding| decoding.chosen.why_not_hardware.as_deref()),
         }
     }
