@@ -261,7 +261,10 @@ impl Reporter {
 
 /// What rtspsrc says that it is doing. Its texts are for people; the codes are those of its source.
 fn stage(progress: &gst::message::Progress) -> Option<Stage> {
-    let (kind, code, _text) = progress.get();
+    // From the structure: `Progress::get` of gstreamer-rs (0.25 at least) leaks both strings at each call.
+    let structure = progress.structure()?;
+    let kind = structure.get::<gst::ProgressType>("type").ok()?;
+    let code = structure.get::<&str>("code").ok()?;
     match (kind, code) {
         (gst::ProgressType::Continue, "connect") => Some(Stage::Connecting),
         // "Retrieving server options", which it does once it is connected.
