@@ -13,14 +13,18 @@ import tempfile
 try:
     import numpy
     import onnx
+    import onnx.version_converter
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 except ImportError as error:
     print(f"the package {error.name} is missing")
     sys.exit(3)
 
-# Where nearly all of the time goes. Heads (sigmoids, box arithmetic, NMS) lose the most by eight bits and gain nothing.
+# Where nearly all of the time goes. What follows (sigmoids, box arithmetic, NMS) loses the most by eight bits and gains
+# nothing.
 QUANTIZED = ["Conv", "MatMul", "Gemm"]
+# The first version of the standard operators in which weights have a scale for each channel.
+OPSET = 13
 
 
 class Pictures(CalibrationDataReader):
@@ -37,16 +41,36 @@ class Pictures(CalibrationDataReader):
         return {self.name: numpy.frombuffer(data, dtype=numpy.float32).reshape(self.shape)}
 
 
+def last_layers(graph):
+    """The operators that give boxes and scores: those behind which there is none of their kind any more."""
+    readers = {}
+    for node in graph.node:
+        for tensor in node.input:
+            readers.setdefault(tensor, []).append(node)
+    # From the end: a node is followed if one that reads it is quantized or followed.
+    followed = set()
+    for node in reversed(graph.node):
+        behind = [reader for tensor in node.output for reader in readers.get(tensor, [])]
+        if any(reader.op_type in QUANTIZED or reader.name in followed for reader in behind):
+            followed.add(node.name)
+    return [node.name for node in graph.node if node.op_type in QUANTIZED and node.name not in followed]
+
+
 def main(model, target, name, shape):
-    initialized = {tensor.name for tensor in onnx.load(model, load_external_data=False).graph.initializer}
-    inputs = [one for one in onnx.load(model, load_external_data=False).graph.input if one.name not in initialized]
+    loaded = onnx.load(model)
+    initialized = {tensor.name for tensor in loaded.graph.initializer}
+    inputs = [one for one in loaded.graph.input if one.name not in initialized]
     if len(inputs) != 1 or inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
         print("it takes more than a picture of 32-bit floats: export it in FP32, with one input")
         sys.exit(4)
     with tempfile.TemporaryDirectory() as folder:
-        prepared = os.path.join(folder, "prepared.onnx")
+        opset = max(one.version for one in loaded.opset_import if one.domain in ("", "ai.onnx"))
+        if opset < OPSET:
+            loaded = onnx.version_converter.convert_version(loaded, OPSET)
+        current, prepared = os.path.join(folder, "current.onnx"), os.path.join(folder, "prepared.onnx")
+        onnx.save(loaded, current)
         # Shapes are those of the file: symbolic inference needs another package.
-        quant_pre_process(model, prepared, skip_symbolic_shape=True)
+        quant_pre_process(current, prepared, skip_symbolic_shape=True)
         pictures = Pictures(name, [int(side) for side in shape.split(",")])
         quantize_static(
             prepared,
@@ -54,6 +78,7 @@ def main(model, target, name, shape):
             pictures,
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=QUANTIZED,
+            nodes_to_exclude=last_layers(onnx.load(prepared).graph),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
