@@ -129,9 +129,9 @@ def means(rows):
 
 
 def scenes(folder):
-    """Means over the variations of each scene; a count is the sum."""
+    """By scene and implementation, MOTA, IDF1 and switches of each variation."""
     report = {}
-    for boxes in sorted(folder.glob("*.boxes"), key=lambda path: (path.stem.split(".")[0], path.name)):
+    for boxes in sorted(folder.glob("*.boxes"), key=lambda path: (path.stem.split(".")[0], int(path.stem.split(".")[1]))):
         name, variation = boxes.stem.split(".")
         fps = int(boxes.read_text().split()[1])
         truth_file = boxes.with_suffix(".truth")
@@ -146,9 +146,10 @@ def scenes(folder):
     for name, entry in report.items():
         print(name)
         for implementation in IMPLEMENTATIONS:
-            entry[implementation] = means(entry[implementation])
-            print("   ", f"{implementation:17}", entry[implementation])
-    (OUT / "scenes.json").write_text(json.dumps(report, indent=1) + "\n")
+            rows = entry[implementation]
+            print("   ", f"{implementation:17}", means(rows))
+            entry[implementation] = [[row["mota"], row["idf1"], row["switches"]] for row in rows]
+    (OUT / "scenes.json").write_text(json.dumps(report) + "\n")
 
 
 def metrics(truth, tracks):
@@ -176,6 +177,19 @@ def agreed(one, other):
     return [[row for row in rows if row[0] in kept] for rows in one]
 
 
+# What looking at the pictures of the tracks has shown: from this frame on a track is somebody else, or nobody can say
+# who. Both references take a woman in white trousers for the man who went out of the picture where she came in.
+ENDS = {
+    "people-walking": {11: 37, 22: 300, 25: 215, 31: 170, 32: 107, 35: 167},
+    "people-walking-yolox": {2: 138, 4: 34, 6: 27, 7: 3, 8: 14, 14: 222, 33: 93, 37: 178, 40: 160, 42: 138},
+}
+
+def corrected(name, whole):
+    """The tracks as far as they are right."""
+    ends = ENDS.get(name, {})
+    return [[row for row in rows if number < ends.get(row[0], len(whole))] for number, rows in enumerate(whole)]
+
+
 def clip(name, fps, label, frames_max, records):
     frames = []
     for number, line in enumerate(records.read_text().splitlines()[:frames_max]):
@@ -186,6 +200,7 @@ def clip(name, fps, label, frames_max, records):
         ]
         frames.append((round(number * 1000 / fps) / 1000, rows))
     whole = agreed(*(run(IMPLEMENTATIONS[name], round(fps), frames) for name in ("supervision", "trackers")))
+    whole = corrected(name, whole)
     figures = {}
     for rate in (fps, 10, 5, 3):
         every = max(round(fps / rate), 1)
