@@ -204,7 +204,7 @@ fn as_many_objects_as_configured_are_tracked_without_an_allocation() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut engine = fakes::FakeEngine::crowded(mark);
     // More come than are remembered: twice as many as a frame may have.
-    engine.parade = Some((1200, 8));
+    engine.parade = Some((2500, 8));
     let (mut parts, _sent) = fakes::parts(2, Duration::from_millis(5), engine, folder.path());
     parts.config.detector.max_objects = MAX_OBJECTS;
     parts.config.cameras.iter_mut().for_each(|camera| camera.track = true);

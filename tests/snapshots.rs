@@ -1,5 +1,7 @@
 //! The best picture of each track, through the whole daemon: what is in it, how many there are, and a disk without room.
 
+#[path = "program/disk.rs"]
+mod disk;
 mod program;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +9,7 @@ use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use program::disk::Disk;
+use disk::Disk;
 use program::{Running, contents, eventually, next_record, watchpost};
 use rustix::process::Signal;
 use serde_json::Value;

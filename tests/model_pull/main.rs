@@ -1,5 +1,7 @@
 //! `watchpost model pull` against servers of our own, which do to a download what networks do.
 
+#[path = "../program/disk.rs"]
+mod disk;
 #[path = "../program/mod.rs"]
 mod program;
 mod server;
@@ -10,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use program::disk::Disk;
+use disk::Disk;
 use program::{Ended, Running, contents, eventually, root, run, shared, watchpost};
 use rustix::process::Signal;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! A disk that can be filled.
+//! A file system that is full when the test says so.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,7 +8,6 @@ use std::process::{Command, Stdio};
 pub struct Disk(pub PathBuf);
 
 impl Disk {
-    /// `None` with a loud word on stderr where this user may not mount one.
     pub fn mount(at: PathBuf, options: &str) -> Option<Self> {
         fs::create_dir(&at).expect("made");
         let mut mount = Command::new("mount");

@@ -4,8 +4,6 @@
 #[path = "../../engines/builtin/tests/onnx_writer/mod.rs"]
 pub mod onnx_writer;
 
-pub mod disk;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
