@@ -7,7 +7,7 @@ mod program;
 mod server;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use disk::Disk;
 use program::{Ended, Running, contents, eventually, root, run, shared, watchpost};
 use rustix::process::Signal;
 use serde_json::Value;
-use server::{Asked, Server, Stream, say, send, wait_for_hang_up};
+use server::{Server, say, send, wait_for_hang_up};
 use sha2::{Digest, Sha256};
 
 /// A box with a description of a model that it does not have: in the working folder's `engines/models`.
