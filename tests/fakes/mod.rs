@@ -97,6 +97,8 @@ pub struct FakeEngine {
     pub sway: f32,
     /// Of so many frames one is without an object, each object in its own; 0: objects stay.
     pub blink_every: usize,
+    /// Of the head's cells only so many in a row show an object, and the row goes on by so many from frame to frame.
+    pub parade: Option<(usize, usize)>,
     frame: usize,
 }
 
@@ -112,7 +114,7 @@ impl FakeEngine {
             row[4] = 0.9;
             row[5 + class] = 0.95;
         }
-        Self { inference, on_thread, output, sway: 0.0, blink_every: 0, frame: 0 }
+        Self { inference, on_thread, output, sway: 0.0, blink_every: 0, parade: None, frame: 0 }
     }
 
     /// As many objects as the head has cells, of high and of low scores, which come and go.
@@ -133,7 +135,10 @@ impl FakeEngine {
         }
         self.frame += 1;
         for (index, row) in self.output.chunks_exact_mut(CHANNELS).enumerate() {
-            let is_away = (index + self.frame).is_multiple_of(self.blink_every);
+            let has_gone = self
+                .parade
+                .is_some_and(|(length, step)| (index + BOXES - self.frame * step % BOXES) % BOXES >= length);
+            let is_away = has_gone || (index + self.frame).is_multiple_of(self.blink_every);
             let score = if index % 3 == 0 { 0.3 } else { 0.9 };
             row[4] = if is_away { 0.0 } else { score };
         }
@@ -193,7 +198,7 @@ pub fn parts(
         .iter()
         .map(|_| Arc::new(FakeSource { interval, on_thread, sent: Arc::clone(&sent) }) as Arc<dyn Source>)
         .collect();
-    let socket = OutputKind::Unix { path: folder.join("records.sock"), mode: 0o600 };
+    let socket = OutputKind::Unix { path: folder.join("records.sock"), mode: 0o600, group: None };
     let config = Config {
         detector: DetectorOptions::new("fake"),
         cameras: options,
