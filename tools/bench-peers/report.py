@@ -1,6 +1,7 @@
 """The page: machine, versions, commands, tables, plots."""
 
 import datetime
+import os
 import pathlib
 import platform
 import statistics
@@ -50,12 +51,14 @@ def write(bench, output):
 
 def heading(bench):
     busiest = max((busy for _, _, busy in bench.loads), default=0.0)
+    worth = "The machine was quiet."
+    if busiest > QUIET_CORES:
+        worth = (
+            f"**NOT A QUIET MACHINE: up to {busiest:.1f} cores were busy with something else. CPU times say something, frames per "
+            "second and latencies nothing.**"
+        )
     if bench.quick:
-        worth = "**A quick run: one short round. Its figures are for trying the harness out.**"
-    elif busiest > QUIET_CORES:
-        worth = f"**NOT A QUIET MACHINE: up to {busiest:.1f} cores were busy with something else. Only the ratios say anything.**"
-    else:
-        worth = "The machine was quiet."
+        worth += " **A quick run: one short round of each.**"
     cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
     when = datetime.datetime.fromtimestamp(bench.began, datetime.timezone.utc)
     commit = places.output_of(["git", "-C", places.ROOT, "describe", "--always", "--dirty"])
@@ -72,7 +75,7 @@ runs one after the other in each round. Ratios are medians of the ratios within 
 
 {worth}
 
-- {when:%Y-%m-%d %H:%M} UTC, watchpost {places.output_of([places.WATCHPOST, "--version"])} ({commit}), {cpu}, {platform.machine()}, kernel {platform.release()}
+- {when:%Y-%m-%d %H:%M} UTC, {places.output_of([places.WATCHPOST, "--version"])} ({commit}), {cpu}, {os.cpu_count()} cores, {platform.machine()}
 - {gst[1] if len(gst) > 1 else "GStreamer"}; ours: {pathlib.Path(places.library("onnxruntime-*") or "no ONNX Runtime").name}, {pathlib.Path(places.library("openvino-*") or "no OpenVINO").name}; peers: Python {platform.python_version()}, {peers or "none"}
 - Load average before each round (and cores that were busy with something else): {loads}
 """
@@ -162,17 +165,18 @@ def cameras(bench, pictures):
         times = ratios(got, python, "cameras_per_core") if python and who == "ours" else None
         gop = "with B-frames" if gop == "B" else "IPPP"
         rows.append([
-            f"{size} {gop}", scene, who, mode or "–", backend, number(median(got, "detections_per_second")),
+            f"{size} {gop}", scene, who, mode or "–", backend, number(median(got, "pictures_per_second"), 0), number(median(got, "detections_per_second")),
             number(median(got, "cpu_ms_per_second"), 0), number(per_core, 1), number(times, 2), number(median(got, "rss_mib"), 0),
         ])
         if mode != "keyframes":
             plot.append((f"{who} {mode}, {size} {gop} {scene}", per_core))
     bars.plot(pictures / "cameras.svg", f"Cameras per core at {live.RATE} detections/s, yolox_nano", plot, "")
-    head = ["camera", "scene", "who", "decode", "engine", "got/s", "CPU ms a second", "cameras per core", "x Python loop", "peak RSS MiB"]
+    head = ["camera", "scene", "who", "decode", "engine", "pictures/s", "detections/s", "CPU ms a second", "cameras per core", "x Python loop", "peak RSS MiB"]
     text = (
         f"## Cameras per core at {live.RATE} detections/s\n\nyolox_nano, a keyframe every two seconds. `busy`: people walking; `quiet`: a "
         f"still scene with a sensor's noise. Ours: {live.CAMERAS} cameras in one process; the Python loop: a process a camera, which reads "
-        "every frame and infers those that are due. `keyframes` gives what there is of them (0.5/s here).\n\n"
+        "every frame and infers those that are due. `keyframes` gives what there is of them (0.5/s here). A row with fewer than 30 pictures/s "
+        "was starved and says nothing.\n\n"
     )
     return text + table(head, rows) + f"\n![cameras per core]({pictures.name}/cameras.svg)\n"
 
