@@ -72,7 +72,8 @@ def main():
     bench = Bench(args.quick)
     for section in wanted:
         SECTIONS[section].run(bench)
-    report.write(bench, args.output)
+        # What was measured is not lost when a later section is interrupted.
+        report.write(bench, args.output)
     say(f"bench-peers: {args.output} after {(time.time() - bench.began) / 60:.1f} minutes")
 
 
