@@ -7,10 +7,10 @@ use std::ptr;
 
 use openvino_sys as ov;
 use openvino_sys::ov_element_type_e as Element;
-use watchpost_binding::TensorView;
+use watchpost_binding::{Frame, NotShared, Number, PictureInput, Stack, TensorView, lend_shares, share_shape};
 
 use crate::find::LIBRARY_VARIABLE;
-use crate::graph::{Constant, feed_constants, output_names, settle};
+use crate::graph::{Constant, Settled, feed_constants, output_names, settle};
 use crate::library::Library;
 use crate::outputs::{floats, shape_of};
 use crate::owned::{Compiled, Core, Graph, Refusal, Request, Tensor, c_string, check, take_text};
@@ -73,15 +73,6 @@ pub struct LoadOptions {
     pub cache_dir: Option<PathBuf>,
 }
 
-/// An input or output of the model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// Its name in the model.
-    pub name: String,
-    /// Row-major shape for one frame.
-    pub shape: Vec<usize>,
-}
-
 /// Why a model was not loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
@@ -109,6 +100,9 @@ pub enum LoadError {
     /// The model is not one that takes a picture.
     #[error("the model's input {0}; one of f32 [1, 3, height, width] is needed")]
     Input(String),
+    /// A fixed batch, and an output that is not one share for each picture of it.
+    #[error(transparent)]
+    Shared(#[from] NotShared),
 }
 
 impl From<Refusal> for LoadError {
@@ -137,7 +131,9 @@ struct Output {
 
 /// A model, loaded once. Inference needs it exclusively.
 pub struct Model {
-    input: TensorInfo,
+    input: PictureInput,
+    /// Where the pictures of a fixed batch are put together.
+    stack: Stack,
     /// Where the picture is among the model's inputs.
     input_index: usize,
     /// Half-precision copy of the picture, for models that want it so.
@@ -168,20 +164,21 @@ impl Model {
         let core = Core::made(|core| unsafe { ov::ov_core_create(core) })?;
         configure(&core, options)?;
         let graph = read(&core, model)?;
-        let (input, input_index, is_half) = settle(&graph, options.input_size)?;
+        let Settled { picture: input, index: input_index, is_half } = settle(&graph, options.input_size)?;
         let compiled = compile(&core, &graph, &options.device)?;
         let arithmetic = computes_in(&compiled);
         // SAFETY: `compiled` is a compiled model.
         let request = Request::made(|request| unsafe {
             ov::ov_compiled_model_create_infer_request(compiled.raw(), request)
         })?;
-        let constants = feed_constants(&graph, &request, (input.shape[3], input.shape[2]))?;
-        let length: usize = input.shape.iter().product();
+        let constants = feed_constants(&graph, &request, &input)?;
+        let length = input.batch * input.frame_len();
         let halves = is_half.then(|| vec![half::f16::ZERO; length]);
         let outputs = output_names(&graph)?.into_iter();
         let outputs = outputs.map(|name| Output { name, shape: Vec::new(), converted: Vec::new() }).collect();
         let mut loaded = Self {
             input,
+            stack: Stack::new(input),
             input_index,
             halves,
             outputs,
@@ -191,19 +188,30 @@ impl Model {
             _compiled: compiled,
             _core: core,
         };
-        let empty = vec![0.0; length];
-        loaded.run(&empty, &mut |_| {}).map_err(|error| LoadError::Refused(error.to_string()))?;
+        let ran = match input.form.number {
+            Number::F32 => loaded.infer(Frame::F32(&vec![0.0; length])),
+            Number::U8 => loaded.infer(Frame::U8(&vec![0; length])),
+        };
+        let ran = ran.and_then(|()| loaded.lend(&mut |_| Ok(())));
+        ran.map_err(|error| LoadError::Refused(error.to_string()))?;
+        for output in &loaded.outputs {
+            share_shape(&output.name, &output.shape, input.batch)?;
+        }
         Ok(loaded)
     }
 
     /// The picture. Inputs that say how large it is are fed with constants and not listed.
-    pub fn input(&self) -> &TensorInfo {
-        &self.input
+    pub fn picture(&self) -> PictureInput {
+        self.input
     }
 
-    /// Shapes of the outputs, as the first inference gave them.
-    pub fn output_shapes(&self) -> Vec<&[usize]> {
-        self.outputs.iter().map(|output| output.shape.as_slice()).collect()
+    /// Shapes of the outputs for one frame, as the first inference gave them.
+    pub fn output_shapes(&self) -> Vec<Vec<usize>> {
+        let mut shapes: Vec<Vec<usize>> = self.outputs.iter().map(|output| output.shape.clone()).collect();
+        if self.input.batch > 1 {
+            shapes.iter_mut().filter_map(|shape| shape.first_mut()).for_each(|first| *first = 1);
+        }
+        shapes
     }
 
     /// What it really computes in, as far as the device tells.
@@ -211,24 +219,51 @@ impl Model {
         self.arithmetic
     }
 
-    /// Infers one frame: `input` is read in place, outputs are lent to `each`.
+    /// Infers one frame of floats: `input` is read in place, outputs are lent to `each`.
     ///
     /// # Errors
     /// [`RunError`]; the model stays usable.
     pub fn run(&mut self, input: &[f32], each: &mut dyn FnMut(&[TensorView<'_>])) -> Result<(), RunError> {
-        let length: usize = self.input.shape.iter().product();
+        self.run_frames(&[Frame::F32(input)], &mut |_index, outputs| each(outputs))
+    }
+
+    /// Infers up to [`PictureInput::batch`] frames at once and lends the outputs of each to `each`, in order. A single one is
+    /// read where it lies.
+    ///
+    /// # Errors
+    /// [`RunError`]; the model stays usable.
+    pub fn run_frames(
+        &mut self,
+        frames: &[Frame<'_>],
+        each: &mut dyn FnMut(usize, &[TensorView<'_>]),
+    ) -> Result<(), RunError> {
+        let batch = self.input.batch;
+        // Out of the way of the rest of `self`; it comes back whatever happens below.
+        let mut stack = std::mem::replace(&mut self.stack, Stack::empty());
+        let gathered = stack.gather(frames).map_err(|error| RunError(error.to_string()));
+        let ran = gathered.and_then(|input| self.infer(input));
+        self.stack = stack;
+        ran?;
+        self.lend(&mut |views| {
+            lend_shares(views, (frames.len(), batch), each).map_err(|error| RunError(error.to_string()))
+        })
+    }
+
+    /// The library's part of a run.
+    fn infer(&mut self, input: Frame<'_>) -> Result<(), RunError> {
+        let length = self.input.batch * self.input.frame_len();
         if input.len() != length {
             return Err(RunError(format!("the input holds {} values, not {length}", input.len())));
         }
-        let (element, data) = match &mut self.halves {
-            None => (Element::F32, input.as_ptr().cast::<c_void>()),
-            Some(halves) => {
+        let (element, data) = match (&mut self.halves, input) {
+            (None, Frame::F32(input)) => (Element::F32, input.as_ptr().cast::<c_void>()),
+            (Some(halves), Frame::F32(input)) => {
                 half::slice::HalfFloatSliceExt::convert_from_f32_slice(halves.as_mut_slice(), input);
                 (Element::F16, halves.as_ptr().cast::<c_void>())
             }
+            (_, Frame::U8(input)) => (Element::U8, input.as_ptr().cast::<c_void>()),
         };
-        let mut dims = self.input.shape.iter().map(|&size| size as i64);
-        let mut dims: [i64; 4] = std::array::from_fn(|_| dims.next().unwrap_or(1));
+        let mut dims = self.input.shape().map(|size| size as i64);
         let shape = ov::ov_shape_t { rank: 4, dims: dims.as_mut_ptr() };
         // SAFETY: `data` holds as many values as the shape says and outlives the inference below; inputs are only read.
         let tensor = Tensor::made(|tensor| unsafe {
@@ -241,10 +276,14 @@ impl Model {
         })?;
         // SAFETY: as above; it returns when nothing reads the input any more.
         check(unsafe { ov::ov_infer_request_infer(request) })?;
-        self.lend(each)
+        Ok(())
     }
 
-    fn lend(&mut self, each: &mut dyn FnMut(&[TensorView<'_>])) -> Result<(), RunError> {
+    /// Hands out the outputs of the last inference, of all its frames together.
+    fn lend(
+        &mut self,
+        take: &mut dyn FnMut(&[TensorView<'_>]) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
         let mut tensors = Vec::with_capacity(self.outputs.len());
         for (index, output) in self.outputs.iter_mut().enumerate() {
             let request = self.request.raw();
@@ -260,8 +299,7 @@ impl Model {
             let data = floats(tensor, &output.name, output.shape.iter().product(), &mut output.converted)?;
             views.push(TensorView { name: &output.name, shape: &output.shape, data });
         }
-        each(&views);
-        Ok(())
+        take(&views)
     }
 }
 
