@@ -135,6 +135,9 @@ impl Budget {
         let staged_bytes = values * size_of::<f32>();
         match place {
             Place::Host => self.add(owner, "frame slots", count, staged_bytes, Basis::Exact),
+            Place::HostFormed(form) => {
+                self.add(owner, "frame slots", count, values * form.number.bytes(), Basis::Exact);
+            }
             Place::Device { element, .. } => {
                 self.add(owner, "frame slots, on the GPU", count, values * element.bytes(), Basis::Exact);
                 // Both only where the CPU decodes this camera.

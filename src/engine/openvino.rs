@@ -4,9 +4,9 @@ use watchpost_openvino::{
     Arithmetic, Library, LoadError, LoadOptions, Mode, Model, ModelBytes, find_library,
 };
 
-use super::{Engine, EngineError, TensorView, cache, check_shapes, host_tensor, is_quantised};
+use super::{Engine, EngineError, TensorView, cache, check_host, infer_on_host, is_quantised};
 use crate::config::{DetectorOptions, OpenVinoDevice, Precision};
-use crate::frame::SlotMemory;
+use crate::frame::{Place, SlotMemory};
 use crate::model::{Manifest, ModelSource};
 
 /// Name of this backend in records, metrics and errors.
@@ -76,7 +76,7 @@ impl OpenVinoEngine {
                 &format!("this device computes in {can} instead; write \"{can}\" or \"auto\""),
             ));
         }
-        check_shapes(manifest, &model.input().shape, &model.output_shapes())?;
+        check_host(manifest, &model.picture(), model.output_shapes().iter().map(Vec::as_slice))?;
         let precision = if is_quantised { "int8" } else { name(model.arithmetic()) };
         Ok(Self { model, precision })
     }
@@ -127,9 +127,14 @@ impl Engine for OpenVinoEngine {
         self.precision
     }
 
-    /// One, as on every CPU: a batch of four takes four times as long as one frame.
+    /// As many as the model is fixed to, which is one for most: on a CPU a batch of four takes four times as long as one
+    /// frame, so waiting for company would only add latency.
     fn max_batch(&self) -> usize {
-        1
+        self.model.picture().batch
+    }
+
+    fn place(&self) -> Place {
+        Place::host(self.model.picture().form)
     }
 
     fn infer(
@@ -137,11 +142,8 @@ impl Engine for OpenVinoEngine {
         inputs: &[&SlotMemory],
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), EngineError> {
-        for (index, input) in inputs.iter().enumerate() {
-            self.model
-                .run(host_tensor(input), &mut |outputs| each(index, outputs))
-                .map_err(|error| EngineError::Inference { backend: BACKEND, reason: error.to_string() })?;
-        }
-        Ok(())
+        let batch = self.max_batch();
+        infer_on_host(inputs, batch, each, |frames, each| self.model.run_frames(frames, each))
+            .map_err(|error| EngineError::Inference { backend: BACKEND, reason: error.to_string() })
     }
 }

@@ -7,8 +7,8 @@ mod picture;
 
 pub use find::{NotFound, Search};
 pub use picture::{
-    AxisOrder, FIXED_BATCH_MAX, Frame, FrameError, NotShared, Number, PictureInput, PictureInputError, Stack, TensorForm,
-    lend_shares, share_shape,
+    AxisOrder, FIXED_BATCH_MAX, Frame, FrameError, NotShared, Number, PictureInput, PictureInputError, Stack,
+    TensorForm, lend_shares, share_shape,
 };
 
 /// An output tensor of one frame, borrowed from the engine for the duration of a call.

@@ -93,7 +93,9 @@ pub enum PictureInputError {
     #[error("has shape {0}, not [1, 3, height, width] or [1, height, width, 3]")]
     Channels(String),
     /// More pictures than anybody has cameras.
-    #[error("takes {0} pictures at once; up to {FIXED_BATCH_MAX} are supported: export it for one, or dynamic")]
+    #[error(
+        "takes {0} pictures at once; up to {FIXED_BATCH_MAX} are supported: export it for one, or dynamic"
+    )]
     Batch(usize),
     /// Nobody says how large it is.
     #[error("leaves width and height open; the manifest must say them")]
@@ -376,7 +378,9 @@ mod tests {
         assert_eq!(count, 1);
         let error = lend_shares(&[view("rows", &[4, 1], &boxes)], (2, 2), &mut |_, _| panic!("whose?"));
         assert!(error.unwrap_err().to_string().contains("rows of shape [4, 1]"));
-        lend_shares(&[view("rows", &[4, 1], &boxes)], (1, 1), &mut |_, views| assert_eq!(views[0].shape, [4, 1]))
-            .unwrap();
+        lend_shares(&[view("rows", &[4, 1], &boxes)], (1, 1), &mut |_, views| {
+            assert_eq!(views[0].shape, [4, 1])
+        })
+        .unwrap();
     }
 }

@@ -26,9 +26,15 @@ pub(crate) struct Constant {
 impl Constant {
     pub fn value(&self) -> ort::Result<SessionInputValue<'_>> {
         Ok(match &self.numbers {
-            Numbers::I64(numbers) => TensorRef::from_array_view(([numbers.len() / 2, 2], &numbers[..]))?.into(),
-            Numbers::I32(numbers) => TensorRef::from_array_view(([numbers.len() / 2, 2], &numbers[..]))?.into(),
-            Numbers::F32(numbers) => TensorRef::from_array_view(([numbers.len() / 2, 2], &numbers[..]))?.into(),
+            Numbers::I64(numbers) => {
+                TensorRef::from_array_view(([numbers.len() / 2, 2], &numbers[..]))?.into()
+            }
+            Numbers::I32(numbers) => {
+                TensorRef::from_array_view(([numbers.len() / 2, 2], &numbers[..]))?.into()
+            }
+            Numbers::F32(numbers) => {
+                TensorRef::from_array_view(([numbers.len() / 2, 2], &numbers[..]))?.into()
+            }
         })
     }
 }
@@ -102,7 +108,9 @@ fn constant_of(outlet: &Outlet, input: &PictureInput) -> Result<Constant, LoadEr
 
 fn picture(outlet: &Outlet, asked: (usize, usize)) -> Result<(PictureInput, Picture), LoadError> {
     let (picture, number, shape) = match outlet.dtype() {
-        ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } => (Picture::AsItIs, Number::F32, shape),
+        ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } => {
+            (Picture::AsItIs, Number::F32, shape)
+        }
         ValueType::Tensor { ty: TensorElementType::Float16, shape, .. } => {
             (Picture::F16(Vec::new()), Number::F32, shape)
         }

@@ -9,7 +9,9 @@ use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{TensorElementType, ValueType};
-use watchpost_binding::{Frame, NotShared, Number, PictureInput, Stack, TensorView, lend_shares, share_shape};
+use watchpost_binding::{
+    Frame, NotShared, Number, PictureInput, Stack, TensorView, lend_shares, share_shape,
+};
 use watchpost_cuda::CudaError;
 
 use crate::find::LIBRARY_VARIABLE;

@@ -7,7 +7,9 @@ use std::ptr;
 
 use openvino_sys as ov;
 use openvino_sys::ov_element_type_e as Element;
-use watchpost_binding::{Frame, NotShared, Number, PictureInput, Stack, TensorView, lend_shares, share_shape};
+use watchpost_binding::{
+    Frame, NotShared, Number, PictureInput, Stack, TensorView, lend_shares, share_shape,
+};
 
 use crate::find::LIBRARY_VARIABLE;
 use crate::graph::{Constant, Settled, feed_constants, output_names, settle};
