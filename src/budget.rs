@@ -154,7 +154,11 @@ impl Budget {
         for camera in &config.cameras {
             let owner = format!("camera {}", camera.name);
             self.slots(&owner, camera.slots, manifest, place);
-            let scratch = Letterbox::scratch_bytes_for(&manifest.input, STREAM_WIDTH);
+            let rows = match place {
+                Place::HostFormed(_) => 3 * manifest.input.width * size_of::<f32>(),
+                Place::Host | Place::Device { .. } => 0,
+            };
+            let scratch = Letterbox::scratch_bytes_for(&manifest.input, STREAM_WIDTH) + rows;
             self.add(&owner, "letterbox rows and tables", 1, scratch, Basis::Bounded);
             if !camera.privacy_masks.is_empty() {
                 let rows = PrivacyMask::bytes_for(&camera.privacy_masks, &manifest.input);

@@ -34,16 +34,6 @@ fn classifier() -> Vec<u8> {
     Onnx::doubling(&shape).encode()
 }
 
-fn channels_last() -> Vec<u8> {
-    Onnx {
-        inputs: vec![tensor("images", F32, &dims(&[1, 64, 64, 3]))],
-        outputs: vec![tensor("output", F32, &dims(&[1, 6, 84]))],
-        nodes: vec![node("Sigmoid", &["images"], &["output"])],
-        ..Onnx::default()
-    }
-    .encode()
-}
-
 fn manifest(sha256: &str, labels: &str) -> String {
     format!(
         "schema = 1\nname = \"m\"\nfile = \"m.onnx\"\nsha256 = \"{sha256}\"\n[input]\nwidth = 64\nheight = 64\n\
@@ -115,7 +105,6 @@ fn bad_models() -> Vec<BadModel> {
             classifier(),
             &["has an input this detector cannot be fed with", "use a detection model"],
         ),
-        ("nhwc.onnx", channels_last(), &["channels last"]),
         (
             "lfs.onnx",
             b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n".to_vec(),
