@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use program::onnx_writer::{F32, Onnx, dims, node, tensor};
+use program::onnx_writer::{Onnx, dims};
 use program::{Ended, Running, blind_detector, contents, next_record, pause, record, run, shared, watchpost};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;

@@ -263,9 +263,12 @@ fn check_input(manifest: &Manifest, facts: &OnnxFacts) -> Result<(), ModelError>
     };
     if (picture.width, picture.height) != said {
         return refuse(format!(
-            "its file's input is {}x{}, and [input] in the manifest says {}x{}; correct the manifest, or write it anew with \
-             `watchpost model add {} --force`",
-            picture.width, picture.height, said.0, said.1, manifest.source
+            "its file's input has shape {:?}, and [input] in the manifest says {}x{}; correct the manifest, or write it \
+             anew with `watchpost model add {} --force`",
+            picture.shape(),
+            said.0,
+            said.1,
+            manifest.source
         ));
     }
     Ok(())

@@ -10,7 +10,7 @@ use watchpost::config::{
     CameraOptions, Config, DetectorOptions, Locator, MemoryOptions, OutputKind, OutputOptions,
 };
 use watchpost::engine::{Engine, EngineError, TensorView};
-use watchpost::frame::SlotMemory;
+use watchpost::frame::{Place, SlotMemory};
 use watchpost::model::{ChannelOrder, Fit, HeadRecipe, InputRecipe};
 use watchpost::source::{
     Arrived, Decoded, Fault, MemoryFrame, MemoryPicture, Opening, Receiver, Source, TsSource,
@@ -97,6 +97,8 @@ pub struct FakeEngine {
     pub sway: f32,
     /// Of so many frames one is without an object, each object in its own; 0: objects stay.
     pub blink_every: usize,
+    /// Where it wants its slots to be.
+    pub place: Place,
     frame: usize,
 }
 
@@ -112,7 +114,7 @@ impl FakeEngine {
             row[4] = 0.9;
             row[5 + class] = 0.95;
         }
-        Self { inference, on_thread, output, sway: 0.0, blink_every: 0, frame: 0 }
+        Self { inference, on_thread, output, sway: 0.0, blink_every: 0, place: Place::Host, frame: 0 }
     }
 
     /// As many objects as the head has cells, of high and of low scores, which come and go.
@@ -151,6 +153,10 @@ impl Engine for FakeEngine {
 
     fn max_batch(&self) -> usize {
         1
+    }
+
+    fn place(&self) -> Place {
+        self.place.clone()
     }
 
     fn infer(
