@@ -54,7 +54,7 @@ impl Arithmetic {
 pub enum Mode {
     /// One inference as soon as possible: all threads work on it.
     Latency,
-    /// As many inferences as possible.
+    /// As many inferences as possible: several at a time, each on its share of the threads.
     Throughput,
 }
 
@@ -63,16 +63,26 @@ pub enum Mode {
 pub struct LoadOptions {
     /// `"CPU"`, `"GPU"`, `"NPU"`, as OpenVINO names it.
     pub device: String,
-    /// Threads of one inference, at least 1; for the CPU.
+    /// Threads of all inferences together, at least 1; for the CPU.
     pub threads: usize,
+    /// Inferences at a time, at least 1; counts in [`Mode::Throughput`]. Each has buffers of its own.
+    pub streams: usize,
     /// Width and height of the input, for models that leave them open.
     pub input_size: (usize, usize),
     /// What to compute in; `None` leaves it to the device: bfloat16 on a CPU that has it.
     pub arithmetic: Option<Arithmetic>,
     /// What to tune for.
     pub mode: Mode,
-    /// Where compiled models are kept, so that the next load is quicker; `None` keeps none.
-    pub cache_dir: Option<PathBuf>,
+}
+
+impl LoadOptions {
+    /// Inferences that one call of [`Model::run_frames`] does side by side.
+    pub fn requests(&self) -> usize {
+        match self.mode {
+            Mode::Latency => 1,
+            Mode::Throughput => self.streams.max(1),
+        }
+    }
 }
 
 /// Why a model was not loaded.
@@ -131,22 +141,29 @@ struct Output {
     converted: Vec<f32>,
 }
 
-/// A model, loaded once. Inference needs it exclusively.
-pub struct Model {
-    input: PictureInput,
+/// One inference and what it reads.
+struct Lane {
     /// Where the pictures of a fixed batch are put together.
     stack: Stack,
-    /// Where the picture is among the model's inputs.
-    input_index: usize,
     /// Half-precision copy of the picture, for models that want it so.
     halves: Option<Vec<half::f16>>,
-    outputs: Vec<Output>,
-    arithmetic: Option<Arithmetic>,
-    // What is above is ours. Below, in the order in which it has to go.
+    // Below, in the order in which it has to go.
     /// What the inputs besides the picture are fed with; the request reads them.
     _constants: Vec<Constant>,
     request: Request,
-    _compiled: Compiled,
+}
+
+/// A model, loaded once. Inference needs it exclusively.
+pub struct Model {
+    input: PictureInput,
+    /// Where the picture is among the model's inputs.
+    input_index: usize,
+    outputs: Vec<Output>,
+    arithmetic: Option<Arithmetic>,
+    was_kept: bool,
+    // What is above is ours. Below, in the order in which it has to go.
+    lanes: Vec<Lane>,
+    compiled: Compiled,
     _core: Core,
 }
 
@@ -157,54 +174,90 @@ impl fmt::Debug for Model {
 }
 
 impl Model {
-    /// Compiles the model for a device of `library`, and infers one empty frame.
+    /// Compiles the model for a device of `library`, and infers one empty frame. `kept` is what [`Model::export`] wrote for
+    /// the same model, library, device and options: it is taken instead of compiling, if the library takes it.
     ///
     /// # Errors
     /// [`LoadError`].
-    pub fn load(_library: &Library, model: ModelBytes<'_>, options: &LoadOptions) -> Result<Self, LoadError> {
+    pub fn load(
+        _library: &Library,
+        model: ModelBytes<'_>,
+        options: &LoadOptions,
+        kept: Option<&[u8]>,
+    ) -> Result<Self, LoadError> {
         // SAFETY: the library is loaded, and the pointer it is given is valid for writes.
         let core = Core::made(|core| unsafe { ov::ov_core_create(core) })?;
         configure(&core, options)?;
         let graph = read(&core, model)?;
         let Settled { picture: input, index: input_index, is_half } = settle(&graph, options.input_size)?;
-        let compiled = compile(&core, &graph, &options.device)?;
-        let arithmetic = computes_in(&compiled);
-        // SAFETY: `compiled` is a compiled model.
-        let request = Request::made(|request| unsafe {
-            ov::ov_compiled_model_create_infer_request(compiled.raw(), request)
-        })?;
-        let constants = feed_constants(&graph, &request, &input)?;
+        // What was kept under other settings would compute in something else.
+        let is_as_asked =
+            |compiled: &Compiled| options.arithmetic.is_none() || computes_in(compiled) == options.arithmetic;
+        let kept = kept.and_then(|bytes| import(&core, bytes, &options.device).ok()).filter(is_as_asked);
+        let was_kept = kept.is_some();
+        let compiled = match kept {
+            Some(compiled) => compiled,
+            None => compile(&core, &graph, &options.device)?,
+        };
         let length = input.batch * input.frame_len();
-        let halves = is_half.then(|| vec![half::f16::ZERO; length]);
+        let lane = |_| -> Result<Lane, LoadError> {
+            // SAFETY: `compiled` is a compiled model.
+            let request = Request::made(|request| unsafe {
+                ov::ov_compiled_model_create_infer_request(compiled.raw(), request)
+            })?;
+            let constants = feed_constants(&graph, &request, &input)?;
+            let halves = is_half.then(|| vec![half::f16::ZERO; length]);
+            Ok(Lane { stack: Stack::new(input), halves, _constants: constants, request })
+        };
+        let lanes = (0..options.requests()).map(lane).collect::<Result<Vec<_>, _>>()?;
         let outputs = output_names(&graph)?.into_iter();
         let outputs = outputs.map(|name| Output { name, shape: Vec::new(), converted: Vec::new() }).collect();
-        let mut loaded = Self {
-            input,
-            stack: Stack::new(input),
-            input_index,
-            halves,
-            outputs,
-            arithmetic,
-            _constants: constants,
-            request,
-            _compiled: compiled,
-            _core: core,
+        let arithmetic = computes_in(&compiled);
+        let mut loaded =
+            Self { input, input_index, outputs, arithmetic, was_kept, lanes, compiled, _core: core };
+        // All of them: the first inference of each takes its memory.
+        let (floats, bytes) = match input.form.number {
+            Number::F32 => (vec![0.0; input.frame_len()], Vec::new()),
+            Number::U8 => (Vec::new(), vec![0; input.frame_len()]),
         };
-        let ran = match input.form.number {
-            Number::F32 => loaded.infer(Frame::F32(&vec![0.0; length])),
-            Number::U8 => loaded.infer(Frame::U8(&vec![0; length])),
+        let empty = match input.form.number {
+            Number::F32 => Frame::F32(&floats),
+            Number::U8 => Frame::U8(&bytes),
         };
-        let ran = ran.and_then(|()| loaded.lend(&mut |_| Ok(())));
-        ran.map_err(|error| LoadError::Refused(error.to_string()))?;
+        let empties = vec![empty; loaded.frames_max()];
+        // An output that is nobody's is told apart from one that failed.
+        loaded.infer(&empties).map_err(|error| LoadError::Refused(error.to_string()))?;
+        loaded.lend(0, &mut |_| Ok(())).map_err(|error| LoadError::Refused(error.to_string()))?;
         for output in &loaded.outputs {
             share_shape(&output.name, &output.shape, input.batch)?;
         }
         Ok(loaded)
     }
 
+    /// It was taken from what had been kept.
+    pub fn was_kept(&self) -> bool {
+        self.was_kept
+    }
+
+    /// Writes the compiled model into a new file. Not every device can.
+    ///
+    /// # Errors
+    /// The library's words.
+    pub fn export(&self, path: &Path) -> Result<(), RunError> {
+        let path = path.to_str().ok_or_else(|| RunError("the path is not UTF-8".to_owned()))?;
+        let path = c_string(path)?;
+        // SAFETY: the compiled model is the library's own; a string that ends with 0.
+        Ok(check(unsafe { ov::ov_compiled_model_export_model(self.compiled.raw(), path.as_ptr()) })?)
+    }
+
     /// The picture. Inputs that say how large it is are fed with constants and not listed.
     pub fn picture(&self) -> PictureInput {
         self.input
+    }
+
+    /// Frames that one call of [`Self::run_frames`] takes at most: a batch for each inference side by side.
+    pub fn frames_max(&self) -> usize {
+        self.lanes.len() * self.input.batch
     }
 
     /// Shapes of the outputs for one frame, as the first inference gave them.
@@ -221,74 +274,64 @@ impl Model {
         self.arithmetic
     }
 
-    /// Infers one frame of floats: `input` is read in place, outputs are lent to `each`.
-    ///
-    /// # Errors
-    /// [`RunError`]; the model stays usable.
-    pub fn run(&mut self, input: &[f32], each: &mut dyn FnMut(&[TensorView<'_>])) -> Result<(), RunError> {
-        self.run_frames(&[Frame::F32(input)], &mut |_index, outputs| each(outputs))
-    }
-
-    /// Infers up to [`PictureInput::batch`] frames at once and lends the outputs of each to `each`, in order. A single one is
-    /// read where it lies.
+    /// Infers frames, at most [`Self::frames_max`], side by side and in batches where the model's are fixed: `inputs` are read
+    /// in place where a model takes one at a time, outputs of each are lent to `each`, in order.
     ///
     /// # Errors
     /// [`RunError`]; the model stays usable.
     pub fn run_frames(
         &mut self,
-        frames: &[Frame<'_>],
+        inputs: &[Frame<'_>],
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), RunError> {
+        self.infer(inputs)?;
         let batch = self.input.batch;
-        // Out of the way of the rest of `self`; it comes back whatever happens below.
-        let mut stack = std::mem::replace(&mut self.stack, Stack::empty());
-        let gathered = stack.gather(frames).map_err(|error| RunError(error.to_string()));
-        let ran = gathered.and_then(|input| self.infer(input));
-        self.stack = stack;
-        ran?;
-        self.lend(&mut |views| {
-            lend_shares(views, (frames.len(), batch), each).map_err(|error| RunError(error.to_string()))
-        })
-    }
-
-    /// The library's part of a run.
-    fn infer(&mut self, input: Frame<'_>) -> Result<(), RunError> {
-        let length = self.input.batch * self.input.frame_len();
-        if input.len() != length {
-            return Err(RunError(format!("the input holds {} values, not {length}", input.len())));
+        for (lane, frames) in inputs.chunks(batch).enumerate() {
+            self.lend(lane, &mut |views| {
+                let each =
+                    &mut |index: usize, outputs: &[TensorView<'_>]| each(lane * batch + index, outputs);
+                lend_shares(views, (frames.len(), batch), each).map_err(|error| RunError(error.to_string()))
+            })?;
         }
-        let (element, data) = match (&mut self.halves, input) {
-            (None, Frame::F32(input)) => (Element::F32, input.as_ptr().cast::<c_void>()),
-            (Some(halves), Frame::F32(input)) => {
-                half::slice::HalfFloatSliceExt::convert_from_f32_slice(halves.as_mut_slice(), input);
-                (Element::F16, halves.as_ptr().cast::<c_void>())
-            }
-            (_, Frame::U8(input)) => (Element::U8, input.as_ptr().cast::<c_void>()),
-        };
-        let mut dims = self.input.shape().map(|size| size as i64);
-        let shape = ov::ov_shape_t { rank: 4, dims: dims.as_mut_ptr() };
-        // SAFETY: `data` holds as many values as the shape says and outlives the inference below; inputs are only read.
-        let tensor = Tensor::made(|tensor| unsafe {
-            ov::ov_tensor_create_from_host_ptr(element, shape, data.cast_mut(), tensor)
-        })?;
-        let request = self.request.raw();
-        // SAFETY: request and tensor are the library's own.
-        check(unsafe {
-            ov::ov_infer_request_set_input_tensor_by_index(request, self.input_index, tensor.raw())
-        })?;
-        // SAFETY: as above; it returns when nothing reads the input any more.
-        check(unsafe { ov::ov_infer_request_infer(request) })?;
         Ok(())
     }
 
-    /// Hands out the outputs of the last inference, of all its frames together.
+    fn infer(&mut self, inputs: &[Frame<'_>]) -> Result<(), RunError> {
+        if inputs.len() > self.frames_max() {
+            return Err(RunError(format!("{} frames are more than {}", inputs.len(), self.frames_max())));
+        }
+        let mut tensors = Vec::with_capacity(self.lanes.len());
+        for (lane, frames) in self.lanes.iter_mut().zip(inputs.chunks(self.input.batch)) {
+            tensors.push(lane.feed(&self.input, self.input_index, frames)?);
+        }
+        // Nothing below returns before all that was started has ended: it reads `inputs`.
+        let mut outcome = Ok(());
+        let mut started = 0;
+        for lane in self.lanes.iter().take(tensors.len()) {
+            // SAFETY: the request is the library's own, its tensors are set, and what they lie in is held until the waiting
+            // below is over.
+            outcome = check(unsafe { ov::ov_infer_request_start_async(lane.request.raw()) });
+            if outcome.is_err() {
+                break;
+            }
+            started += 1;
+        }
+        for lane in self.lanes.iter().take(started) {
+            // SAFETY: as above; it returns when nothing reads the input any more, also if the inference has failed.
+            outcome = outcome.and(check(unsafe { ov::ov_infer_request_wait(lane.request.raw()) }));
+        }
+        Ok(outcome?)
+    }
+
+    /// Hands out the outputs of the last inference of a lane, of all its frames together.
     fn lend(
         &mut self,
+        lane: usize,
         take: &mut dyn FnMut(&[TensorView<'_>]) -> Result<(), RunError>,
     ) -> Result<(), RunError> {
+        let request = self.lanes[lane].request.raw();
         let mut tensors = Vec::with_capacity(self.outputs.len());
         for (index, output) in self.outputs.iter_mut().enumerate() {
-            let request = self.request.raw();
             // SAFETY: the request is the library's own; the index is below the count of its outputs.
             let tensor = Tensor::made(|tensor| unsafe {
                 ov::ov_infer_request_get_output_tensor_by_index(request, index, tensor)
@@ -302,6 +345,33 @@ impl Model {
             views.push(TensorView { name: &output.name, shape: &output.shape, data });
         }
         take(&views)
+    }
+}
+
+impl Lane {
+    /// Has the request read the frames where they lie (or where a batch of them was put together), which have to stay there
+    /// until it has; so has what is returned.
+    fn feed(&mut self, info: &PictureInput, index: usize, frames: &[Frame<'_>]) -> Result<Tensor, RunError> {
+        let Self { stack, halves, request, .. } = self;
+        // As many numbers as the input has, or an error.
+        let input = stack.gather(frames).map_err(|error| RunError(error.to_string()))?;
+        let (element, data) = match (halves, input) {
+            (None, Frame::F32(input)) => (Element::F32, input.as_ptr().cast::<c_void>()),
+            (Some(halves), Frame::F32(input)) => {
+                half::slice::HalfFloatSliceExt::convert_from_f32_slice(halves.as_mut_slice(), input);
+                (Element::F16, halves.as_ptr().cast::<c_void>())
+            }
+            (_, Frame::U8(input)) => (Element::U8, input.as_ptr().cast::<c_void>()),
+        };
+        let mut dims = info.shape().map(|size| size as i64);
+        let shape = ov::ov_shape_t { rank: 4, dims: dims.as_mut_ptr() };
+        // SAFETY: `data` holds as many values as the shape says and outlives the inference; inputs are only read.
+        let tensor = Tensor::made(|tensor| unsafe {
+            ov::ov_tensor_create_from_host_ptr(element, shape, data.cast_mut(), tensor)
+        })?;
+        // SAFETY: request and tensor are the library's own.
+        check(unsafe { ov::ov_infer_request_set_input_tensor_by_index(request.raw(), index, tensor.raw()) })?;
+        Ok(tensor)
     }
 }
 
@@ -323,14 +393,9 @@ fn configure(core: &Core, options: &LoadOptions) -> Result<(), LoadError> {
     }
     if options.device == "CPU" {
         set("INFERENCE_NUM_THREADS", &options.threads.to_string())?;
-        if options.mode == Mode::Latency {
-            set("NUM_STREAMS", "1")?;
-        }
+        set("NUM_STREAMS", &options.requests().to_string())?;
         // Decoders and other processes want the cores too: the kernel knows better who sits where.
         set("ENABLE_CPU_PINNING", "NO")?;
-    }
-    if let Some(folder) = options.cache_dir.as_deref().and_then(Path::to_str) {
-        set("CACHE_DIR", folder)?;
     }
     Ok(())
 }
@@ -366,6 +431,15 @@ fn compile(core: &Core, graph: &Graph, device: &str) -> Result<Compiled, LoadErr
         ov::ov_core_compile_model(core.raw(), graph.raw(), device.as_ptr(), 0, compiled)
     });
     Ok(compiled?)
+}
+
+/// A compiled model as it was exported.
+fn import(core: &Core, bytes: &[u8], device: &str) -> Result<Compiled, Refusal> {
+    let device = c_string(device)?;
+    // SAFETY: the bytes are read during the call and copied; a string that ends with 0.
+    Compiled::made(|compiled| unsafe {
+        ov::ov_core_import_model(core.raw(), bytes.as_ptr().cast(), bytes.len(), device.as_ptr(), compiled)
+    })
 }
 
 fn computes_in(compiled: &Compiled) -> Option<Arithmetic> {

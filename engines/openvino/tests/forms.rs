@@ -38,9 +38,9 @@ fn channels_last_bytes_and_fixed_batches_are_taken_as_they_are() {
             input_size: (4, 2),
             arithmetic: None,
             mode: Mode::Latency,
-            cache_dir: None,
+            streams: 1,
         };
-        Model::load(&library, ModelBytes::Memory(&onnx.encode()), &options)
+        Model::load(&library, ModelBytes::Memory(&onnx.encode()), &options, None)
     };
     let bytes: Vec<u8> = (100..124).collect();
     let doubled: Vec<f32> = bytes.iter().map(|&byte| 2.0 * f32::from(byte)).collect();
@@ -52,7 +52,7 @@ fn channels_last_bytes_and_fixed_batches_are_taken_as_they_are() {
         seen.push((index, outputs[0].shape.to_vec(), outputs[0].data.to_vec()));
     };
     model.run_frames(&[Frame::U8(&bytes)], &mut note).expect("it infers");
-    model.run(&[0.0; 24], &mut |_| panic!("floats for bytes")).expect_err("floats");
+    model.run_frames(&[Frame::F32(&[0.0; 24])], &mut |_, _| panic!("floats for bytes")).expect_err("floats");
     let mut model = load(&doubling(U8, &[3, 3, 2, 4])).expect("a batch");
     model.run_frames(&[Frame::U8(&[1; 24]), Frame::U8(&bytes)], &mut note).expect("it infers");
     model.run_frames(&[Frame::U8(&bytes); 4], &mut |_, _| panic!("too many")).expect_err("too many");
