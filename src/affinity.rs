@@ -125,7 +125,9 @@ pub enum AffinityError {
         allowed: String,
     },
     /// The system refuses.
-    #[error("threads cannot be confined to the CPUs {set}: {words}; leave `cpus` out")]
+    #[error(
+        "threads cannot be confined to the CPUs {set}: {words}; under systemd allow it with the drop-in affinity.conf (SystemCallFilter=sched_setaffinity), or leave it out"
+    )]
     Refused {
         /// What was asked of it.
         set: String,

@@ -134,6 +134,13 @@ impl Follower {
         self.tracker.update(&mut self.workspace, moment, objects);
     }
 
+    /// The input has ended: whoever is in a zone leaves it.
+    pub fn end(&mut self, tell: &mut dyn FnMut(&Event<'_>)) {
+        if let Some(events) = &mut self.events {
+            events.end(tell);
+        }
+    }
+
     /// Tells what has happened in zones and at lines in the frame of the last [`Self::follow`], given those of its objects
     /// that are published.
     pub fn tell(&mut self, objects: &[Tracked], tell: &mut dyn FnMut(&Event<'_>)) {

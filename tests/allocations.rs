@@ -15,12 +15,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use watchpost::config::{Anchor, BoxArea, CameraOptions, LineOptions, ZoneKind, ZoneOptions};
+use watchpost::config::{
+    Anchor, BoxArea, CameraOptions, LINES_MAX, LineOptions, MASKS_MAX, ZONES_MAX, ZoneKind, ZoneOptions,
+};
 use watchpost::frame::Place;
 use watchpost::metrics::{EventKind, Outcome, Registry};
 use watchpost::shape::{Polygon, Segment};
 use watchpost::supervisor::{Control, Parts, Supervisor, Verdict};
 use watchpost_binding::{AxisOrder, Number, TensorForm};
+
+const MAX_OBJECTS: usize = 1000;
 
 struct Counting;
 
@@ -197,17 +201,41 @@ fn slots_of_another_form_cost_no_allocation() {
     assert!(windows.iter().sum::<u64>() <= 20, "allocations in windows of 300 frames: {windows:?}");
 }
 
+/// All that a configuration may ask of a camera, and more people in its zones than are remembered.
+fn watch_the_most(camera: &mut CameraOptions) {
+    watch_everything(camera);
+    camera.track_keep = Duration::from_secs(60);
+    for index in camera.zones.len()..ZONES_MAX {
+        let zone = camera.zones[index % 6].clone();
+        camera.zones.push(ZoneOptions { name: format!("zone{index}"), ..zone });
+    }
+    for index in camera.lines.len()..LINES_MAX {
+        let x = index as f32 / LINES_MAX as f32;
+        let segment = Segment { from: [x, 1.0], to: [x, 0.0] };
+        camera.lines.push(LineOptions { name: format!("line{index}"), segment, ..camera.lines[0].clone() });
+    }
+    camera.privacy_masks.resize(MASKS_MAX, camera.privacy_masks[0].clone());
+}
+
 fn as_many_objects_as_configured_are_tracked_without_an_allocation() {
     let folder = tempfile::tempdir().expect("a folder");
-    let engine = fakes::FakeEngine::crowded(mark);
+    let mut engine = fakes::FakeEngine::crowded(mark);
+    // More come than are remembered: twice as many as a frame may have.
+    engine.parade = Some((2500, 8));
     let (mut parts, _sent) = fakes::parts(2, Duration::from_millis(5), engine, folder.path());
-    parts.config.detector.max_objects = 1000;
+    parts.config.detector.max_objects = MAX_OBJECTS;
     parts.config.cameras.iter_mut().for_each(|camera| camera.track = true);
+    watch_the_most(&mut parts.config.cameras[0]);
     let running = Running::start(parts);
     let windows = running.windows(100);
-    let tracked = record(&folder.path().join("records.sock")).matches("\"track_id\"").count();
+    let camera = Arc::clone(&running.registry.cameras()[0]);
+    let record = record(&folder.path().join("records.sock"));
     running.stop();
+    let tracked = record.matches("\"track_id\"").count();
     assert!(tracked > 400, "{tracked} objects have an identity");
+    let (entered, left) = (camera.event_count(EventKind::Enter), camera.event_count(EventKind::Leave));
+    // Who left has given up the place in the tables, long before the memory of 60 s was over.
+    assert!(entered > 2 * MAX_OBJECTS as u64 && left > 0, "{entered} came and {left} went");
     assert!(windows.contains(&0), "allocations in windows of 100 frames: {windows:?}");
     assert!(windows.iter().sum::<u64>() <= 20, "allocations in windows of 100 frames: {windows:?}");
 }

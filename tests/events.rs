@@ -414,6 +414,93 @@ fn on_a_real_clip_two_people_come_and_go() {
     assert_eq!(summary["events"], told.len());
 }
 
+/// The same clip, as far as the first of them stands before the table; and once more.
+#[test]
+fn whoever_is_there_at_the_end_of_an_input_leaves_with_it() {
+    let (Some(model), Some(clip)) =
+        (shared("models/yolox_nano.onnx"), shared("footage/one-by-one-person-detection.mp4"))
+    else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = format!(
+        "[detector]\nmodel = \"{}\"\nbackend = \"builtin\"\n[camera.hall]\nurl = \"csi://0\"\nclasses = [\"person\"]\n\
+         [camera.hall.zone.all]\npolygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\n",
+        model.display()
+    );
+    fs::write(folder.path().join("config.toml"), text).expect("written");
+    let clip = clip.to_string_lossy();
+    let args =
+        ["detect", &clip, &clip, "--as", "hall", "-c", "config.toml", "--every", "4", "--max-frames", "140"];
+    let ended = program::run(watchpost(folder.path()).args(args));
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let records = ended.records();
+    let told: Vec<&Value> = records.iter().filter(|r| r["type"] == "event").collect();
+    let kinds: Vec<&str> = told.iter().filter_map(|event| event["event"].as_str()).collect();
+    let once = ["count", "enter", "count", "leave", "count"];
+    assert_eq!(kinds, [once, once].concat(), "{told:#?}");
+    for events in told.chunks(once.len()) {
+        let leave = events[3];
+        assert_eq!((&leave["end"], leave.get("lost")), (&Value::Bool(true), None), "{leave}");
+        // Of the last frame that was looked at.
+        assert_eq!((&leave["seq"], &leave["generation"]), (&Value::from(137), &Value::from(1)), "{leave}");
+        assert_eq!(events[4]["count"], 0);
+    }
+}
+
+/// Who is in which zone of a camera by what was told; that nobody is forgotten is what is tested.
+fn inside(records: &[Value], camera: &str) -> BTreeSet<u64> {
+    let mut inside = BTreeSet::new();
+    for event in of(records, "event", camera) {
+        let whom = event["track_id"].as_u64();
+        match (event["event"].as_str(), whom) {
+            (Some("enter"), Some(whom)) => assert!(inside.insert(whom), "{event}"),
+            (Some("leave"), Some(whom)) => assert!(inside.remove(&whom), "{event}"),
+            (Some("count"), None) => assert_eq!(event["count"], inside.len(), "{event}"),
+            other => panic!("{other:?}: {event}"),
+        }
+    }
+    inside
+}
+
+#[test]
+fn whoever_is_there_when_a_camera_is_watched_no_longer_leaves() {
+    let camera = |name: &str| {
+        format!(
+            "[camera.{name}]\nurl = \"test://scene?seed=3&fps=10&width=320&height=192\"\ntrack_keep = \"60s\"\n\
+             [camera.{name}.zone.all]\npolygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\nsettle = \"100ms\"\n"
+        )
+    };
+    let head = "[detector]\nmodel = \"demo\"\nbackend = \"builtin\"\nthreads = 1\n[defaults]\nmax_frame_age = \"10s\"\n";
+    let watched = Watched::start(&[head, &camera("one"), &camera("other")].concat());
+    let mut records = watched.read_until("both see somebody", |records| {
+        ["one", "other"].iter().all(|camera| !inside(records, camera).is_empty())
+    });
+    let ends = |records: &[Value], camera: &str| {
+        of(records, "event", camera).iter().filter(|event| event["end"] == true).count()
+    };
+    let stopped = |records: &[Value], camera: &str| {
+        of(records, "camera_state", camera).iter().any(|record| record["state"] == "stopped")
+    };
+    // One is taken out of the configuration.
+    write(&watched.folder, &[head, &camera("other")].concat());
+    watched.daemon.signal(Signal::HUP);
+    records.extend(watched.read_until("the camera has stopped", |records| stopped(records, "one")));
+    assert_eq!(inside(&records, "one"), BTreeSet::new(), "they are there for ever");
+    assert!(ends(&records, "one") > 0 && ends(&records, "other") == 0);
+    // The other ends with the process.
+    records.extend(
+        watched.read_until("somebody is there", |new| !inside(&[&records, new].concat(), "other").is_empty()),
+    );
+    watched.daemon.signal(Signal::TERM);
+    records.extend(watched.read_until("the camera has stopped", |records| stopped(records, "other")));
+    assert_eq!(inside(&records, "other"), BTreeSet::new(), "they are there for ever");
+    assert!(ends(&records, "other") > 0);
+    // Nothing of a camera comes after the word that it has stopped.
+    let last = records.iter().rfind(|record| record["camera"] == "other").expect("many");
+    assert_eq!((&last["type"], &last["state"]), (&Value::from("camera_state"), &Value::from("stopped")));
+}
+
 #[test]
 fn check_says_what_zones_bring_with_them_and_what_the_model_lacks() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -5,12 +5,15 @@ mod program;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
-use program::{Running, next_record, run, shared, watchpost};
+use program::{PATIENCE, Running, next_record, run, shared, watchpost};
 use rustix::process::Signal;
 use serde_json::Value;
+use watchpost::clock;
 use watchpost_scene::{Scene, SceneOptions, score};
+use watchpost_testcam::{CameraOptions, Fault, TestCamera};
 
 const SEED: u64 = 1;
 
@@ -112,6 +115,96 @@ fn numbers_stay_with_objects_and_a_reload_turns_them_on_and_off() {
     let ids = numbers(&record);
     assert_eq!(record["generation"], 1);
     assert!(ids.iter().all(|id| *id > highest), "{ids:?} have been used: {highest}");
+}
+
+/// A camera that shows one and the same picture for ever, to every client and after every start.
+fn still(port: u16) -> TestCamera {
+    let options = CameraOptions { port, ..CameraOptions::default() };
+    let camera = TestCamera::start(options).expect("the test camera starts");
+    // Nobody watches yet: the first picture is the one that is repeated.
+    camera.inject(Fault::FrozenPicture).expect("it can");
+    camera
+}
+
+/// Those who have a number in each of some records of a camera, one after the other; all numbers that were given.
+fn who_is_there(
+    lines: &Receiver<String>,
+    camera: &str,
+    later_than: u64,
+) -> (BTreeSet<u64>, BTreeSet<u64>, u64) {
+    let is_of = |record: &Value| {
+        record["camera"] == camera && record["generation"].as_u64().is_some_and(|now| now > later_than)
+    };
+    let first = next(lines, |record| is_of(record) && numbers(record).len() >= 2);
+    let (mut always, mut ever): (BTreeSet<u64>, BTreeSet<u64>) =
+        (numbers(&first).into_iter().collect(), BTreeSet::new());
+    for _ in 0..5 {
+        let now = numbers(&next(lines, is_of));
+        always.retain(|id| now.contains(id));
+        ever.extend(now);
+    }
+    (always, ever, first["generation"].as_u64().expect("a number"))
+}
+
+#[test]
+fn who_is_there_is_known_again_when_the_camera_is_back_if_that_is_asked_for_and_in_time() {
+    const CAMERAS: [(&str, &str); 3] =
+        [("kept", "track_across_restart = \"60s\""), ("anew", ""), ("late", "track_across_restart = \"1s\"")];
+    let first = still(0);
+    let port: u16 = first.url().split([':', '/']).find_map(|part| part.parse().ok()).expect("a port");
+    let mut text = "[detector]\nmodel = \"demo\"\nbackend = \"builtin\"\nthreads = 1\n\
+                    [supervisor]\nbackoff_min = \"200ms\"\nbackoff_max = \"500ms\"\n"
+        .to_owned();
+    for (name, keys) in CAMERAS {
+        let url = first.url();
+        text += &format!("[camera.{name}]\nurl = \"{url}\"\ndetect_fps = 5\ntrack = true\n{keys}\n");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("config.toml"), text).expect("written");
+    let mut daemon = Running::start(watchpost(folder.path()).args(["run", "-c", "config.toml"]));
+    let lines = daemon.lines();
+    let before = CAMERAS.map(|(name, _)| who_is_there(&lines, name, 0));
+    assert!(before.iter().all(|(always, ..)| !always.is_empty()), "{before:?}");
+    drop(first);
+    // Longer than one of them remembers, from the last picture on.
+    let gone = |line: &str| {
+        let record = program::record(line);
+        record["type"] == "camera_state" && record["state"] == "backing_off"
+    };
+    let deadline = clock::now() + PATIENCE;
+    while !gone(&lines.recv_deadline(deadline).expect("the camera is missed")) {}
+    program::pause(Duration::from_millis(1500));
+    let _second = still(port);
+    for ((name, _), (known, _, generation)) in CAMERAS.into_iter().zip(before) {
+        let (always, ever, _) = who_is_there(&lines, name, generation);
+        assert!(!always.is_empty(), "{name}: nobody is seen any more");
+        match name {
+            "kept" => assert!(known.iter().all(|id| ever.contains(id)), "{name}: {known:?} are {ever:?}"),
+            _ => assert!(known.is_disjoint(&ever), "{name}: {known:?} are {ever:?}"),
+        }
+    }
+    assert_eq!(daemon.stop().code, Some(0));
+}
+
+#[test]
+fn detect_plays_a_clip_at_its_own_pace_where_that_is_asked_for() {
+    let Some(clip) = shared("footage/car-detection.mp4") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = watchpost(folder.path());
+    command.args(["detect", "-m", "demo", "--backend", "builtin", "--realtime", "--max-frames", "41"]);
+    let started = clock::now();
+    let ended = run(command.arg(clip));
+    // 40 gaps of 80 ms.
+    assert!(clock::now() - started >= Duration::from_millis(3200), "it was over too soon");
+    ended.expect("detect", 0, &[]);
+    let records = ended.records();
+    let number = |record: &Value, key: &str| record[key].as_u64().expect("a number");
+    for record in &records {
+        assert_eq!(number(record, "pts_ns"), (number(record, "seq") - 1) * 80_000_000);
+    }
+    // What was detected and what was left out, up to the last one, is all.
+    let all: u64 = records.iter().map(|record| 1 + number(record, "dropped_since_last")).sum();
+    assert_eq!(Some(all), records.last().map(|record| number(record, "seq")));
 }
 
 #[test]

@@ -188,9 +188,9 @@ fn parse_error(error: &glib::Error) -> StartError {
 fn set_up_sink(core: &Core, spec: &Spec, delivery: Delivery) {
     let sink = &core.sink;
     let paced = match spec.kind {
-        SourceKind::File { .. } | SourceKind::Image { .. } => {
-            spec.realtime && delivery == Delivery::NewestWins
-        }
+        SourceKind::File { .. } => spec.realtime,
+        // One picture has no pace.
+        SourceKind::Image { .. } => false,
         // Live pictures are late already; waiting for their time would only make them older.
         SourceKind::Rtsp { .. } | SourceKind::V4l2 { .. } | SourceKind::Csi { .. } => false,
     };

@@ -98,6 +98,21 @@ fn a_file_in_real_time_plays_at_its_own_pace() {
 }
 
 #[test]
+fn a_file_that_is_pulled_in_real_time_keeps_its_pace_and_loses_nothing() {
+    let Some(shared) = shared() else { return };
+    let spec = Spec { realtime: true, ..file(shared.join("footage/car-detection.mp4")) };
+    let started = now();
+    let pipeline = Pipeline::start_pull(&spec, "paced").unwrap();
+    for number in 0..11 {
+        let Pull::Frame(frame) = pipeline.pull(PATIENCE) else { panic!("frame {number}") };
+        let pts = Duration::from_millis(80 * number);
+        assert_eq!(frame.pts_ns().map(Duration::from_nanos), Some(pts), "none is left out");
+        assert!(started.elapsed() >= pts, "frame {number} came after {:?}", started.elapsed());
+    }
+    pipeline.stop();
+}
+
+#[test]
 fn photos_are_one_frame_each() {
     let Some(shared) = shared() else { return };
     for (name, size) in [

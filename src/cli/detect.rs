@@ -23,14 +23,14 @@ use crate::camera::Reason;
 use crate::clock;
 use crate::config::{CameraOptions, DEFAULT_PATH, Demands, DetectorOptions, Locator, parse_url};
 use crate::decode::{Decoder, Limits};
-use crate::filter::lacks_labels;
+use crate::filter::{Event, lacks_labels};
 use crate::frame::PrivacyMask;
 use crate::model::Manifest;
 use crate::offline::{self, Choice, Follower, Input, Ready, Totals};
 use crate::publish::{Detections, EventRecord, FrameSize, Object, ObjectReader};
 use crate::source::{Fault, GstSource, TsSource};
 use crate::supervisor::{CANDIDATES_MAX, ModelTag, Wish, lacking, lowest_shown};
-use crate::track::LOW_SCORE;
+use crate::track::{LOW_SCORE, Tracked};
 
 /// Arguments of `watchpost detect`.
 #[derive(Debug, clap::Args)]
@@ -294,17 +294,20 @@ fn detect(
     let mut last = (usize::MAX, 0);
     let mut undecodable = None;
     let mut published = Vec::with_capacity(detector.max_objects);
-    let mut follower = tracking.map(|tracking| Follower::new(tracking, events));
+    let mut story = tracking.map(|tracking| Story { follower: Follower::new(tracking, events), last: None });
     let mask = PrivacyMask::new(camera.privacy_masks.as_slice().into());
     let totals =
         offline::run(inputs, &manifest.input, choice, mask, engine.as_mut(), &mut |ready, outputs, took| {
             let (began, mut drawing) = (clock::now(), Duration::ZERO);
             let previous = if last.0 == ready.input_index { last.1 } else { 0 };
+            if let Some(story) = story.as_mut().filter(|_| last.0 != ready.input_index) {
+                story.end(&manifest.labels, records, stages);
+            }
             last = (ready.input_index, ready.seq);
             let input = &inputs[ready.input_index];
             let identify = |objects: &mut [_]| {
-                if let Some(follower) = &mut follower {
-                    follower.follow(ready, objects);
+                if let Some(story) = &mut story {
+                    story.follower.follow(ready, objects);
                 }
             };
             let read = reader.read(outputs, &ready.geometry, &filter, identify, |objects| {
@@ -319,12 +322,8 @@ fn detect(
                 drawing = clock::now().saturating_duration_since(began);
                 written && drawn
             });
-            if let (Ok(true), Some(follower)) = (&read, &mut follower) {
-                follower.tell(&published, &mut |event| {
-                    stages.events += 1;
-                    let record = EventRecord::new(event, &manifest.labels, of_frame(input, ready));
-                    records.write(|line| record.write_line(line));
-                });
+            if let (Ok(true), Some(story)) = (&read, &mut story) {
+                story.tell(of_frame(input, ready), &published, &manifest.labels, records, stages);
             }
             let go_on = read.map(|written| written && !records.has_failed()).unwrap_or_else(|error| {
                 undecodable = Some(Failure::new(exit::NO_INPUT, error.to_string()));
@@ -333,10 +332,53 @@ fn detect(
             stages.add(ready, took, began + drawing);
             go_on
         });
+    if let Some(story) = story.as_mut().filter(|_| totals.is_ok() && !records.has_failed()) {
+        story.end(&manifest.labels, records, stages);
+    }
     match undecodable {
         Some(failure) => Err(failure),
         None => totals.map_err(|error| Failure::new(exit::INTERNAL, error.to_string())),
     }
+}
+
+/// Who is followed through an input, and what happens to them.
+struct Story<'a> {
+    follower: Follower,
+    /// The frame of which was told last.
+    last: Option<EventRecord<'a>>,
+}
+
+impl<'a> Story<'a> {
+    /// Tells what has happened in this frame.
+    fn tell(
+        &mut self,
+        of_frame: EventRecord<'a>,
+        objects: &[Tracked],
+        labels: &[String],
+        records: &mut Records,
+        stages: &mut Stages,
+    ) {
+        self.last = Some(of_frame);
+        self.follower.tell(objects, &mut |event| write_event(event, of_frame, labels, records, stages));
+    }
+
+    /// The input of the last frame has ended.
+    fn end(&mut self, labels: &[String], records: &mut Records, stages: &mut Stages) {
+        let Some(of_frame) = self.last.take() else { return };
+        self.follower.end(&mut |event| write_event(event, of_frame, labels, records, stages));
+    }
+}
+
+fn write_event(
+    event: &Event<'_>,
+    of_frame: EventRecord<'_>,
+    labels: &[String],
+    records: &mut Records,
+    stages: &mut Stages,
+) {
+    stages.events += 1;
+    let record = EventRecord::new(event, labels, of_frame);
+    records.write(|line| record.write_line(line));
 }
 
 fn detections<'a>(

@@ -70,7 +70,7 @@ pub struct EvalArgs {
     max_loss: Option<f64>,
 
     /// Of two boxes of one class that overlap by more than this only the better one counts
-    #[arg(long, value_name = "0..1", default_value_t = 0.65, value_parser = part)]
+    #[arg(long, value_name = "0..1", default_value_t = IOU_THRESHOLD, value_parser = part)]
     iou_threshold: f64,
 
     /// Look at no more than so many images
@@ -78,11 +78,13 @@ pub struct EvalArgs {
     max_images: Option<u64>,
 }
 
-fn part(text: &str) -> Result<f64, String> {
+pub(super) fn part(text: &str) -> Result<f64, String> {
     let part: f64 = text.parse().map_err(|_| "must be a number between 0 and 1".to_owned())?;
     if (0.0..=1.0).contains(&part) { Ok(part) } else { Err("must be a number between 0 and 1".to_owned()) }
 }
 
+/// What NMS in an evaluation takes for one object unless it is told.
+const IOU_THRESHOLD: f64 = 0.65;
 /// Detections below this change nothing: COCO's custom.
 const SCORE_THRESHOLD: f32 = 0.001;
 /// Detections of one image, before the hundred best of each class are taken.
@@ -128,6 +130,33 @@ pub(super) fn run(args: &EvalArgs, out: &mut dyn Write) -> Result<(), Failure> {
         (Some(baseline), Some(max_loss)) => gate(&baseline, &report, max_loss, out, args.json.as_deref()),
         _ => Ok(()),
     }
+}
+
+/// The figures of a loaded model on a folder of pictures with truth.
+pub(super) fn measure(
+    model: &mut LoadedModel,
+    engine: EngineArgs,
+    folder: &Path,
+    labels: Option<&Path>,
+) -> Result<Report, Failure> {
+    let args = EvalArgs {
+        model: String::new(),
+        images: folder.to_owned(),
+        labels: labels.map(Path::to_owned),
+        engine,
+        json: None,
+        results: None,
+        baseline: None,
+        max_loss: None,
+        iou_threshold: IOU_THRESHOLD,
+        max_images: None,
+    };
+    let images = images(&args)?;
+    let labels = args.labels.clone().unwrap_or_else(|| evaluate::find_labels(folder));
+    let mut truth = Truth::open(labels, &model.manifest.labels)?;
+    let report = evaluate_images(&args, &images, model, &mut truth, None)?;
+    truth.tell()?;
+    Ok(report)
 }
 
 fn gate(

@@ -63,6 +63,7 @@ pub(super) fn detector(reading: &mut Reading, root: &Table) -> DetectorOptions {
         ),
     };
     if options.mode == EngineMode::Latency
+        && options.streams != Auto::Auto
         && let Some(node) = section.find("streams")
     {
         let message = "`streams` goes with mode = \"throughput\": with \"latency\" there is one";

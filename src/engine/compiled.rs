@@ -44,20 +44,21 @@ impl Kept {
         Self { folder: folder.to_owned(), key, limit_bytes }
     }
 
-    /// What was kept, if it is as it was written. What is not is removed, with one warning.
-    pub fn read(&self) -> Option<Vec<u8>> {
-        let (path, digest) = files(&self.folder).find(|file| file.key == self.key)?.into_path();
-        let file = File::open(&path).ok()?;
-        let length = file.metadata().ok().filter(fs::Metadata::is_file)?.len();
-        let bytes = if length <= self.limit_bytes { fs::read(&path).ok()? } else { Vec::new() };
+    /// What was kept, if it is as it was written; what is not is removed, with one warning. Until it is known to work
+    /// ([`Taken::works`]) it is out of the way: one that ends the process is not there at the next start.
+    pub fn take(&self) -> Option<Taken> {
+        let Found { path: place, digest, .. } = files(&self.folder).find(|file| file.key == self.key)?;
+        let aside = place.with_extension(std::process::id().to_string());
+        let length = fs::metadata(&place).ok().filter(fs::Metadata::is_file)?.len();
+        fs::rename(&place, &aside).ok()?;
+        let bytes =
+            if length <= self.limit_bytes { fs::read(&aside).unwrap_or_default() } else { Vec::new() };
         if hex(&Sha256::digest(&bytes)) == digest {
-            // So that it counts as used; only the order of forgetting suffers where it may not be.
-            let _order = file.set_modified(clock::wall());
-            return Some(bytes);
+            return Some(Taken { bytes, place, aside });
         }
-        tracing::warn!("{} is damaged: it is removed, and the model compiled again", path.display());
-        if let Err(error) = fs::remove_file(&path) {
-            tracing::warn!("{} cannot be removed: {}", path.display(), os_words(&error));
+        tracing::warn!("{} is damaged: it is removed, and the model compiled again", place.display());
+        if let Err(error) = fs::remove_file(&aside) {
+            tracing::warn!("{} cannot be removed: {}", aside.display(), os_words(&error));
         }
         None
     }
@@ -119,17 +120,31 @@ impl Kept {
     }
 }
 
+/// What was kept, on trial.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// As exported.
+    pub bytes: Vec<u8>,
+    place: PathBuf,
+    aside: PathBuf,
+}
+
+impl Taken {
+    /// It has inferred: it can be taken again.
+    pub fn works(self) {
+        // As the one used last; only the order of forgetting suffers where that may not be said.
+        let _order = File::open(&self.aside).and_then(|file| file.set_modified(clock::wall()));
+        if let Err(error) = fs::rename(&self.aside, &self.place) {
+            tracing::debug!("{} cannot be put back: {}", self.place.display(), os_words(&error));
+        }
+    }
+}
+
 /// A file that has been put in place.
 struct Found {
     path: PathBuf,
     key: String,
     digest: String,
-}
-
-impl Found {
-    fn into_path(self) -> (PathBuf, String) {
-        (self.path, self.digest)
-    }
 }
 
 fn files(folder: &Path) -> impl Iterator<Item = Found> {
@@ -165,6 +180,13 @@ mod tests {
         kept.write(|path| fs::write(path, bytes).map_err(|error| error.to_string()))
     }
 
+    fn read(kept: &Kept) -> Option<Vec<u8>> {
+        let taken = kept.take()?;
+        let bytes = taken.bytes.clone();
+        taken.works();
+        Some(bytes)
+    }
+
     fn count(folder: &Path) -> usize {
         fs::read_dir(folder).unwrap().count()
     }
@@ -173,14 +195,14 @@ mod tests {
     fn what_is_kept_reads_back_and_a_damaged_file_is_nothing_and_goes() {
         let folder = tempfile::tempdir().unwrap();
         let kept = Kept::at(&folder.path().join("new"), "a model", 1000);
-        assert_eq!(kept.read(), None);
+        assert_eq!(read(&kept), None);
         let path = keep(&kept, b"compiled").unwrap();
-        assert_eq!(kept.read().as_deref(), Some(&b"compiled"[..]));
-        assert_eq!(Kept::at(path.parent().unwrap(), "another", 1000).read(), None);
+        assert_eq!(read(&kept).as_deref(), Some(&b"compiled"[..]));
+        assert_eq!(read(&Kept::at(path.parent().unwrap(), "another", 1000)), None);
         for damaged in [&b"compilee"[..], b"compile", b"", &[7; 2000]] {
             keep(&kept, b"compiled").unwrap();
             fs::write(&path, damaged).unwrap();
-            assert_eq!(kept.read(), None);
+            assert_eq!(read(&kept), None);
             assert!(!path.exists());
         }
     }
@@ -191,18 +213,29 @@ mod tests {
         let of = |what: &str| Kept::at(folder.path(), what, 100);
         keep(&of("a"), &[1; 40]).unwrap();
         keep(&of("a"), &[2; 40]).unwrap();
-        assert_eq!((count(folder.path()), of("a").read().unwrap()), (1, vec![2; 40]));
+        assert_eq!((count(folder.path()), read(&of("a")).unwrap()), (1, vec![2; 40]));
         let b = keep(&of("b"), &[3; 40]).unwrap();
         // `a` was used after `b`.
         let long_ago = SystemTime::UNIX_EPOCH;
         File::open(&b).unwrap().set_modified(long_ago).unwrap();
         keep(&of("c"), &[4; 40]).unwrap();
-        assert_eq!((of("b").read(), count(folder.path())), (None, 2));
-        assert!(of("a").read().is_some() && of("c").read().is_some());
+        assert_eq!((read(&of("b")), count(folder.path())), (None, 2));
+        assert!(read(&of("a")).is_some() && read(&of("c")).is_some());
         // One that is larger than all may be is not kept, and nothing of it stays.
         assert!(keep(&of("d"), &[5; 101]).is_err());
         assert!(of("d").write(|_| Err("this device cannot".to_owned())).is_err());
         assert_eq!(count(folder.path()), 2);
+    }
+
+    #[test]
+    fn one_that_ends_the_process_is_not_taken_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Kept::at(folder.path(), "a", 100);
+        keep(&kept, b"fatal").unwrap();
+        drop(kept.take().unwrap());
+        assert_eq!(read(&kept), None);
+        keep(&kept, b"another").unwrap();
+        assert_eq!(read(&kept).as_deref(), Some(&b"another"[..]));
     }
 
     #[test]

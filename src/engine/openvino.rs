@@ -65,16 +65,19 @@ impl OpenVinoEngine {
             },
         };
         let kept = Kept::of(&conditions(&library, &load, manifest), options.engine_cache_limit_bytes);
-        let known = kept.as_ref().and_then(Kept::read);
+        let known = kept.as_ref().and_then(Kept::take);
         let bytes = match &manifest.source {
             ModelSource::File(path) => ModelBytes::File(path),
             ModelSource::Embedded(bytes) => ModelBytes::Memory(bytes),
         };
-        let model = Model::load(&library, bytes, &load, known.as_deref()).map_err(|error| match error {
+        let known_bytes = known.as_ref().map(|known| known.bytes.as_slice());
+        let model = Model::load(&library, bytes, &load, known_bytes).map_err(|error| match error {
             LoadError::Library { .. } | LoadError::Device { .. } => unavailable(error.to_string()),
             error => EngineError::Model { path: manifest.source.to_string(), reason: error.to_string() },
         })?;
-        drop(known);
+        if let Some(known) = known.filter(|_| model.was_kept()) {
+            known.works();
+        }
         if load.arithmetic.is_some() && model.arithmetic().is_some() && model.arithmetic() != load.arithmetic
         {
             let can = name(model.arithmetic());

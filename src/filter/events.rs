@@ -22,11 +22,22 @@ pub(super) enum Told {
     Enter,
     Leave {
         stayed: Duration,
-        lost: bool,
+        why: Parting,
     },
     Dwell(Duration),
     /// Index of the direction.
     Cross(usize),
+}
+
+/// Why an object is in a zone no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parting {
+    /// It was seen to go.
+    Seen,
+    /// It was not seen any more, and may not have gone.
+    Lost,
+    /// Nobody looks any more: the input has ended, or the camera is watched no longer.
+    End,
 }
 
 /// Something has happened.
@@ -42,8 +53,8 @@ pub struct Event<'a> {
     pub count: u64,
     /// How long the object has been in the zone; for one that leaves, until it began to.
     pub stayed: Option<Duration>,
-    /// The object did not go; it was not seen any more.
-    pub lost: bool,
+    /// Of an object that leaves: why.
+    pub parting: Option<Parting>,
 }
 
 /// Where something has happened.
@@ -73,12 +84,13 @@ pub struct Subject {
 
 impl<'a> Event<'a> {
     fn new(told: Told, place: Where<'a>, subject: Subject, count: u64) -> Self {
-        let event = |kind, stayed, lost| Self { kind, place, subject: Some(subject), count, stayed, lost };
+        let event =
+            |kind, stayed, parting| Self { kind, place, subject: Some(subject), count, stayed, parting };
         match told {
-            Told::Enter => event(EventKind::Enter, None, false),
-            Told::Leave { stayed, lost } => event(EventKind::Leave, Some(stayed), lost),
-            Told::Dwell(stayed) => event(EventKind::Dwell, Some(stayed), false),
-            Told::Cross(_) => event(EventKind::Cross, None, false),
+            Told::Enter => event(EventKind::Enter, None, None),
+            Told::Leave { stayed, why } => event(EventKind::Leave, Some(stayed), Some(why)),
+            Told::Dwell(stayed) => event(EventKind::Dwell, Some(stayed), None),
+            Told::Cross(_) => event(EventKind::Cross, None, None),
         }
     }
 
@@ -245,11 +257,25 @@ impl Events {
             }
         }
         self.forget(moment.at, tell);
+        self.tell_counts(tell);
+    }
+
+    /// Nobody looks any more: whoever is in a zone leaves it, and its count is told where that has changed. Who was last
+    /// seen on a line is not taken to have crossed it.
+    pub fn end(&mut self, tell: &mut dyn FnMut(&Event<'_>)) {
+        while !self.tracks.is_empty() {
+            self.lose(0, Parting::End, tell);
+        }
+        self.tell_counts(tell);
+    }
+
+    fn tell_counts(&mut self, tell: &mut dyn FnMut(&Event<'_>)) {
         for Zone { options, watch, told } in &mut self.zones {
-            if told.replace(watch.count) != Some(watch.count) {
+            // A zone that nobody has looked at yet has nothing to tell.
+            if self.last.is_some() && told.replace(watch.count) != Some(watch.count) {
                 let place = Where::Zone(&options.name);
                 let (kind, count) = (EventKind::Count, watch.count);
-                tell(&Event { kind, place, subject: None, count, stayed: None, lost: false });
+                tell(&Event { kind, place, subject: None, count, stayed: None, parting: None });
             }
         }
     }
@@ -262,7 +288,7 @@ impl Events {
         } else {
             // The tracker begins anew, and none of its numbers comes again.
             while !self.tracks.is_empty() {
-                self.lose(0, tell);
+                self.lose(0, Parting::Lost, tell);
             }
         }
         // Readers that begin with a new opening learn where it stands.
@@ -282,7 +308,7 @@ impl Events {
             Err(_) => {
                 let unseen = self.tracks.iter().enumerate().filter(|(_, track)| track.seen_at < at);
                 let (oldest, _) = unseen.min_by_key(|(_, track)| track.seen_at)?;
-                self.lose(oldest, tell);
+                self.lose(oldest, Parting::Lost, tell);
                 self.tracks.partition_point(|track| track.subject.track_id < subject.track_id)
             }
         };
@@ -321,23 +347,26 @@ impl Events {
         let mut place = 0;
         while let Some(track) = self.tracks.get(place) {
             if at.saturating_sub(track.seen_at) > self.tracking.keep {
-                self.lose(place, tell);
+                self.lose(place, Parting::Lost, tell);
             } else {
                 place += 1;
             }
         }
     }
 
-    fn lose(&mut self, place: usize, tell: &mut dyn FnMut(&Event<'_>)) {
+    fn lose(&mut self, place: usize, why: Parting, tell: &mut dyn FnMut(&Event<'_>)) {
         let Track { subject, row, seen_at } = self.tracks.remove(place);
         let Self { zones, lines, stays, ways, .. } = self;
         let (zone_count, line_count) = (zones.len(), lines.len());
         for (Zone { options, watch, .. }, stay) in zones.iter_mut().zip(&mut stays[row * zone_count..]) {
-            watch.lose(stay, seen_at, &mut |told, count| {
+            watch.lose(stay, seen_at, why, &mut |told, count| {
                 tell(&Event::of_zone(options, told, subject, count));
             });
         }
         for (Line { options, watch }, way) in lines.iter_mut().zip(&mut ways[row * line_count..]) {
+            if why == Parting::End {
+                continue;
+            }
             watch.lose(way, options, &mut |told, count| {
                 tell(&Event::of_line(options, told, subject, count));
             });

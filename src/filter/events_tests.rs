@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Event, Events, Where};
+use super::{Event, Events, Parting, Where};
 use crate::config::{Anchor, CameraOptions, LineOptions, Locator, ZoneKind, ZoneOptions};
 use crate::metrics::EventKind;
 use crate::shape::{Point, Polygon, Segment};
@@ -80,7 +80,11 @@ fn short(at_ms: u64, event: &Event<'_>) -> String {
     };
     let who = event.subject.map_or(String::new(), |subject| format!(" {}", subject.track_id));
     let stayed = event.stayed.map_or(String::new(), |stayed| format!(" {:.1}s", stayed.as_secs_f64()));
-    let lost = if event.lost { " lost" } else { "" };
+    let lost = match event.parting {
+        Some(Parting::Lost) => " lost",
+        Some(Parting::End) => " end",
+        Some(Parting::Seen) | None => "",
+    };
     let seconds = at_ms as f64 / 1e3;
     format!("{seconds:.1} {} {place}{who}{stayed}{lost} ={}", event.kind.as_str(), event.count)
 }
@@ -144,6 +148,22 @@ fn who_is_not_seen_any_more_leaves_lost_after_a_while() {
     assert_eq!(frame(&mut events, 3100, &[]), ["3.1 leave door 7 1.0s lost =0", "3.1 count door =0"]);
     assert_eq!(frame(&mut events, 9000, &[]), [""; 0]);
     assert!(events.is_at_rest());
+}
+
+#[test]
+fn when_nobody_looks_any_more_everybody_leaves_and_nobody_crosses() {
+    let mut events = events(&camera(vec![zone("door", DOOR)], vec![line("wall")]));
+    let end = |events: &mut Events| {
+        let mut told = Vec::new();
+        events.end(&mut |event| told.push(short(1000, event)));
+        told
+    };
+    assert_eq!(end(&mut events), [""; 0], "nothing was looked at yet");
+    // Right behind the line at last: whoever is lost there has gone through.
+    walk(&mut events, 0, (0..11).map(|step| [if step < 10 { 0.49 } else { 0.503 }, 0.5]));
+    assert_eq!(end(&mut events), ["1.0 leave door 7 1.0s end =0", "1.0 count door =0"]);
+    assert!(events.is_at_rest());
+    assert_eq!(end(&mut events), [""; 0], "once is enough");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::config::{BoxArea, BoxLimits, CameraOptions, ZoneKind};
 use crate::model::nearest;
 use crate::track::Tracked;
 
-pub use events::{Event, Events, Subject, Where};
+pub use events::{Event, Events, Parting, Subject, Where};
 use place::{Area, Classes, Placed};
 
 /// Labels that the model does not have, and the key that names them.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::events::{MARGIN, Told};
+use super::events::{MARGIN, Parting, Told};
 use super::place::{Area, Placed};
 use crate::config::ZoneOptions;
 
@@ -69,7 +69,7 @@ impl ZoneWatch {
                 stay.changed_at = None;
                 match is_in {
                     true => self.enter(stay, since, tell),
-                    false => self.leave(stay, since, false, tell),
+                    false => self.leave(stay, since, Parting::Seen, tell),
                 }
             }
         }
@@ -80,11 +80,17 @@ impl ZoneWatch {
         }
     }
 
-    /// The track is given up; it was seen last at `seen_at`.
-    pub fn lose(&mut self, stay: &mut Stay, seen_at: Duration, tell: &mut dyn FnMut(Told, u64)) {
+    /// The track is given up for this reason; it was seen last at `seen_at`.
+    pub fn lose(
+        &mut self,
+        stay: &mut Stay,
+        seen_at: Duration,
+        why: Parting,
+        tell: &mut dyn FnMut(Told, u64),
+    ) {
         if stay.is_in {
             let left_at = stay.changed_at.unwrap_or(seen_at);
-            self.leave(stay, left_at, true, tell);
+            self.leave(stay, left_at, why, tell);
         }
     }
 
@@ -94,10 +100,10 @@ impl ZoneWatch {
         tell(Told::Enter, self.count);
     }
 
-    fn leave(&mut self, stay: &mut Stay, at: Duration, lost: bool, tell: &mut dyn FnMut(Told, u64)) {
+    fn leave(&mut self, stay: &mut Stay, at: Duration, why: Parting, tell: &mut dyn FnMut(Told, u64)) {
         stay.is_in = false;
         // Each of those who are in it was counted once.
         self.count = self.count.saturating_sub(1);
-        tell(Told::Leave { stayed: at.saturating_sub(stay.entered_at), lost }, self.count);
+        tell(Told::Leave { stayed: at.saturating_sub(stay.entered_at), why }, self.count);
     }
 }

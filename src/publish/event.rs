@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::record::{FrameSize, TsSource, optional_box, optional_seconds, rfc3339, write_wire};
-use crate::filter::{Event, Where};
+use crate::filter::{Event, Parting, Where};
 
 /// Something has happened in a zone or at a line. Follows the `detections` record of the same frame.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -58,6 +58,10 @@ pub struct EventRecord<'a> {
     /// For `leave`: `true` where it was not seen any more, and may not have gone. Left out otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lost: bool,
+    /// For `leave`: `true` where nobody looks any more, because the input has ended or the camera is watched no longer; the
+    /// record is then of the last frame, and may come later than it. Left out otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub end: bool,
 }
 
 impl<'a> EventRecord<'a> {
@@ -80,7 +84,8 @@ impl<'a> EventRecord<'a> {
             bbox: subject.map(|subject| subject.bbox),
             count: event.count,
             seconds: event.stayed.map(|stayed| stayed.as_secs_f64()),
-            lost: event.lost,
+            lost: event.parting == Some(Parting::Lost),
+            end: event.parting == Some(Parting::End),
             ..of_frame
         }
     }
@@ -111,6 +116,7 @@ impl<'a> EventRecord<'a> {
             count: 0,
             seconds: None,
             lost: false,
+            end: false,
         }
     }
 
@@ -149,20 +155,24 @@ mod tests {
             subject: Some(subject),
             count: 2,
             stayed: None,
-            lost: false,
+            parting: None,
         };
         assert_eq!(
             line(&enter),
             format!("{START}\"event\":\"enter\",\"zone\":\"door\",{whom}\"count\":2}}\n")
         );
         let stayed = Some(Duration::from_micros(12_345_678));
-        let leave = Event { kind: EventKind::Leave, count: 1, stayed, lost: true, ..enter };
+        let leave = Event { kind: EventKind::Leave, count: 1, stayed, parting: Some(Parting::Lost), ..enter };
         assert_eq!(
             line(&leave),
             format!(
                 "{START}\"event\":\"leave\",\"zone\":\"door\",{whom}\"count\":1,\"seconds\":12.346,\"lost\":true}}\n"
             )
         );
+        let end = Event { parting: Some(Parting::End), ..leave };
+        assert!(line(&end).ends_with("\"seconds\":12.346,\"end\":true}\n"), "{}", line(&end));
+        let went = Event { parting: Some(Parting::Seen), ..leave };
+        assert!(line(&went).ends_with("\"seconds\":12.346}\n"), "{}", line(&went));
         let dwell = Event { kind: EventKind::Dwell, stayed, ..enter };
         assert!(line(&dwell).ends_with("\"count\":2,\"seconds\":12.346}\n"), "{}", line(&dwell));
         let place = Where::Line { name: "entrance", direction: "in" };
@@ -186,7 +196,7 @@ mod tests {
             subject,
             count: 1,
             stayed: None,
-            lost: false,
+            parting: None,
         };
         let record: serde_json::Value = serde_json::from_str(&line(&event)).expect("JSON");
         assert_eq!((record["label"].as_str(), record["class_id"].as_u64()), (Some(""), Some(9)));

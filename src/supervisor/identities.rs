@@ -2,10 +2,12 @@
 //! is in the picture.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use crate::config::CameraOptions;
 use crate::filter::{Event, Events};
-use crate::frame::Work;
+use crate::frame::{Feed, Work};
+use crate::publish::{EventRecord, FrameSize, Publisher, TsSource};
 use crate::track::{Ids, Moment, Options, Timeline, Tracked, Tracker, Workspace};
 
 /// What a camera remembers. Only the engine's thread uses it.
@@ -16,6 +18,18 @@ pub(super) struct Remembered {
     model_sha256: String,
     tracker: Option<Tracker>,
     events: Option<Events>,
+    labels: Arc<[String]>,
+    /// The frame of which was told last.
+    last: Option<Told>,
+}
+
+/// What the records of a frame's events say of it.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    generation: u64,
+    seq: u64,
+    time: (SystemTime, TsSource, Option<u64>),
+    frame: FrameSize,
 }
 
 /// It belongs to the camera and is lent to the reading in use.
@@ -26,6 +40,7 @@ struct Fresh {
     tracker: Option<Tracker>,
     events: Option<Events>,
     model_sha256: String,
+    labels: Arc<[String]>,
 }
 
 /// How one reading tells who is who at one camera, and what happens to them.
@@ -38,13 +53,18 @@ impl Identities {
     /// Allocates what the camera's tracker needs, if it has one.
     pub fn new(
         memory: &Memory,
-        model_sha256: &str,
+        (model_sha256, labels): (&str, &Arc<[String]>),
         options: Option<Options>,
         ids: &Ids,
         events: Option<Events>,
     ) -> Self {
         let tracker = options.map(|options| Tracker::new(options, ids.clone()));
-        let fresh = Some(Fresh { tracker, events, model_sha256: model_sha256.to_owned() });
+        let fresh = Some(Fresh {
+            tracker,
+            events,
+            model_sha256: model_sha256.to_owned(),
+            labels: Arc::clone(labels),
+        });
         Self { memory: Arc::clone(memory), fresh }
     }
 
@@ -70,21 +90,46 @@ impl Identities {
     /// Tells what has happened in zones and at lines, given those objects of the frame that are published.
     pub fn tell(
         &self,
+        work: &Work,
         moment: Moment,
         objects: impl Iterator<Item = Tracked>,
-        tell: &mut dyn FnMut(&Event<'_>),
+        publisher: &Publisher,
     ) {
         let mut remembered = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(events) = &mut remembered.events {
-            events.update(moment, objects, tell);
-        }
+        let Remembered { events, labels, last, .. } = &mut *remembered;
+        let Some(events) = events else { return };
+        let told = Told {
+            generation: work.generation,
+            seq: work.seq,
+            time: (work.wall, work.ts_source, work.pts_ns),
+            frame: FrameSize { width: work.width, height: work.height },
+        };
+        *last = Some(told);
+        events.update(moment, objects, &mut |event| told.publish(event, &work.feed, labels, publisher));
+    }
+}
+
+/// The camera is watched no longer: whoever is in one of its zones leaves it. After its last opening has ended.
+pub(super) fn end(memory: &Memory, feed: &Feed, publisher: &Publisher) {
+    let mut remembered = memory.lock().unwrap_or_else(PoisonError::into_inner);
+    let Remembered { events, labels, last, .. } = &mut *remembered;
+    if let (Some(events), Some(told)) = (events, last) {
+        events.end(&mut |event| told.publish(event, feed, labels, publisher));
+    }
+}
+
+impl Told {
+    fn publish(&self, event: &Event<'_>, feed: &Feed, labels: &[String], publisher: &Publisher) {
+        feed.metrics.event(event.kind);
+        let of_frame = EventRecord::of_frame(feed.name(), (self.generation, self.seq), self.time, self.frame);
+        publisher.event(&EventRecord::new(event, labels, of_frame));
     }
 }
 
 impl Remembered {
     /// Another reading begins.
     fn renew(&mut self, fresh: Fresh) {
-        let Fresh { mut tracker, mut events, model_sha256 } = fresh;
+        let Fresh { mut tracker, mut events, model_sha256, labels } = fresh;
         if self.model_sha256 == model_sha256 {
             if let (Some(fresh), Some(old)) = (&mut tracker, &self.tracker) {
                 fresh.inherit(old);
@@ -93,7 +138,8 @@ impl Remembered {
                 fresh.inherit(old);
             }
         }
-        *self = Self { timeline: std::mem::take(&mut self.timeline), model_sha256, tracker, events };
+        let timeline = std::mem::take(&mut self.timeline);
+        *self = Self { timeline, model_sha256, tracker, events, labels, last: self.last };
     }
 }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::identities::Identities;
 use crate::clock;
 use crate::engine::TensorView;
-use crate::filter::{Event, Filter};
+use crate::filter::Filter;
 use crate::frame::Work;
 use crate::metrics::Outcome;
-use crate::publish::{Detections, EventRecord, FrameSize, ModelPart, Object, ObjectReader, Publisher};
+use crate::publish::{Detections, FrameSize, ModelPart, Object, ObjectReader, Publisher};
 use crate::snapshots::{self, Snapshots};
 use crate::track::Workspace;
 
@@ -42,8 +42,6 @@ pub(super) struct View {
 pub(super) struct Results {
     pub reader: ObjectReader,
     pub tag: ModelTag,
-    /// The model's.
-    pub labels: Arc<[String]>,
     /// By the index of the camera; `None` where there is none now.
     pub views: Vec<Option<View>>,
     /// For tracking, where a camera does.
@@ -56,7 +54,7 @@ pub(super) struct Results {
 impl Results {
     /// Decodes one frame's outputs and publishes its record, unless its opening is over.
     pub fn finish(&mut self, work: &Work, outputs: &[TensorView<'_>]) {
-        let Self { reader, tag, labels, views, workspace, publisher, snapshots } = self;
+        let Self { reader, tag, views, workspace, publisher, snapshots } = self;
         let Some(Some(View { filter, identities })) = views.get_mut(work.feed.index) else {
             work.feed.dropped(Outcome::StaleGeneration);
             return;
@@ -71,9 +69,7 @@ impl Results {
                     let moment = snapshots::Moment { now: clock::now(), wall: work.wall };
                     snapshots.consider(work.feed.index, moment, work.slot.memory(), &work.geometry, objects);
                 }
-                identities.tell(moment, objects.iter().map(Object::tracked), &mut |event| {
-                    publish_event(publisher, labels, work, event);
-                });
+                identities.tell(work, moment, objects.iter().map(Object::tracked), publisher);
             })
         });
         match published {
@@ -104,15 +100,4 @@ fn publish(publisher: &Publisher, tag: &ModelTag, work: &Work, objects: &[Object
         dropped_since_last: work.feed.published(work.seq),
         objects,
     });
-}
-
-fn publish_event(publisher: &Publisher, labels: &[String], work: &Work, event: &Event<'_>) {
-    work.feed.metrics.event(event.kind);
-    let of_frame = EventRecord::of_frame(
-        work.feed.name(),
-        (work.generation, work.seq),
-        (work.wall, work.ts_source, work.pts_ns),
-        FrameSize { width: work.width, height: work.height },
-    );
-    publisher.event(&EventRecord::new(event, labels, of_frame));
 }

@@ -95,13 +95,15 @@ impl Outputs {
         };
         let decoder = Decoder::new(&self.head, &self.input, self.labels.len(), limits);
         let reader = ObjectReader::new(self.labels.as_slice().into(), decoder, detector.max_objects);
+        let labels: Arc<[String]> = self.labels.as_slice().into();
         let mut views: Vec<Option<View>> = Vec::new();
         let wishes = wishes(&config.cameras, detector, &self.tag, &self.labels)?;
         for (options, Wish { filter, tracking, events }) in config.cameras.iter().zip(wishes) {
             let Some(camera) = cameras.iter().find(|camera| camera.options.name == options.name) else {
                 continue;
             };
-            let identities = Identities::new(&camera.memory, &self.tag.sha256, tracking, ids, events);
+            let model = (self.tag.sha256.as_str(), &labels);
+            let identities = Identities::new(&camera.memory, model, tracking, ids, events);
             let index = camera.feed.index;
             views.resize_with(views.len().max(index + 1), || None);
             views[index] = Some(View { filter, identities });
@@ -110,7 +112,6 @@ impl Outputs {
         let mut results = Results {
             reader,
             tag: self.tag.clone(),
-            labels: self.labels.as_slice().into(),
             views,
             workspace: Workspace::new(if tracks { detector.max_objects } else { 0 }),
             publisher: Arc::clone(publisher),

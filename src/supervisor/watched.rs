@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 use watchpost_cuda::Gpu;
 
 use super::Message;
-use super::identities::Memory;
+use super::identities::{self, Memory};
 use super::opening::{Opening, Running};
 use super::shedding::Level;
 use crate::camera::{Action, Announcement, BackoffOptions, Input, Limits, Machine, Reason, State};
@@ -342,6 +342,9 @@ impl Watched {
         }
         if reason == Some(Reason::Shutdown) {
             self.detail = None;
+        }
+        if state == State::Stopped && !self.paused && !matches!(self.next, Next::Reopened(_)) {
+            identities::end(&self.memory, &self.feed, &house.publisher);
         }
         let detail = reason.and(self.detail.as_deref());
         log(self.feed.name(), &announcement, detail);

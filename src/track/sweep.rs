@@ -1,10 +1,19 @@
 //! Which boxes may overlap a box: boxes sorted by their left sides.
 
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    left: f32,
+    right: f32,
+    top: f32,
+    bottom: f32,
+    /// The number that the box was given.
+    number: u32,
+}
+
 /// Boxes, sorted; allocates only in `new`.
 #[derive(Debug)]
 pub(super) struct Sweep {
-    /// Left side, and the number that the box was given.
-    boxes: Vec<(f32, u32)>,
+    boxes: Vec<Entry>,
     widest: f32,
 }
 
@@ -16,21 +25,24 @@ impl Sweep {
     pub fn fill(&mut self, boxes: impl Iterator<Item = (u32, [f32; 4])>) {
         self.boxes.clear();
         self.widest = 0.0;
-        for (number, [left, _, right, _]) in boxes {
-            self.boxes.push((left, number));
+        for (number, [left, top, right, bottom]) in boxes {
+            self.boxes.push(Entry { left, right, top, bottom, number });
             self.widest = self.widest.max(right - left);
         }
-        self.boxes.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        self.boxes.sort_unstable_by(|a, b| a.left.total_cmp(&b.left).then(a.number.cmp(&b.number)));
     }
 
-    /// Numbers of the boxes that reach into the columns from `left` to `right`, and of some that do not.
-    pub fn between(&self, left: f32, right: f32) -> impl Iterator<Item = u32> {
-        let first = self.boxes.partition_point(|&(side, _)| side < left - self.widest);
-        let boxes = self.boxes[first..].iter();
-        boxes.take_while(move |&&(side, _)| side < right).map(|&(_, number)| number)
+    /// Numbers of the boxes that overlap this one.
+    pub fn over(&self, [left, top, right, bottom]: [f32; 4]) -> impl Iterator<Item = u32> {
+        let first = self.boxes.partition_point(|entry| entry.left < left - self.widest);
+        let boxes = self.boxes[first..].iter().take_while(move |entry| entry.left < right);
+        // Without a branch: in a crowd nothing can be foreseen.
+        boxes
+            .filter(move |entry| (entry.right > left) & (entry.top < bottom) & (entry.bottom > top))
+            .map(|entry| entry.number)
     }
 
     pub fn buffer_bytes(boxes_max: usize) -> usize {
-        boxes_max * size_of::<(f32, u32)>()
+        boxes_max * size_of::<Entry>()
     }
 }

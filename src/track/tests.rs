@@ -266,6 +266,34 @@ fn a_low_score_keeps_an_identity_and_makes_none() {
 }
 
 #[test]
+fn a_second_sighting_may_be_of_low_score_and_comes_before_who_is_lost() {
+    let mut camera = Camera::new(options());
+    camera.sees(0, &[(0, 0.9, 100.0), (0, 0.9, 500.0)]);
+    assert_eq!(camera.sees(66, &[(0, 0.9, 100.0), (0, 0.9, 500.0), (0, 0.9, 800.0)])[2], None);
+    assert_eq!(camera.sees(66, &[(0, 0.9, 100.0), (0, 0.9, 500.0), (0, 0.2, 801.0)])[2], Some(3));
+    // The second has gone, and somebody else comes near the place: both boxes of the newcomer are of one.
+    camera.sees(66, &[(0, 0.9, 100.0)]);
+    assert_eq!(camera.sees(66, &[(0, 0.9, 100.0), (0, 0.9, 545.0)])[1], None);
+    let ids = camera.sees(66, &[(0, 0.9, 100.0), (0, 0.9, 535.0)]);
+    assert_eq!(ids, [Some(1), Some(4)], "not the second, whose box this one touches too");
+}
+
+#[test]
+fn who_is_lost_is_not_found_in_a_box_of_low_score_that_fits_badly() {
+    // Half a width beside where it was: overlaps by a third.
+    for (unseen, found) in [(0, Some(1)), (3, None)] {
+        let mut camera = Camera::new(options());
+        (0..5).for_each(|_| drop(camera.sees(66, &[(0, 0.9, 100.0)])));
+        (0..unseen).for_each(|_| drop(camera.sees(66, &[])));
+        assert_eq!(camera.sees(66, &[(0, 0.2, 125.0)]), [found], "after {unseen} frames");
+    }
+    let mut camera = Camera::new(options());
+    (0..5).for_each(|_| drop(camera.sees(66, &[(0, 0.9, 100.0)])));
+    (0..3).for_each(|_| drop(camera.sees(66, &[])));
+    assert_eq!(camera.sees(66, &[(0, 0.2, 105.0)]), [Some(1)], "one that fits well is believed");
+}
+
+#[test]
 fn what_is_lost_is_forgotten_after_a_time_and_not_after_frames() {
     for interval_ms in [20, 100, 500] {
         let mut camera = Camera::new(options());

@@ -99,6 +99,8 @@ pub struct FakeEngine {
     pub blink_every: usize,
     /// Where it wants its slots to be.
     pub place: Place,
+    /// Of the head's cells only so many in a row show an object, and the row goes on by so many from frame to frame.
+    pub parade: Option<(usize, usize)>,
     frame: usize,
 }
 
@@ -114,7 +116,8 @@ impl FakeEngine {
             row[4] = 0.9;
             row[5 + class] = 0.95;
         }
-        Self { inference, on_thread, output, sway: 0.0, blink_every: 0, place: Place::Host, frame: 0 }
+        let place = Place::Host;
+        Self { inference, on_thread, output, sway: 0.0, blink_every: 0, parade: None, place, frame: 0 }
     }
 
     /// As many objects as the head has cells, of high and of low scores, which come and go.
@@ -135,7 +138,10 @@ impl FakeEngine {
         }
         self.frame += 1;
         for (index, row) in self.output.chunks_exact_mut(CHANNELS).enumerate() {
-            let is_away = (index + self.frame).is_multiple_of(self.blink_every);
+            let has_gone = self
+                .parade
+                .is_some_and(|(length, step)| (index + BOXES - self.frame * step % BOXES) % BOXES >= length);
+            let is_away = has_gone || (index + self.frame).is_multiple_of(self.blink_every);
             let score = if index % 3 == 0 { 0.3 } else { 0.9 };
             row[4] = if is_away { 0.0 } else { score };
         }

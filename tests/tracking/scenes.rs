@@ -252,7 +252,7 @@ fn half_dropped(chance: &mut Chance) -> u64 {
     65 * (1 + (0..8).take_while(|_| chance.unit() < 0.5).count() as u64)
 }
 
-/// All scenes; `variation` 0 is what the reference has seen.
+/// All scenes; `variation`s differ by chance.
 pub fn all(variation: u64) -> Vec<Footage> {
     let steady15 = |_: &mut Chance| 65;
     // A column of the arcade hides a walker for about half a second.

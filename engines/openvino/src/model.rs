@@ -160,10 +160,11 @@ pub struct Model {
     input_index: usize,
     outputs: Vec<Output>,
     arithmetic: Option<Arithmetic>,
-    was_kept: bool,
     // What is above is ours. Below, in the order in which it has to go.
     lanes: Vec<Lane>,
     compiled: Compiled,
+    /// What it was imported from, and reads its weights from.
+    blob: Option<Blob>,
     _core: Core,
 }
 
@@ -193,11 +194,11 @@ impl Model {
         // What was kept under other settings would compute in something else.
         let is_as_asked =
             |compiled: &Compiled| options.arithmetic.is_none() || computes_in(compiled) == options.arithmetic;
-        let kept = kept.and_then(|bytes| import(&core, bytes, &options.device).ok()).filter(is_as_asked);
-        let was_kept = kept.is_some();
-        let compiled = match kept {
-            Some(compiled) => compiled,
-            None => compile(&core, &graph, &options.device)?,
+        let blob = kept.map(Blob::of);
+        let imported = blob.as_ref().and_then(|blob| import(&core, blob, &options.device).ok());
+        let (compiled, blob) = match imported.filter(is_as_asked) {
+            Some(compiled) => (compiled, blob),
+            None => (compile(&core, &graph, &options.device)?, None),
         };
         let length = input.batch * input.frame_len();
         let lane = |_| -> Result<Lane, LoadError> {
@@ -213,8 +214,7 @@ impl Model {
         let outputs = output_names(&graph)?.into_iter();
         let outputs = outputs.map(|name| Output { name, shape: Vec::new(), converted: Vec::new() }).collect();
         let arithmetic = computes_in(&compiled);
-        let mut loaded =
-            Self { input, input_index, outputs, arithmetic, was_kept, lanes, compiled, _core: core };
+        let mut loaded = Self { input, input_index, outputs, arithmetic, lanes, compiled, blob, _core: core };
         // All of them: the first inference of each takes its memory.
         let (floats, bytes) = match input.form.number {
             Number::F32 => (vec![0.0; input.frame_len()], Vec::new()),
@@ -236,7 +236,7 @@ impl Model {
 
     /// It was taken from what had been kept.
     pub fn was_kept(&self) -> bool {
-        self.was_kept
+        self.blob.is_some()
     }
 
     /// Writes the compiled model into a new file. Not every device can.
@@ -433,12 +433,40 @@ fn compile(core: &Core, graph: &Graph, device: &str) -> Result<Compiled, LoadErr
     Ok(compiled?)
 }
 
-/// A compiled model as it was exported.
-fn import(core: &Core, bytes: &[u8], device: &str) -> Result<Compiled, Refusal> {
+/// An exported model, as aligned as the code that reads its weights may want them.
+struct Blob {
+    lines: Vec<Line>,
+    length: usize,
+}
+
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line([u8; 64]);
+
+impl Blob {
+    fn of(bytes: &[u8]) -> Self {
+        let line = |chunk: &[u8]| {
+            let mut line = Line([0; 64]);
+            line.0[..chunk.len()].copy_from_slice(chunk);
+            line
+        };
+        Self { lines: bytes.chunks(64).map(line).collect(), length: bytes.len() }
+    }
+}
+
+/// A compiled model as it was exported. It reads `blob` as long as it lives: whoever holds it has to hold that longer.
+fn import(core: &Core, blob: &Blob, device: &str) -> Result<Compiled, Refusal> {
     let device = c_string(device)?;
-    // SAFETY: the bytes are read during the call and copied; a string that ends with 0.
+    // SAFETY: the lines hold `length` bytes, are never changed, and stay beside the compiled model, which is dropped before
+    // them (`Model`) or at once (`Model::load`); a string that ends with 0.
     Compiled::made(|compiled| unsafe {
-        ov::ov_core_import_model(core.raw(), bytes.as_ptr().cast(), bytes.len(), device.as_ptr(), compiled)
+        ov::ov_core_import_model(
+            core.raw(),
+            blob.lines.as_ptr().cast(),
+            blob.length,
+            device.as_ptr(),
+            compiled,
+        )
     })
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::super::common::{find_model, print, print_json};
 use super::super::{Failure, exit};
 use super::BuildArgs;
-use super::show;
+use super::{quantize, show};
 use crate::clock;
 use crate::engine::cache::{Cache, Cached, Header, Origin, PlanPrecision};
 use crate::engine::tensorrt_build::{self, BuildError, BuildRequest, Calibration, PlanBuilder};
@@ -31,11 +31,24 @@ pub(super) fn run(
     }
     let manifest = find_model(&args.model, exit::NO_INPUT)?;
     let facts = model::verify(&manifest)?;
-    let request = request(args, &facts)?;
-    let mut builder = look()?;
-    let cache = cache();
     let mut progress = Progress::start();
     let mut say = |line: &str| progress.say(line);
+    if args.backend == "cpu" {
+        let made = quantize::run(args, &manifest, &facts, &mut say, out);
+        progress.end();
+        return made;
+    }
+    let request = request(args, &facts)?;
+    let mut builder = match look() {
+        Err(BuildError::Unavailable(why)) if args.backend == "auto" && request.calibration.is_some() => {
+            say(&format!("an INT8 model for the CPU is made: {why}"));
+            let made = quantize::run(args, &manifest, &facts, &mut say, out);
+            progress.end();
+            return made;
+        }
+        found => found?,
+    };
+    let cache = cache();
     let obtained =
         tensorrt_build::obtain(&cache, builder.as_mut(), &manifest, &request, args.force, &mut say);
     progress.end();
@@ -57,6 +70,12 @@ fn check_precision(args: &BuildArgs) -> Result<(), Failure> {
     let refuse = |reason: &str| Err(Failure::new(exit::USAGE, reason));
     if args.int8_calibration.is_some() && precision != Some(PlanPrecision::Int8) {
         return refuse("--int8-calibration is for --precision int8; leave one of them out");
+    }
+    if args.backend == "cpu" && precision != Some(PlanPrecision::Int8) {
+        return refuse(
+            "--backend cpu makes INT8 models only: add --precision int8 and --calibration DIR; other precisions need \
+             nothing built",
+        );
     }
     if args.dla.is_some() && precision == Some(PlanPrecision::Fp32) {
         return refuse("--dla computes in fp16 and int8 only; leave --precision fp32 out");

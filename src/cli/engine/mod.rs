@@ -1,6 +1,7 @@
 //! `watchpost engine build | list | inspect`: engines for the GPU, built once and kept.
 
 mod build;
+mod quantize;
 mod show;
 
 use std::io::Write;
@@ -63,11 +64,16 @@ Examples:
     watchpost engine build yolov8n.onnx --max-batch 16 --timing-cache /var/tmp/timing.cache
     # INT8, with some hundred pictures of your own cameras
     watchpost engine build yolov8n.onnx --precision int8 --int8-calibration pictures/
+    # An INT8 model for the CPU, by the tool of the Python packages onnxruntime and onnx, kept if it sees nearly as much:
+    # the pictures need labels, as for `watchpost eval`
+    WATCHPOST_PYTHON=venv/bin/python watchpost engine build yolov8n.onnx --backend cpu \\
+        --precision int8 --calibration pictures/images
     # On the first accelerator of a Jetson
     watchpost engine build yolov8n.onnx --dla 0
 
-Exit codes: 64 contradicting options, 66 model or pictures cannot be read, 69 no TensorRT, no GPU, or one that
-cannot compute like this, 70 the builder failed, 74 the engine cannot be kept.")]
+Exit codes: 64 contradicting options, 66 model, pictures or labels cannot be read, 69 no TensorRT, no GPU, or one that
+cannot compute like this, no Python with the packages, or an INT8 model that sees too little, 70 the builder failed,
+74 the engine cannot be kept.")]
 pub(super) struct BuildArgs {
     /// An ONNX file, or a name from `model list`
     #[arg(value_name = "MODEL")]
@@ -78,9 +84,21 @@ pub(super) struct BuildArgs {
     /// Most frames in one inference, or auto: measured on this GPU
     #[arg(long, default_value = "auto", value_name = "N|auto", value_parser = parse_batch)]
     max_batch: AutoBatch,
-    /// Folder of pictures that an INT8 engine takes its ranges from
-    #[arg(long, value_name = "DIR")]
+    /// What is built for: TensorRT makes an engine; for the CPU's backends an INT8 model is made; auto is TensorRT where it is
+    #[arg(long, default_value = "auto", value_parser = ["auto", "tensorrt", "cpu"])]
+    backend: String,
+    /// Folder of pictures that an INT8 engine or model takes its ranges from
+    #[arg(long, visible_alias = "calibration", value_name = "DIR")]
     int8_calibration: Option<PathBuf>,
+    /// For the CPU: folder of the pictures' truth, as `watchpost eval` reads it [default: as `eval` looks for it]
+    #[arg(long, value_name = "DIR")]
+    labels: Option<PathBuf>,
+    /// For the CPU: how much mAP 50-95 INT8 may lose against FP32 on these pictures
+    #[arg(long, value_name = "0..1", default_value_t = 0.01, value_parser = super::eval::part)]
+    max_loss: f64,
+    /// For the CPU: the INT8 model's file [default: NAME-int8.onnx in this folder]; its manifest goes beside it
+    #[arg(long, value_name = "FILE.onnx")]
+    output: Option<PathBuf>,
     /// Use 2:4 structured sparsity where the weights have it
     #[arg(long)]
     sparse: bool,
