@@ -53,6 +53,10 @@ fn no_figure_is_further_from_its_reference_than_it_may_be() {
             ("OpenVINO", "OpenVINO's difference"),
             ("Built-in engine", "Built-in's difference"),
         ] {
+            // A machine without OpenVINO makes the table without it.
+            if engine == "OpenVINO" && !row.contains_key(engine) {
+                continue;
+            }
             // Quantised models round in the middle, and only the same library rounds the same: the page says why.
             let is_noise = engine != "ONNX Runtime" && model.contains("int8");
             let allowed = if is_noise { 0.015 } else { TOLERANCE };
