@@ -135,6 +135,9 @@ impl Budget {
         let staged_bytes = values * size_of::<f32>();
         match place {
             Place::Host => self.add(owner, "frame slots", count, staged_bytes, Basis::Exact),
+            Place::HostFormed(form) => {
+                self.add(owner, "frame slots", count, values * form.number.bytes(), Basis::Exact);
+            }
             Place::Device { element, .. } => {
                 self.add(owner, "frame slots, on the GPU", count, values * element.bytes(), Basis::Exact);
                 // Both only where the CPU decodes this camera.
@@ -151,7 +154,11 @@ impl Budget {
         for camera in &config.cameras {
             let owner = format!("camera {}", camera.name);
             self.slots(&owner, camera.slots, manifest, place);
-            let scratch = Letterbox::scratch_bytes_for(&manifest.input, STREAM_WIDTH);
+            let rows = match place {
+                Place::HostFormed(_) => 3 * manifest.input.width * size_of::<f32>(),
+                Place::Host | Place::Device { .. } => 0,
+            };
+            let scratch = Letterbox::scratch_bytes_for(&manifest.input, STREAM_WIDTH) + rows;
             self.add(&owner, "letterbox rows and tables", 1, scratch, Basis::Bounded);
             if !camera.privacy_masks.is_empty() {
                 let rows = PrivacyMask::bytes_for(&camera.privacy_masks, &manifest.input);

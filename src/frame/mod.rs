@@ -1,6 +1,7 @@
 //! Frames: pictures, slots as credits, the newest-wins mailbox, the letterbox.
 
 mod feed;
+mod formed;
 mod freeze;
 mod letterbox;
 mod letterbox_geometry;
@@ -19,6 +20,7 @@ mod turnstile;
 
 pub use crate::source::{Layout, Matrix, Picture, PictureError, Plane, Range};
 pub use feed::Feed;
+pub use formed::FormedTensor;
 pub use freeze::FreezeWatch;
 pub use letterbox::*;
 pub use letterbox_geometry::*;
