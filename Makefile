@@ -3,7 +3,7 @@
 CARGO ?= cargo
 DEMO_ARGS ?= --duration 20s
 
-.PHONY: demo test soak fuzz lint bench deb deb-test deps engines build clean
+.PHONY: demo test soak fuzz lint bench bench-peers deb deb-test deps engines build clean
 
 # A test camera with a scene of known truth, watched by the daemon: records on stdout, a report on stderr.
 demo: deps
@@ -33,6 +33,13 @@ bench: deps
 	@uname -nmsr; grep -m1 'model name' /proc/cpuinfo || true; nproc
 	$(CARGO) bench --workspace --locked
 	sh tools/bench-detect.sh
+
+# watchpost beside what people use today, on one core of this machine, which should have nothing else to do: 17 minutes, or 3 with
+# BENCH_ARGS=--quick. Writes docs/benchmarks.md and its plots. The peers go into target/peers (1.3 GB) and nowhere else.
+bench-peers: deps engines
+	$(CARGO) build --release --locked -p watchpost -p watchpost-testcam -p watchpost-bench-limit --bins
+	sh tools/bench-peers/setup.sh target/peers
+	PYTHONDONTWRITEBYTECODE=1 python3 tools/bench-peers/bench_peers.py $(BENCH_ARGS)
 
 # target/debian/watchpost_VERSION_ARCH.deb: program, unit, users, examples, completions.
 deb: deps

@@ -9,6 +9,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use crate::coded::{Coded, PictureKind};
+use crate::held_back::HeldBack;
 use crate::report::Reporter;
 
 /// A stream without keyframes (some cameras refresh the picture bit by bit) is let through after so many
@@ -46,6 +47,7 @@ impl Gate {
 struct Passage {
     coded: Coded,
     gate: Gate,
+    held_back: HeldBack,
 }
 
 /// Puts a gate in front of `element` if it is a decoder.
@@ -57,11 +59,12 @@ pub(crate) fn guard(element: &gst::Element, reporter: &Arc<Reporter>) {
         return;
     }
     let Some(pad) = element.static_pad("sink") else { return };
-    let (passage, reporter) = (Mutex::new(Passage::default()), reporter.clone());
+    let passage = Passage { held_back: HeldBack::of(element), ..Passage::default() };
+    let (passage, reporter) = (Mutex::new(passage), reporter.clone());
     let wanted = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
     pad.add_probe(wanted, move |_, info| {
         let mut passage = passage.lock().unwrap_or_else(PoisonError::into_inner);
-        let Passage { coded, gate } = &mut *passage;
+        let Passage { coded, gate, held_back } = &mut *passage;
         if let Some(event) = info.event() {
             if let gst::EventView::Caps(caps) = event.view() {
                 coded.set_caps(caps.caps());
@@ -70,12 +73,18 @@ pub(crate) fn guard(element: &gst::Element, reporter: &Arc<Reporter>) {
         }
         let Some(picture) = info.buffer() else { return gst::PadProbeReturn::Ok };
         let kind = coded.kind(picture);
-        if gate.lets_through(kind, reporter.outlet.wants(kind)) {
-            return gst::PadProbeReturn::Ok;
+        let is_wanted = reporter.outlet.wants(kind);
+        let may_push = !is_wanted && !gate.broken && kind != PictureKind::Key;
+        let is_pushed = may_push && held_back.pushes(picture.pts());
+        let passes = gate.lets_through(kind, is_wanted || is_pushed);
+        if passes && kind == PictureKind::Key {
+            held_back.key(picture.pts());
         }
-        let mark = reporter.rtp_times.changes_count().or(picture.pts().map(gst::ClockTime::nseconds));
-        reporter.outlet.skipped(mark);
-        gst::PadProbeReturn::Drop
+        if !passes || is_pushed {
+            let mark = reporter.rtp_times.changes_count().or(picture.pts().map(gst::ClockTime::nseconds));
+            reporter.outlet.skipped(mark);
+        }
+        if passes { gst::PadProbeReturn::Ok } else { gst::PadProbeReturn::Drop }
     });
 }
 

@@ -32,6 +32,7 @@ mod explain;
 mod failure;
 mod frame;
 mod gst_cuda;
+mod held_back;
 mod keyframes;
 mod launch;
 mod link;

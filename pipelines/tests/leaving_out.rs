@@ -23,6 +23,8 @@ struct Seen {
     skipped: usize,
     /// Of each decoded picture a hash, by its time.
     decoded: BTreeMap<u64, u64>,
+    /// How many had been decoded when each key picture came.
+    decoded_before_keys: Vec<usize>,
     events: Vec<Event>,
 }
 
@@ -45,7 +47,12 @@ impl Receiver for Choosy {
     }
 
     fn wants(&self, kind: PictureKind) -> bool {
-        self.seen.lock().unwrap().coded.push(kind);
+        let mut seen = self.seen.lock().unwrap();
+        seen.coded.push(kind);
+        if kind == PictureKind::Key {
+            let count = seen.decoded.len();
+            seen.decoded_before_keys.push(count);
+        }
         self.wanted.contains(&kind)
     }
 
@@ -108,6 +115,8 @@ fn what_nobody_needs_is_left_out_and_the_others_are_the_same_to_the_bit() {
         assert_eq!(keys.decoded.len(), count(&all.coded, Key), "{name}");
         assert_eq!(keys.decoded.len() + keys.skipped, 90, "{name}");
         assert!(keys.decoded.iter().all(|(pts, hash)| all.decoded.get(pts) == Some(hash)), "{name}");
+        // Reordering decoders would hold each of them back until the next ones.
+        assert_eq!(keys.decoded_before_keys, (0..keys.decoded.len()).collect::<Vec<_>>(), "{name}");
     }
 }
 

@@ -61,6 +61,9 @@ pub(crate) struct Serve {
     /// Let the encoder use B-frames
     #[arg(long)]
     b_frames: bool,
+    /// H.264 in the High profile, as most cameras send it, instead of Constrained Baseline
+    #[arg(long)]
+    high_profile: bool,
     /// Write `number unix_ns` for every picture that is handed to the encoder
     #[arg(long, value_name = "FILE")]
     frame_log: Option<PathBuf>,
@@ -112,6 +115,7 @@ impl Serve {
             bitrate_kbps: self.bitrate_kbps,
             gop: self.gop.unwrap_or(fps),
             b_frames: self.b_frames,
+            high_profile: self.high_profile,
             credentials,
             address: self.address,
             port,

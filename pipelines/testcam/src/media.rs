@@ -36,10 +36,12 @@ fn encode_line(options: &CameraOptions) -> String {
     });
     match codec {
         Codec::H264 => {
-            let latency = if b_frames { "rc-lookahead=4" } else { "tune=zerolatency" };
+            let latency = if b_frames { "rc-lookahead=4 b-adapt=false" } else { "tune=zerolatency" };
+            // Without a word rtph264pay negotiates Constrained Baseline, which has no B-frames.
+            let profile = if options.high_profile || b_frames { " ! video/x-h264,profile=high" } else { "" };
             format!(
                 "x264enc {latency} speed-preset=superfast threads=1 bitrate={bitrate_kbps} key-int-max={gop} \
-                 bframes={bframes} option-string=\"scenecut=0\" ! rtph264pay name={PAYLOADER} pt=96 config-interval=-1{first}"
+                 bframes={bframes} option-string=\"scenecut=0:b-pyramid=none\"{profile} ! rtph264pay name={PAYLOADER} pt=96 config-interval=-1{first}"
             )
         }
         Codec::H265 => {
@@ -121,4 +123,25 @@ pub(crate) fn configure(
             feeder.detach(id);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many packets of H.264 carry slices that no other picture refers to.
+    fn disposable_count(b_frames: bool) -> usize {
+        gst::init().unwrap();
+        let payloads = payloads(&CameraOptions { b_frames, ..CameraOptions::default() }).unwrap();
+        assert!(payloads.len() >= 15);
+        // RFC 6184: the two bits of nal_ref_idc; 1 is a slice, 28 a fragment.
+        let is_disposable = |first: u8| first & 0x60 == 0 && matches!(first & 0x1f, 1 | 28);
+        payloads.iter().filter(|payload| payload.first().is_some_and(|&first| is_disposable(first))).count()
+    }
+
+    #[test]
+    fn b_frames_are_there_when_they_are_asked_for() {
+        assert!(disposable_count(true) >= 8);
+        assert_eq!(disposable_count(false), 0);
+    }
 }

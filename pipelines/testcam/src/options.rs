@@ -20,9 +20,12 @@ pub struct CameraOptions {
     /// Distance between keyframes in frames, 1 to 600: a client that joins late waits up to this long for a
     /// picture. Ignored for MJPEG, where every frame is a keyframe.
     pub gop: u32,
-    /// Lets the H.264 and H.265 encoders use B-frames: pictures then arrive out of presentation order and a
-    /// few frames late.
+    /// Has the H.264 and H.265 encoders use B-frames: pictures then arrive out of presentation order and a
+    /// few frames late. In H.264 they are two of three, nothing refers to them, and the profile is High.
     pub b_frames: bool,
+    /// H.264 in the High profile, as most cameras send it (CABAC, 8x8 transforms: it costs more to decode), instead of the
+    /// Constrained Baseline profile.
+    pub high_profile: bool,
     /// What a client must present (RTSP digest authentication). `None` lets everybody in.
     pub credentials: Option<Credentials>,
     /// The address on which the camera listens. On 127.0.0.1 it stands behind its relay; on any other one clients
@@ -51,6 +54,7 @@ impl Default for CameraOptions {
             bitrate_kbps: 1000,
             gop: 15,
             b_frames: false,
+            high_profile: false,
             credentials: None,
             address: Ipv4Addr::LOCALHOST,
             port: 0,

@@ -1,0 +1,64 @@
+"""Latency over RTSP on loopback: from the camera's picture (before it is encoded) to its record."""
+
+import json
+
+import daemon
+import offline
+import places
+from child import Camera, Child, Failed
+from places import NANO, YOLOV8N
+
+SCENE = "seed=1,width=1280,height=720,fps=30"
+#: Who, model, detections a second ("all": every picture of the 30).
+OURS = (
+    ("onnxruntime", "fp32", NANO, '"all"'), ("openvino", "bf16", NANO, '"all"'), ("onnxruntime", "fp32", NANO, "5"),
+    ("builtin", "fp32", NANO, "5"), ("openvino", "bf16", YOLOV8N, '"all"'),
+)
+
+
+def run(bench):
+    seconds = 6 if bench.quick else 15
+    log = places.WORK / "frames.log"
+    arguments = ["--scene", SCENE, "--high-profile", "--bitrate-kbps", 3000, "--gop", 30, "--frame-log", log]
+    bench.load("latency")
+    with Camera(places.TESTCAM, arguments, places.LOG) as camera:
+        url = camera.urls[0]
+        for backend, precision, model, rate in OURS[:2] if bench.quick else OURS:
+            if precision == "bf16" and not places.has_bf16():
+                continue
+            keys = f"detect_fps = {rate}\nread_stamp = true"
+            config = daemon.config([url], model.path, backend, precision, keys)
+            key = (model.name, "ours", backend, precision, rate.strip('"'))
+            with daemon.start(config) as child:
+                note(bench, key, child, log, seconds)
+        if places.has_python():
+            with Child(offline.python_loop(url, NANO, "--stamp"), log=places.LOG) as child:
+                note(bench, (NANO.name, "Python loop", "onnxruntime", "fp32", "all"), child, log, seconds)
+        if places.has_ultralytics() and not bench.quick:
+            env = places.ultralytics_environment()
+            with Child(offline.ultralytics(url, YOLOV8N, "--stamp"), env, log=places.LOG) as child:
+                note(bench, (YOLOV8N.name, "Ultralytics", "onnxruntime", "fp32", "all"), child, log, seconds)
+
+
+def note(bench, key, child, log, seconds):
+    try:
+        if next(child.detections(60), None) is None:
+            raise Failed("no detections within 60 s")
+        for _ in child.lines(2):
+            pass
+        records = [(wall_ns, json.loads(line)) for _, wall_ns, line in child.detections(seconds)]
+        child.end()
+        handed = dict(map(int, line.split()) for line in log.read_text().splitlines() if line.count(" ") == 1)
+        whole = [(wall_ns - handed[r["stamp"]]) / 1e6 for wall_ns, r in records if r.get("stamp") in handed]
+        own = [r["latency_ms"] for _, r in records if r.get("latency_ms") is not None]
+        if not whole:
+            raise Failed(f"none of {len(records)} records had a readable frame number")
+        value = {"records_per_second": len(records) / seconds, **percentiles(whole, "")}
+        bench.add("latency", key, value | (percentiles(own, "own_") if own else {}))
+    except Failed as failed:
+        bench.miss("latency", key, failed)
+
+
+def percentiles(times, prefix):
+    times = sorted(times)
+    return {f"{prefix}p{share}": times[min(len(times) - 1, len(times) * share // 100)] for share in (50, 95, 99)}

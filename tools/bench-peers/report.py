@@ -1,0 +1,202 @@
+"""The page: machine, versions, commands, tables, plots."""
+
+import datetime
+import os
+import pathlib
+import platform
+import statistics
+
+import bars
+import live
+import places
+from places import NANO, YOLOV8N
+
+#: Measured in an earlier run on the same kind of processor (Zen 4 with bfloat16, one core), 720p, every frame; its packages
+#: are not for this system, so it cannot run here. Frames/s, CPU ms a frame, peak MiB.
+DL_STREAMER = {NANO.name: (61.0, 16.4, 171), YOLOV8N.name: (18.3, 54.4, 184)}
+#: More than this at work besides, and the figures are worth nothing.
+QUIET_CORES = 0.2
+
+
+def median(values, name):
+    found = [value[name] for value in values if name in value]
+    return statistics.median(found) if found else None
+
+
+def ratios(ours, theirs, name):
+    """Median of the ratios within each round."""
+    pairs = [(a[name], b[name]) for a, b in zip(ours, theirs)]
+    return statistics.median(a / b for a, b in pairs) if pairs else None
+
+
+def number(value, digits=1):
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+
+
+def write(bench, output):
+    pictures = output.with_suffix("")
+    pictures.mkdir(parents=True, exist_ok=True)
+    parts = [heading(bench)]
+    for section, part in (("offline", offline), ("startup", startup), ("latency", latency), ("live", cameras), ("cost", cost)):
+        if bench.values[section]:
+            parts.append(part(bench, pictures))
+    parts.append(missing(bench))
+    output.write_text("\n".join(part.rstrip() + "\n" for part in parts if part))
+
+
+def heading(bench):
+    busiest = max((busy for _, _, busy in bench.loads), default=0.0)
+    worth = "The machine was quiet."
+    if busiest > QUIET_CORES:
+        worth = (
+            f"**NOT A QUIET MACHINE: up to {busiest:.1f} cores were busy with something else. CPU times say something, frames per "
+            "second and latencies nothing.**"
+        )
+    if bench.quick:
+        worth += " **A quick run: one short round of each.**"
+    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
+    when = datetime.datetime.fromtimestamp(bench.began, datetime.timezone.utc)
+    commit = places.output_of(["git", "-C", places.ROOT, "describe", "--always", "--dirty"])
+    pip = places.output_of([places.PYTHON, "-m", "pip", "list", "--format=freeze"]) if places.has_python() else ""
+    names = ("numpy", "onnxruntime", "opencv-python-headless", "ultralytics")
+    peers = ", ".join(line.replace("==", " ") for line in pip.splitlines() if line.split("==")[0] in names)
+    gst = places.output_of(["gst-launch-1.0", "--version"]).splitlines()
+    loads = "; ".join(f"{what}: {load:.1f} ({busy:.2f})" for what, load, busy in bench.loads)
+    return f"""# Benchmarks
+
+Written by `make bench-peers` (`tools/bench-peers/`): watchpost beside what people use today, in one run on one machine. Everybody
+gets the same clip or camera, model, score threshold (0.35) and IoU (0.45), **one core** and one thread of the engine, and
+runs one after the other in each round. Ratios are medians of the ratios within a round. Ratios carry further than milliseconds.
+
+{worth}
+
+- {when:%Y-%m-%d %H:%M} UTC, {places.output_of([places.WATCHPOST, "--version"])} ({commit}), {cpu}, {os.cpu_count()} cores, {platform.machine()}
+- {gst[1] if len(gst) > 1 else "GStreamer"}; ours: {pathlib.Path(places.library("onnxruntime-*") or "no ONNX Runtime").name}, {pathlib.Path(places.library("openvino-*") or "no OpenVINO").name}; peers: Python {platform.python_version()}, {peers or "none"}
+- Load average before each round (and cores that were busy with something else): {loads}
+"""
+
+
+def offline(bench, pictures):
+    values = bench.values["offline"]
+    decode = median(values.get(("decode", "limit", "none", ""), []), "cpu_ms")
+    text = [
+        "## Offline: every frame of a clip\n",
+        f"`watchpost detect people-walking-720p.mp4`, H.264 1280x720, one core. *limit*: the same decoder (avdec_h264, {number(decode, 2)} CPU "
+        "ms a frame) and the same engine on a tensor that lies ready, one after the other, and nothing else "
+        "(`tools/bench-peers/limit`). CPU and memory are the whole process's; loading is not in the times.\n",
+    ]
+    for model in (NANO, YOLOV8N):
+        rows, plot = [], []
+        python = values.get((model.name, "Python loop", "onnxruntime", "fp32"))
+        for key, got in values.items():
+            if key[0] != model.name:
+                continue
+            _, who, backend, precision = key
+            theirs = values.get((model.name, "limit", backend, precision)) if who == "ours" else None
+            share = ratios(got, theirs, "fps") if theirs else None
+            over = median(got, "cpu_ms") - median(theirs, "cpu_ms") if theirs else None
+            times = ratios(got, python, "fps") if python and who != "Python loop" else None
+            fps = median(got, "fps")
+            rows.append([
+                who, f"{backend} {precision}", number(fps), number(median(got, "cpu_ms"), 2), number(median(got, "rss_mib"), 0),
+                number(share, 3), number(over, 2), number(times, 2),
+            ])
+            plot.append((f"{who}, {backend} {precision}", fps))
+        fps, cpu, rss = DL_STREAMER[model.name]
+        rows.append(["DL Streamer (quoted)", "openvino bf16", number(fps), number(cpu, 2), str(rss), "–", "–", "–"])
+        plot.append(("DL Streamer, bf16 (quoted)", fps))
+        head = ["who", "engine", "frames/s", "CPU ms a frame", "peak RSS MiB", "of the limit", "CPU ms above the limit", "x Python loop"]
+        text += [f"### {model.name}, {model.size}x{model.size}\n", table(head, rows)]
+        bars.plot(pictures / f"offline-{model.name}.svg", f"{model.name}, 720p, one core: frames/s", plot, "")
+        text.append(f"![frames/s]({pictures.name}/offline-{model.name}.svg)\n")
+    text.append(
+        "DL Streamer's packages are not for this system: its figures were measured before, on the same kind of processor.\n"
+    )
+    return "\n".join(text)
+
+
+def startup(bench, pictures):
+    rows = [
+        [who, backend, model, number(median(got, "first_ms"), 0)] for (model, who, backend), got in bench.values["startup"].items()
+    ]
+    text = (
+        "## From the start of the process to the first detection\n\nRTSP on loopback, 1280x720; the camera begins with a keyframe, so "
+        "nobody waits for one.\n\n"
+    )
+    return text + table(["who", "engine", "model", "ms"], rows)
+
+
+def latency(bench, pictures):
+    offline_values = bench.values["offline"]
+    decode = median(offline_values.get(("decode", "limit", "none", ""), []), "cpu_ms")
+    rows, plot = [], []
+    for (model, who, backend, precision, rate), got in bench.values["latency"].items():
+        bare = median(offline_values.get((model, "limit", backend, precision), []), "cpu_ms")
+        own = [median(got, f"own_p{share}") for share in (50, 99)]
+        above = [a - bare if a is not None and bare else None for a in own]
+        rows.append([
+            who, model, f"{backend} {precision}", rate, number(median(got, "records_per_second")),
+            *(number(median(got, f"p{share}")) for share in (50, 95, 99)),
+            *(number(one) for one in own), *(number(one) for one in above),
+        ])
+        plot.append((f"{who}, {model}, {backend} {precision}, {rate}/s", median(got, "p50")))
+    bars.plot(pictures / "latency.svg", "Picture handed to the camera's encoder -> record, median", plot, "ms")
+    head = ["who", "model", "engine", "asked/s", "got/s", "p50", "p95", "p99", "since arrival p50", "p99", "above decode + engine p50", "p99"]
+    text = (
+        "## Latency, live\n\nA camera of 1280x720 at 30/s over RTSP (TCP) on loopback, its encoder and this harness on the other core. "
+        "Milliseconds from handing the picture to the camera's encoder until its record is read (encoding included); for ours also from "
+        "the arrival of its packets in our process to the record (`latency_ms`), and that minus one bare decode and inference "
+        f"(the limit's CPU time; decoding alone: {number(decode, 2)}).\n\n"
+    )
+    return text + table(head, rows) + f"\n![latency]({pictures.name}/latency.svg)\n"
+
+
+def cameras(bench, pictures):
+    values = bench.values["live"]
+    rows, plot = [], []
+    for (size, scene, gop, who, mode, backend), got in values.items():
+        python = values.get((size, scene, gop, "Python loop", "", "onnxruntime"))
+        per_core = median(got, "cameras_per_core")
+        times = ratios(got, python, "cameras_per_core") if python and who == "ours" else None
+        gop = "with B-frames" if gop == "B" else "IPPP"
+        rows.append([
+            f"{size} {gop}", scene, who, mode or "–", backend, number(median(got, "pictures_per_second"), 0), number(median(got, "detections_per_second")),
+            number(median(got, "cpu_ms_per_second"), 0), number(per_core, 1), number(times, 2), number(median(got, "rss_mib"), 0),
+        ])
+        if mode != "keyframes":
+            plot.append((f"{who} {mode}, {size} {gop} {scene}", per_core))
+    bars.plot(pictures / "cameras.svg", f"Cameras per core at {live.RATE} detections/s, yolox_nano", plot, "")
+    head = ["camera", "scene", "who", "decode", "engine", "pictures/s", "detections/s", "CPU ms a second", "cameras per core", "x Python loop", "peak RSS MiB"]
+    text = (
+        f"## Cameras per core at {live.RATE} detections/s\n\nyolox_nano, a keyframe every two seconds. `busy`: people walking; `quiet`: a "
+        f"still scene with a sensor's noise. Ours: {live.CAMERAS} cameras in one process; the Python loop: a process a camera, which reads "
+        "every frame and infers those that are due. `keyframes` gives what there is of them (0.5/s here). A row with fewer than 30 pictures/s "
+        "was starved and says nothing.\n\n"
+    )
+    return text + table(head, rows) + f"\n![cameras per core]({pictures.name}/cameras.svg)\n"
+
+
+def cost(bench, pictures):
+    values = bench.values["cost"]
+    one = values.get(1)
+    rows = [
+        [str(count), number(median(got, "cpu_ms_per_detection"), 2),
+         number(ratios(got, one, "cpu_ms_per_detection"), 3) if one else "–",
+         number(median(got, "detections_per_second"), 2), number(median(got, "rss_mib"), 0)]
+        for count, got in values.items()
+    ]
+    text = (
+        "## One camera and 32\n\n640x360 at 10/s, every picture decoded, 2 detections/s each, the demo model on the built-in engine, one core.\n\n"
+    )
+    return text + table(["cameras", "CPU ms per detection", "of one camera's", "got/s each", "peak RSS MiB"], rows)
+
+
+def missing(bench):
+    if not bench.missing:
+        return ""
+    return "## Not measured\n\n" + "\n".join(f"- {section} {who}: {why}" for section, who, why in bench.missing) + "\n"
