@@ -9,6 +9,7 @@
 mod events;
 mod line_watch;
 mod place;
+mod presence;
 mod zone_watch;
 
 #[cfg(test)]
@@ -19,6 +20,7 @@ use crate::model::nearest;
 use crate::track::Tracked;
 
 pub use events::{Event, Events, Subject, Where};
+pub use presence::Presence;
 use place::{Area, Classes, Placed};
 
 /// Labels that the model does not have, and the key that names them.

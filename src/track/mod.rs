@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use crate::decode::Detection;
 use motion::Motion;
+pub(crate) use stages::iou;
 pub use stages::Workspace;
 pub use timeline::Timeline;
 
