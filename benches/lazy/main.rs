@@ -24,7 +24,9 @@ fn main() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let seconds: u32 = std::env::var("LAZY_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(240);
-    println!("| stream | mode | events | missed | late p50 / p95 / max | beginning lost p95 | decoded | inferred | woken (false) | CPU |");
+    println!(
+        "| stream | mode | events | missed | late p50 / p95 / max | beginning lost p95 | decoded | inferred | woken (false) | CPU |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for encoding in Encoding::ALL {
         let mut sums: Vec<(Mode, Outcome)> = Vec::new();

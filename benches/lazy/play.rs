@@ -270,7 +270,9 @@ pub fn play(stream: &Stream, mode: Mode, detect_fps: f64) -> Outcome {
             first.entry(one.id).or_insert((number, now));
         }
     }
-    let after = |number: u32, event: u32| Duration::from_secs_f64(f64::from(number.saturating_sub(event)) / stream.fps);
+    let after = |number: u32, event: u32| {
+        Duration::from_secs_f64(f64::from(number.saturating_sub(event)) / stream.fps)
+    };
     for event in &stream.events {
         outcome.events += 1;
         match first.get(&event.id) {
@@ -283,9 +285,8 @@ pub fn play(stream: &Stream, mode: Mode, detect_fps: f64) -> Outcome {
     }
     // Nobody within two seconds.
     let near = (2.0 * stream.fps) as u32;
-    let is_false = |&&at: &&u32| {
-        !stream.events.iter().any(|event| event.first <= at + near && at <= event.last + near)
-    };
+    let is_false =
+        |&&at: &&u32| !stream.events.iter().any(|event| event.first <= at + near && at <= event.last + near);
     outcome.false_alarms = inside.wakes.iter().filter(is_false).count();
     outcome
 }

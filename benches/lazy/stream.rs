@@ -62,7 +62,8 @@ impl Stream {
         render(&scene, frames, noise, encoding, &path);
         let seen = (0..frames).map(|number| {
             let objects = scene.objects(number).into_iter();
-            let visible = objects.filter(|(_, one)| one.visible > 0.5 && one.bbox[3] - one.bbox[1] >= HEIGHT_MIN);
+            let visible =
+                objects.filter(|(_, one)| one.visible > 0.5 && one.bbox[3] - one.bbox[1] >= HEIGHT_MIN);
             visible.map(|(id, one)| Seen { id, class_id: one.class_id, bbox: one.bbox }).collect()
         });
         Self::new(path, f64::from(options.fps), seen.collect())
@@ -79,8 +80,10 @@ impl Stream {
     /// A clip, encoded again; `None` if it is not there.
     pub fn of_clip(folder: &Path, name: &str, encoding: Encoding) -> Option<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let shared = std::env::var_os("WATCHPOST_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from);
-        let (clip, model) = (shared.join(format!("footage/{name}.mp4")), shared.join("models/yolox_nano.onnx"));
+        let shared =
+            std::env::var_os("WATCHPOST_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from);
+        let (clip, model) =
+            (shared.join(format!("footage/{name}.mp4")), shared.join("models/yolox_nano.onnx"));
         if !clip.is_file() || !model.is_file() {
             eprintln!("NOT MEASURED: {} is not there; set WATCHPOST_SHARED", clip.display());
             return None;

@@ -92,7 +92,10 @@ impl Kept {
 
 impl fmt::Debug for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kept").field("pictures", &self.pictures.len()).field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("Kept")
+            .field("pictures", &self.pictures.len())
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
     }
 }
 

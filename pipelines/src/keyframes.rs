@@ -75,7 +75,12 @@ impl Passage {
     }
 
     /// Where the next picture goes, and how many of those that were kept are thrown away.
-    fn steer(&mut self, picture: &gst::BufferRef, kind: PictureKind, judgement: Judgement) -> (Course, usize) {
+    fn steer(
+        &mut self,
+        picture: &gst::BufferRef,
+        kind: PictureKind,
+        judgement: Judgement,
+    ) -> (Course, usize) {
         let passes = |passes| if passes { Course::On } else { Course::Off };
         match judgement {
             Judgement::Keep if kind == PictureKind::Key => {

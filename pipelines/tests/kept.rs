@@ -101,8 +101,7 @@ fn play(path: &Path, kept_bytes_max: usize, judge: fn(usize, PictureKind) -> Jud
 /// 240 pictures of 30 a second, a keyframe every 60.
 fn clip(folder: &Path, name: &str, encode: &str) -> PathBuf {
     let path = folder.join(name);
-    let source =
-        "videotestsrc num-buffers=240 pattern=ball ! video/x-raw,width=320,height=240,framerate=30/1,format=I420";
+    let source = "videotestsrc num-buffers=240 pattern=ball ! video/x-raw,width=320,height=240,framerate=30/1,format=I420";
     make(&format!("{source} ! {encode}"), &path);
     path
 }

@@ -20,8 +20,8 @@ use crate::model::nearest;
 use crate::track::Tracked;
 
 pub use events::{Event, Events, Subject, Where};
-pub use presence::Presence;
 use place::{Area, Classes, Placed};
+pub use presence::Presence;
 
 /// Labels that the model does not have, and the key that names them.
 #[derive(Debug, Clone, PartialEq, Eq)]

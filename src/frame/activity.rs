@@ -132,7 +132,12 @@ mod tests {
     }
 
     /// GOPs of 30, the first pictures larger; `factor` on all. The number of the first alarm.
-    fn alarm(activity: &mut Activity, numbers: std::ops::Range<u64>, learns: bool, factor: f64) -> Option<u64> {
+    fn alarm(
+        activity: &mut Activity,
+        numbers: std::ops::Range<u64>,
+        learns: bool,
+        factor: f64,
+    ) -> Option<u64> {
         numbers.clone().find(|&number| {
             let (kind, mean) = match number % 30 {
                 0 => (PictureKind::Key, 50_000.0),

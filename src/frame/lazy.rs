@@ -172,7 +172,8 @@ impl Lazy {
                 self.activity.calm();
             }
             Some(since) => {
-                let kept_for = self.kept_since.map_or(Duration::ZERO, |kept| at.saturating_duration_since(kept));
+                let kept_for =
+                    self.kept_since.map_or(Duration::ZERO, |kept| at.saturating_duration_since(kept));
                 let is_full = kind != PictureKind::Key
                     && (self.kept_bytes.saturating_add(size_bytes) > self.options.buffer_bytes
                         || kept_for > self.options.buffer_time);
@@ -239,7 +240,8 @@ impl Lazy {
     }
 
     fn may_sleep(&mut self, at: Instant) -> bool {
-        let quiet = self.active_at.map_or(Duration::ZERO, |active_at| at.saturating_duration_since(active_at));
+        let quiet =
+            self.active_at.map_or(Duration::ZERO, |active_at| at.saturating_duration_since(active_at));
         if quiet < self.options.hold || self.is_catching_up(at) || !self.activity.has_learned() {
             return false;
         }

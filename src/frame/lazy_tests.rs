@@ -18,7 +18,14 @@ struct Play {
 
 impl Play {
     fn new() -> Self {
-        Self { lazy: Lazy::new(OPTIONS), start: crate::clock::now(), number: 0, gop: 60, eyes: true, object_at: None }
+        Self {
+            lazy: Lazy::new(OPTIONS),
+            start: crate::clock::now(),
+            number: 0,
+            gop: 60,
+            eyes: true,
+            object_at: None,
+        }
     }
 
     fn now(&self) -> Instant {
@@ -28,7 +35,8 @@ impl Play {
     /// One picture, `factor` times as large as those of the still scene; the gate sees what is decoded.
     fn picture(&mut self, factor: f64, moves: bool) -> Treatment {
         let at = self.now();
-        let kind = if self.number.is_multiple_of(self.gop) { PictureKind::Key } else { PictureKind::Reference };
+        let kind =
+            if self.number.is_multiple_of(self.gop) { PictureKind::Key } else { PictureKind::Reference };
         let wobble = (self.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) % 100;
         let size = (factor * (950 + wobble) as f64) as usize;
         let treatment = self.lazy.coded(kind, size, at, self.object_at);
@@ -152,7 +160,8 @@ fn what_is_kept_never_has_more_bytes_or_lasts_longer_than_was_allowed() {
     for number in 0..30_000_u64 {
         // Sizes creep up, so slowly that nothing wakes it for that.
         let factor = 1.0 + number as f64 / 2000.0;
-        let kind = if play.number.is_multiple_of(play.gop) { PictureKind::Key } else { PictureKind::Reference };
+        let kind =
+            if play.number.is_multiple_of(play.gop) { PictureKind::Key } else { PictureKind::Reference };
         let size = (factor * 1000.0) as usize;
         let at = play.now();
         match play.lazy.coded(kind, size, at, None) {

@@ -131,7 +131,8 @@ impl Mailbox {
     /// Puts a frame in and says what has to be counted and freed outside the lock.
     fn put(&self, arrived: Arrived) -> Option<(Outcome, Numbered)> {
         let mut inside = self.lock();
-        let kept = inside.lazy.as_ref().is_some_and(|lazy| lazy.is_asleep() || lazy.is_catching_up(arrived.at));
+        let kept =
+            inside.lazy.as_ref().is_some_and(|lazy| lazy.is_asleep() || lazy.is_catching_up(arrived.at));
         let newest = Numbered { seq: self.feed.number(arrived.at), arrived, kept };
         let arrived = &newest.arrived;
         if !inside.open || !self.feed.is_live(self.generation) {
@@ -278,6 +279,10 @@ mod tests {
 
     /// A mailbox of a live opening, and the time at which it was opened.
     fn mailbox() -> (Arc<Mailbox>, Instant) {
+        mailbox_with(Decode::All, None)
+    }
+
+    fn mailbox_with(decode: Decode, lazy: Option<LazyOptions>) -> (Arc<Mailbox>, Instant) {
         let now = crate::clock::now();
         let registry = Registry::new(["gate"], [], now);
         let input = InputRecipe {
@@ -293,7 +298,7 @@ mod tests {
         let feed = Feed::new(0, 1, &form, Arc::clone(&registry.cameras()[0]), crate::wake::doorbell(), now)
             .expect("a slot");
         feed.begin_generation(1);
-        (Mailbox::new(Arc::new(feed), 1, Pacer::new(Some(10.0)), Decode::All, None), now)
+        (Mailbox::new(Arc::new(feed), 1, Pacer::new(Some(10.0)), decode, lazy), now)
     }
 
     /// Frame `number` of a camera with 40 pictures a second, taken out at once.
@@ -328,6 +333,54 @@ mod tests {
         mailbox.feed.shed(None, false);
         (800..1200).for_each(|number| arrives(&mailbox, start, number));
         assert_eq!(counts(&mailbox)[0], detected + 100, "and all that are wanted again");
+    }
+
+    #[test]
+    fn what_a_sleeping_camera_kept_is_a_sign_of_life_and_not_too_old_when_it_is_decoded() {
+        let options = LazyOptions {
+            hold: Duration::from_secs(2),
+            buffer_bytes: 1 << 20,
+            buffer_time: Duration::from_secs(10),
+        };
+        let (mailbox, start) = mailbox_with(Decode::Lazy, Some(options));
+        let at = |number: u64| start + Duration::from_millis(25 * number);
+        let judge = |number: u64, size_bytes| {
+            let kind = if number.is_multiple_of(80) { PictureKind::Key } else { PictureKind::Reference };
+            let judgement = mailbox.judge(at(number), kind, size_bytes);
+            match judgement {
+                Judgement::Keep if kind != PictureKind::Key => mailbox.kept(at(number), Some(number)),
+                _ => arrives(&mailbox, start, number),
+            }
+            mailbox.looked(false, at(number));
+            judgement
+        };
+        (0..600).for_each(|number| {
+            judge(number, 1000);
+        });
+        assert_eq!(judge(601, 1000), Judgement::Keep);
+        assert!(mailbox.leaves_out() && mailbox.feed.metrics.snapshot(start).asleep);
+        assert_eq!(mailbox.feed.last_progress(), Some(at(601)));
+        assert!((602..610).any(|number| judge(number, 20_000) == Judgement::Decode));
+        assert_eq!(mailbox.feed.metrics.wake_count(crate::metrics::Wake::Coded), 1);
+        // Now those before it come out of the decoder, late, and time does not run back for that.
+        let progress = mailbox.feed.last_progress();
+        let late = |number: u64| {
+            mailbox.take();
+            mailbox.frame(Arrived {
+                frame: Decoded::Memory(MemoryFrame::new(Arc::new(MemoryPicture::new(2, 2)), number)),
+                at: at(number),
+                wall: SystemTime::UNIX_EPOCH,
+                ts_source: TsSource::Arrival,
+            });
+            mailbox.is_too_old(at(700))
+        };
+        assert!(!mailbox.is_ready() || !late(580));
+        assert!(mailbox.has_frame() && !mailbox.is_ready() && !mailbox.is_too_old(at(700)));
+        assert_eq!(mailbox.feed.last_progress(), progress);
+        mailbox.caught_up();
+        assert!(late(640), "what comes late by itself is as old as ever");
+        mailbox.close(Outcome::StaleGeneration);
+        assert!(!mailbox.feed.metrics.snapshot(start).asleep);
     }
 
     #[test]

@@ -197,7 +197,11 @@ fn light(then: &[f32; BLOCKS], now: &[f32; BLOCKS]) -> (f32, f32, f32) {
         }
         let spread = squares - sums.0 * sums.0 / count;
         // A picture of one brightness tells no gain from an offset.
-        gain = if spread > count { ((products - sums.0 * sums.1 / count) / spread).clamp(0.5, 2.0) } else { 1.0 };
+        gain = if spread > count {
+            ((products - sums.0 * sums.1 / count) / spread).clamp(0.5, 2.0)
+        } else {
+            1.0
+        };
         offset = (sums.1 - gain * sums.0) / count;
         let residual = |(x, y): (&f32, &f32)| (y - (gain * x + offset)).abs();
         let mean = then.iter().zip(now).map(residual).sum::<f32>() / BLOCKS as f32;

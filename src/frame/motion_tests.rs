@@ -22,8 +22,9 @@ fn frame(number: u64, light: f32, person: Option<[usize; 4]>) -> MemoryFrame {
     for (i, sample) in picture.i420_mut().iter_mut().enumerate().take(640 * 360) {
         let (x, y) = (i % 640, i / 640);
         let texture = 50 + (x / 40 * 37 + y / 30 * 53) % 120;
-        let inside =
-            person.is_some_and(|[left, top, width, height]| (left..left + width).contains(&x) && (top..top + height).contains(&y));
+        let inside = person.is_some_and(|[left, top, width, height]| {
+            (left..left + width).contains(&x) && (top..top + height).contains(&y)
+        });
         let value = if inside { 200.0 } else { texture as f32 };
         *sample = ((value * light) as i32 + noise(number, i, 4)).clamp(0, 255) as u8;
     }
@@ -31,7 +32,12 @@ fn frame(number: u64, light: f32, person: Option<[usize; 4]>) -> MemoryFrame {
 }
 
 /// Five frames a second from frame `from` on: how many are inferred, and how many moved.
-fn looks(gate: &mut MotionGate, start: Instant, numbers: std::ops::Range<u64>, draw: impl Fn(u64) -> MemoryFrame) -> (usize, usize) {
+fn looks(
+    gate: &mut MotionGate,
+    start: Instant,
+    numbers: std::ops::Range<u64>,
+    draw: impl Fn(u64) -> MemoryFrame,
+) -> (usize, usize) {
     let mut counts = (0, 0);
     for number in numbers {
         let look = gate.look(&draw(number).picture(), start + Duration::from_millis(200 * number), None);
@@ -44,7 +50,11 @@ fn looks(gate: &mut MotionGate, start: Instant, numbers: std::ops::Range<u64>, d
 fn a_still_scene_is_inferred_once_in_the_refresh_time() {
     let (start, mut gate) = (crate::clock::now(), MotionGate::new(OPTIONS));
     let (inferred, moved) = looks(&mut gate, start, 0..251, |number| frame(number, 1.0, None));
-    assert_eq!((inferred, moved), (6, 1), "at 0, 10, 20, 30, 40 and 50 s; the first has nothing to be compared with");
+    assert_eq!(
+        (inferred, moved),
+        (6, 1),
+        "at 0, 10, 20, 30, 40 and 50 s; the first has nothing to be compared with"
+    );
 }
 
 #[test]
@@ -92,7 +102,8 @@ fn what_flickers_all_the_time_is_learned_and_a_person_beside_it_is_still_seen() 
 
 #[test]
 fn a_gate_that_leaves_nothing_out_says_only_what_moves() {
-    let (start, mut gate) = (crate::clock::now(), MotionGate::new(GateOptions { leaves_out: false, ..OPTIONS }));
+    let (start, mut gate) =
+        (crate::clock::now(), MotionGate::new(GateOptions { leaves_out: false, ..OPTIONS }));
     assert_eq!(looks(&mut gate, start, 0..50, |number| frame(number, 1.0, None)), (50, 1));
     gate.reset();
     assert!(gate.look(&frame(50, 1.0, None).picture(), start, None).moved);

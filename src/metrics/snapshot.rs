@@ -185,7 +185,10 @@ fn camera_counters<M: SerializeMap>(map: &mut M, camera: &CameraSnapshot) -> Res
         map.serialize_entry(&key, value)?;
     }
     for (why, value) in camera.wakes.0.iter().filter(|(_, value)| *value > 0) {
-        map.serialize_entry(&format!("watchpost_camera_wakes_total{{camera=\"{name}\",reason=\"{why}\"}}"), value)?;
+        map.serialize_entry(
+            &format!("watchpost_camera_wakes_total{{camera=\"{name}\",reason=\"{why}\"}}"),
+            value,
+        )?;
     }
     for (kind, value) in &camera.events.0 {
         map.serialize_entry(&format!("watchpost_events_total{{camera=\"{name}\",event=\"{kind}\"}}"), value)?;

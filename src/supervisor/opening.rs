@@ -106,7 +106,13 @@ impl Opening {
     /// The source's opening is dropped, that is torn down, before this returns.
     fn open_and_pump(&self, stop: &AtomicBool) -> Again {
         let pacer = Pacer::new(self.options.detect_fps);
-        let mailbox = Mailbox::new(Arc::clone(&self.feed), self.generation, pacer, self.options.decode, LazyOptions::of(&self.options));
+        let mailbox = Mailbox::new(
+            Arc::clone(&self.feed),
+            self.generation,
+            pacer,
+            self.options.decode,
+            LazyOptions::of(&self.options),
+        );
         let receiver = Arc::clone(&mailbox) as Arc<dyn Receiver>;
         let opening = match self.source.open(self.generation, receiver) {
             Ok(opening) => opening,

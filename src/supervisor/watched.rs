@@ -13,7 +13,9 @@ use super::shedding::Level;
 use crate::camera::{Action, Announcement, BackoffOptions, Input, Limits, Machine, Reason, State};
 use crate::clock;
 use crate::config::{CameraOptions, SupervisorOptions};
-use crate::frame::{Bench, Feed, FreezeWatch, GateOptions, MotionGate, Preprocessor, SlotForm, Turnstile, Work};
+use crate::frame::{
+    Bench, Feed, FreezeWatch, GateOptions, MotionGate, Preprocessor, SlotForm, Turnstile, Work,
+};
 use crate::publish::{CameraState, Publisher};
 use crate::source::{Fault, Source};
 use crate::track::Ids;

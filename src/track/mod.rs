@@ -30,8 +30,8 @@ use std::time::Duration;
 
 use crate::decode::Detection;
 use motion::Motion;
-pub(crate) use stages::iou;
 pub use stages::Workspace;
+pub(crate) use stages::iou;
 pub use timeline::Timeline;
 
 /// An object of one frame and, once it is known, which one it is.
