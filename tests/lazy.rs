@@ -84,7 +84,14 @@ fn play(path: &Path, gop: u32) -> TestCamera {
 
 fn lazy(url: &str, keys: &str) -> Daemon {
     let keys = format!("decode = \"lazy\"\nmotion_hold = \"1s\"\ndetect_fps = 5\n{keys}");
-    Setup::new(&detector(), "").camera("gate", url, &keys).start()
+    start(url, &keys)
+}
+
+/// Waits until it streams: the daemon answers then.
+fn start(url: &str, keys: &str) -> Daemon {
+    let daemon = Setup::new(&detector(), "").camera("gate", url, keys).start();
+    daemon.state("gate", "streaming", 0, LONG);
+    daemon
 }
 
 fn counter(daemon: &Daemon, name: &str) -> u64 {
@@ -175,7 +182,7 @@ fn a_still_scene_is_inferred_now_and_then_with_the_motion_gate() {
     film(&path, 6 * FPS, VISIT);
     let camera = play(&path, GOP);
     let keys = "motion_gate = true\nmotion_hold = \"1s\"\nmotion_refresh = \"3s\"\ndetect_fps = 5";
-    let mut daemon = Setup::new(&detector(), "").camera("gate", camera.url(), keys).start();
+    let mut daemon = start(camera.url(), keys);
     let outcome = |name: &str| {
         counter(&daemon, &format!("watchpost_frames_total{{camera=\"gate\",outcome=\"{name}\"}}"))
     };

@@ -30,7 +30,7 @@ fn main() {
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for encoding in Encoding::ALL {
         let mut sums: Vec<(Mode, Outcome)> = Vec::new();
-        for (seed, noise) in [(1, 0), (2, 2), (3, 2), (4, 4), (5, 4), (6, 2)] {
+        for (seed, noise) in [(1, 0), (2, 2), (3, 4), (4, 2)] {
             let stream = Stream::of_scene(folder.path(), seed, noise, encoding, seconds);
             measure(&stream, &mut sums);
             std::fs::remove_file(&stream.path).expect("the stream is removed");
@@ -67,7 +67,7 @@ fn print(name: &str, sums: &[(Mode, Outcome)]) {
 /// Nobody comes: what a camera costs.
 fn quiet(folder: &Path) {
     for encoding in Encoding::ALL {
-        let stream = Stream::empty(folder, encoding, 120);
+        let stream = Stream::empty(folder, encoding, 60);
         let mut sums = Vec::new();
         measure(&stream, &mut sums);
         print(&format!("nobody, 1080p30, {}", encoding.name), &sums);

@@ -56,7 +56,7 @@ impl Stream {
     /// A street on a quiet day at 640x360 and 15/s, with sensor noise of +-`noise` code values.
     pub fn of_scene(folder: &Path, seed: u64, noise: i32, encoding: Encoding, seconds: u32) -> Self {
         let options = SceneOptions { seed, width: 640, height: 360, fps: 15 };
-        let scene = Scene::quiet(options, 0.10);
+        let scene = Scene::quiet(options, 0.05);
         let path = folder.join("scene.mp4");
         let frames = seconds * options.fps;
         render(&scene, frames, noise, encoding, &path);
@@ -158,23 +158,36 @@ fn render(scene: &Scene, frames: u32, noise: i32, encoding: Encoding, path: &Pat
     let mut child = launch(&line, Stdio::piped());
     let mut input = child.stdin.take().expect("a pipe");
     let mut i420 = vec![0; frame_bytes(width, height)];
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let table = noise_table(noise);
     for number in 0..frames {
         scene.render(number, &mut i420);
         if noise > 0 {
-            for sample in &mut i420[..(width * height) as usize] {
-                // xorshift64*; the sum of two is nearly a bell.
-                state ^= state >> 12;
-                state ^= state << 25;
-                state ^= state >> 27;
-                let chance = state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-                let range = noise as u64 + 1;
-                let (one, other) = ((chance & 0xffff) % range, (chance >> 16) % range);
-                *sample = (i32::from(*sample) + one as i32 - other as i32).clamp(0, 255) as u8;
+            // Another part of the table in every row of every frame.
+            for (row, samples) in
+                i420[..(width * height) as usize].chunks_exact_mut(width as usize).enumerate()
+            {
+                let place = (number as usize * 7919 + row * 104_729) % (table.len() - samples.len());
+                for (sample, noise) in samples.iter_mut().zip(&table[place..]) {
+                    *sample = sample.saturating_add_signed(*noise);
+                }
             }
         }
         input.write_all(&i420).expect("the encoder reads");
     }
     drop(input);
     assert!(child.wait().expect("it ends").success(), "gst-launch-1.0 failed");
+}
+
+/// Numbers from `-amplitude` to `amplitude`, nearly normal: the difference of two.
+fn noise_table(amplitude: i32) -> Vec<i8> {
+    let (mut state, range) = (0x9e37_79b9_7f4a_7c15_u64, amplitude as u64 + 1);
+    let next = || {
+        // xorshift64*
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        let chance = state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
+        ((chance & 0xffff) % range) as i8 - ((chance >> 16) % range) as i8
+    };
+    std::iter::repeat_with(next).take(1 << 20).collect()
 }
