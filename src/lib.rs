@@ -8,6 +8,8 @@ pub mod clock;
 mod descriptors;
 mod folders;
 mod os_words;
+
+pub mod affinity;
 pub mod shape;
 pub mod wake;
 

@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use watchpost_pipelines::{Frame, Pipeline, Pull, PullPipeline, SourceKind, Spec};
+use watchpost_pipelines::{
+    DecoderChoice, FailureClass, Frame, Pipeline, Pull, PullPipeline, SourceKind, Spec,
+};
 
 use crate::camera::Reason;
 use crate::clock;
@@ -254,17 +256,21 @@ impl Reader<'_> {
     fn run(self, filler: &mut Filler) -> u64 {
         let mut dropped = 0;
         for (input_index, input) in self.inputs.iter().enumerate() {
-            let name = format!("detect-{input_index}");
-            let fault = match Pipeline::start_pull(&input.spec, &name) {
-                Err(error) => Some(fault(error.into_failure())),
-                Ok(pipeline) => {
-                    let mut lane = Lane { reader: &self, input_index };
-                    match lane.read(&pipeline, filler, &mut dropped) {
-                        Ok(fault) => fault,
-                        Err(Enough) => return dropped,
-                    }
-                }
+            let mut lane = Lane { reader: &self, input_index };
+            let mut failure = match lane.open(&input.spec, filler, &mut dropped) {
+                Ok(failure) => failure,
+                Err(Enough) => return dropped,
             };
+            // Said before its first picture, so nothing is read twice.
+            if let Some(of_hardware) = failure.take_if(|failure| is_for_the_cpu(failure, &input.spec)) {
+                tracing::warn!("the CPU decodes it: {}", of_hardware.fault.detail);
+                let on_cpu = Spec { decoder: DecoderChoice::Software, ..input.spec.clone() };
+                failure = match lane.open(&on_cpu, filler, &mut dropped) {
+                    Ok(failure) => failure,
+                    Err(Enough) => return dropped,
+                };
+            }
+            let fault = failure.map(|failure| failure.fault);
             if self.steps.send(Step::End { input_index, fault }).is_err() {
                 return dropped;
             }
@@ -283,13 +289,44 @@ struct Lane<'a> {
     input_index: usize,
 }
 
+/// What ended an input.
+struct Broken {
+    fault: Fault,
+    /// A hardware decoder did, before its first picture.
+    is_of_hardware: bool,
+}
+
+impl Broken {
+    fn of(failure: watchpost_pipelines::Failure) -> Self {
+        let is_of_hardware = failure.class == FailureClass::HardwareDecoder;
+        Self { fault: fault(failure), is_of_hardware }
+    }
+}
+
+/// The CPU may do what the hardware could not.
+fn is_for_the_cpu(broken: &Broken, spec: &Spec) -> bool {
+    broken.is_of_hardware && spec.decoder == DecoderChoice::Auto
+}
+
 impl Lane<'_> {
+    fn open(
+        &mut self,
+        spec: &Spec,
+        filler: &mut Filler,
+        dropped: &mut u64,
+    ) -> Result<Option<Broken>, Enough> {
+        match Pipeline::start_pull(spec, &format!("detect-{}", self.input_index)) {
+            Ok(pipeline) => self.read(&pipeline, filler, dropped),
+            Err(error) => Ok(Some(Broken::of(error.into_failure()))),
+        }
+    }
+
     fn read(
         &mut self,
         pipeline: &PullPipeline,
         filler: &mut Filler,
         dropped: &mut u64,
-    ) -> Result<Option<Fault>, Enough> {
+    ) -> Result<Option<Broken>, Enough> {
         let choice = self.reader.choice;
         let mut seq: u64 = 0;
         let (mut duration, mut reached) = (None, Duration::ZERO);
@@ -301,7 +338,7 @@ impl Lane<'_> {
                     warn_if_cut_off(&self.reader.inputs[self.input_index].name, reached, duration);
                     return Ok(None);
                 }
-                Err(fault) => return Ok(Some(fault)),
+                Err(broken) => return Ok(Some(broken)),
             };
             let at = clock::now();
             seq += 1;
@@ -325,7 +362,7 @@ impl Lane<'_> {
     }
 
     /// The next frame, `None` at the end.
-    fn next(&self, pipeline: &PullPipeline) -> Result<Result<Option<Frame>, Fault>, Enough> {
+    fn next(&self, pipeline: &PullPipeline) -> Result<Result<Option<Frame>, Broken>, Enough> {
         let input = &self.reader.inputs[self.input_index];
         let is_file = matches!(input.spec.kind, SourceKind::File { .. } | SourceKind::Image { .. });
         let patience = if is_file { Duration::MAX } else { CAMERA_PATIENCE };
@@ -334,10 +371,10 @@ impl Lane<'_> {
             match pipeline.pull(LOOK) {
                 Pull::Frame(frame) => return Ok(Ok(Some(frame))),
                 Pull::Eos => return Ok(Ok(None)),
-                Pull::Error(failure) => return Ok(Err(fault(failure))),
+                Pull::Error(failure) => return Ok(Err(Broken::of(failure))),
                 Pull::TimedOut if self.reader.is_over() => return Err(Enough),
                 Pull::TimedOut if deadline.is_none_or(|deadline| clock::now() < deadline) => {}
-                Pull::TimedOut => return Ok(Err(silent(input))),
+                Pull::TimedOut => return Ok(Err(Broken { fault: silent(input), is_of_hardware: false })),
             }
         }
     }

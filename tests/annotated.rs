@@ -1,14 +1,17 @@
 //! `detect --annotate`: every frame is there, at its time, with what was detected; and nothing half-written.
 
+#[path = "program/disk.rs"]
+mod disk;
 mod program;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
+use disk::Disk;
 use program::onnx_writer::{F32, Onnx, dims, node, tensor, weights};
 use program::{PATIENCE, Running, contents, run, watchpost};
 use rustix::process::Signal;
@@ -233,28 +236,6 @@ fn what_is_not_ours_stays_as_it_is() {
         &["broken.mp4"],
     );
     assert_eq!(contents(folder.path()), before);
-}
-
-/// A file system in memory, as long as this lives.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(at: PathBuf, size: &str) -> Option<Self> {
-        fs::create_dir(&at).expect("made");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(&at).stderr(Stdio::null());
-        if mount.status().is_ok_and(|status| status.success()) {
-            return Some(Self(at));
-        }
-        eprintln!("NOT TESTED: a disk with {size}; this user may not mount a tmpfs");
-        None
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _best_effort = Command::new("umount").arg(&self.0).status();
-    }
 }
 
 #[test]

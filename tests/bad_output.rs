@@ -1,6 +1,8 @@
 //! Places that cannot be written, readers that do not read, readers that go, disks that are full: nothing that
 //! was right is lost, and the user learns what to do.
 
+#[path = "program/disk.rs"]
+mod disk;
 mod program;
 
 use std::fs;
@@ -8,9 +10,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
+use disk::Disk;
 use program::{Running, contents, eventually, next_record, record, run, shared, watchpost};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -280,28 +283,6 @@ fn a_place_that_cannot_be_written_ends_detect_with_74() {
     let full = fs::File::options().write(true).open("/dev/full").expect("/dev/full");
     let ended = run(watchpost(folder.path()).args(detect).stdout(full));
     ended.expect("> /dev/full", 74, &["stdout", "the disk is full", "0 records were written"]);
-}
-
-/// A file system in memory, as long as this lives.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(at: PathBuf, options: &str) -> Option<Self> {
-        fs::create_dir(&at).expect("made");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&at).stderr(Stdio::null());
-        if mount.status().is_ok_and(|status| status.success()) {
-            return Some(Self(at));
-        }
-        eprintln!("NOT TESTED: a disk with {options}; this user may not mount a tmpfs");
-        None
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _best_effort = Command::new("umount").arg(&self.0).status();
-    }
 }
 
 #[test]

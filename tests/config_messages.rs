@@ -522,7 +522,7 @@ fn the_list_of_keys_is_what_is_read() {
         for key in keys {
             let text = match section {
                 "output" if *key != "type" => {
-                    let kind = if ["path", "mode"].contains(key) { "unix" } else { "tcp" };
+                    let kind = if ["path", "mode", "group"].contains(key) { "unix" } else { "tcp" };
                     format!("[output.x]\ntype = \"{kind}\"\n{key} = 1979-05-27\n")
                 }
                 "camera" | "output" => format!("[{section}.x]\n{key} = 1979-05-27\n"),

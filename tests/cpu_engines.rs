@@ -149,3 +149,44 @@ fn auto_measures_once_says_so_and_takes_the_fastest() {
         assert!(again.stderr.contains("measuring once"), "{}", again.stderr);
     }
 }
+
+/// Files of compiled models that are kept.
+fn compiled(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder.join("cache/openvino")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+#[test]
+fn a_compiled_model_is_kept_for_the_next_start_and_a_damaged_one_is_compiled_again() {
+    let Some(file) = engine_library(OPENVINO.variable, OPENVINO.stem) else { return };
+    let Some(model) = shared("models/yolox_nano.onnx") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let start = |words: &str| {
+        let named = [(OPENVINO.variable, file.as_path())];
+        let ended = detect(folder.path(), &model, &["--backend", "openvino", "--threads", "1"], &named);
+        assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+        let found = objects(&ended);
+        assert!(!found.is_empty());
+        found
+    };
+    let (new, kept) = ("compiled model is kept in", "was kept from an earlier start");
+    let first = start(new);
+    let files = compiled(folder.path());
+    let [blob] = files.as_slice() else { panic!("{files:?}") };
+    assert_eq!(start(kept), first);
+    // One bit of the weights.
+    let whole = std::fs::read(blob).expect("there");
+    let mut bytes = whole.clone();
+    bytes[whole.len() / 2] ^= 1;
+    for damaged in [&bytes[..], &whole[..whole.len() / 2], b""] {
+        std::fs::write(blob, damaged).expect("written");
+        assert_eq!(start("is damaged"), first);
+        assert_eq!(compiled(folder.path()).len(), 1);
+        start(kept);
+    }
+    // Where nothing can be kept the model is compiled each time.
+    let dir = folder.path().join("cache/openvino");
+    std::fs::remove_dir_all(&dir).expect("removed");
+    std::fs::write(&dir, "in the way").expect("written");
+    assert_eq!(start("is not kept, the next start compiles again"), first);
+}

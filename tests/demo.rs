@@ -1,8 +1,12 @@
 //! `watchpost demo` as a user runs it: the real daemon over real RTSP, held against the scene's truth.
 
+#[path = "program/disk.rs"]
+mod disk;
+
 use std::path::Path;
 use std::process::Command;
 
+use disk::Disk;
 use serde_json::Value;
 
 #[test]
@@ -45,4 +49,35 @@ fn the_demo_finds_what_is_there_and_accounts_for_every_frame() {
     let records = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a record"));
     let detections = records.filter(|record| record["type"] == "detections").count() as f64;
     assert!((detections - number("/frames/detected")).abs() <= 2.0, "{detections} records; {table}");
+}
+
+#[test]
+fn a_report_that_finds_the_disk_full_is_said_and_the_old_one_stays() {
+    let program = Path::new(env!("CARGO_BIN_EXE_watchpost"));
+    if !program.with_file_name("watchpost-testcam").is_file() {
+        eprintln!("NOT TESTED: the demo: watchpost-testcam is not built; run `cargo test --workspace`");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(disk) = Disk::mount(folder.path().join("disk"), "size=4k") else { return };
+    // It takes all the room there is.
+    let report = disk.0.join("report.json");
+    std::fs::write(&report, [b'x'; 4096]).expect("there is room for it");
+    let output = Command::new(program)
+        .args(["demo", "--duration", "2s", "--report"])
+        .arg(&report)
+        .env("TMPDIR", folder.path())
+        .output()
+        .expect("it runs");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(74), "{words}");
+    let last = words.lines().last().unwrap_or_default();
+    assert!(last.contains("report.json") && last.contains("the disk is full; make room"), "{words}");
+    assert!(words.contains("recall"), "what was found out is told all the same: {words}");
+    assert!(!output.stdout.is_empty());
+    let left: Vec<_> = std::fs::read_dir(&disk.0).expect("a folder").flatten().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(std::fs::read(&report).expect("there"), [b'x'; 4096]);
+    let others = std::fs::read_dir(folder.path()).expect("a folder").flatten();
+    assert_eq!(others.count(), 1, "the demo's own folder is gone");
 }

@@ -1,15 +1,18 @@
 //! `watchpost model pull` against servers of our own, which do to a download what networks do.
 
+#[path = "program/disk.rs"]
+mod disk;
 mod program;
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use disk::Disk;
 use program::{Ended, Running, contents, eventually, root, run, shared, watchpost};
 use rustix::process::Signal;
 use rustls::pki_types::pem::PemObject;
@@ -480,28 +483,6 @@ fn an_interrupt_leaves_a_part_that_only_one_process_has_at_a_time() {
     assert_eq!(bench.part_len(), Some(half as u64));
     bench.pull("on", 0, &["--url", &url], &["going on after"]);
     assert_eq!(server.asked().last().and_then(|asked| asked.from), Some(half));
-}
-
-/// A file system in memory, as long as this lives.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(at: PathBuf, options: &str) -> Option<Self> {
-        fs::create_dir(&at).expect("made");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&at).stderr(Stdio::null());
-        if mount.status().is_ok_and(|status| status.success()) {
-            return Some(Self(at));
-        }
-        eprintln!("NOT TESTED: a disk with {options}; this user may not mount a tmpfs");
-        None
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _best_effort = Command::new("umount").arg(&self.0).status();
-    }
 }
 
 #[test]

@@ -188,3 +188,49 @@ fn a_panic_in_the_thread_that_has_an_engine_built_leaves_the_one_in_use() {
     assert_eq!(ended.stderr.matches("a thread panicked").count(), 1, "{}", ended.stderr);
     assert!(ended.stderr.contains("thread=\"engine-build\""), "{}", ended.stderr);
 }
+
+/// TensorRT is in use, with its engine, its slots and its stream on the GPU.
+#[test]
+fn a_panic_in_the_thread_that_infers_with_tensorrt_ends_the_process_with_70_and_nothing_stays_on_the_gpu() {
+    let _alone = alone();
+    let Some(faulty) = Faulty::new() else { return };
+    for major in [10, 11] {
+        faulty.set(Faulty::PANICS, 0);
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ledger");
+        let ledger = watchpost_standins::Ledger::create(&path).expect("a ledger");
+        let socket = folder.path().join("out.sock");
+        let config = format!(
+            "[detector]\nmodel = \"demo\"\nbackend = \"tensorrt\"\n[camera.a]\nurl = \
+             \"test://scene?fps=10&width=320&height=192\"\n[debug]\nsocket = \"off\"\n[output.console]\ntype = \
+             \"stdout\"\n[output.local]\ntype = \"unix\"\npath = \"{}\"\n",
+            socket.display()
+        );
+        std::fs::write(folder.path().join("c.toml"), config).expect("written");
+        let mut command = program::watchpost(folder.path());
+        watchpost_standins::environment(&mut command, folder.path())
+            .env("WATCHPOST_TENSORRT_LIB", watchpost_standins::tensorrt(major))
+            .env("WATCHPOST_STANDIN_LEDGER", path)
+            .envs(faulty.environment());
+        let mut daemon = program::Running::start(command.args(["run", "-c", "c.toml"]));
+        let lines = daemon.lines();
+        let record = program::next_record(&lines, "detections");
+        assert_eq!(record["model"]["backend"], "tensorrt");
+        assert!(socket.exists() && !ledger.held().is_empty());
+        // From now on nearly all of its time is inference: it is there that the next look at the clock fails.
+        ledger.set(watchpost_standins::names::ORDER_DELAY_US, 20_000);
+        program::next_record(&lines, "detections");
+        faulty.aim_at("engine-0");
+        faulty.set(Faulty::WALL_ONLY, 0);
+        faulty.set(Faulty::PANICS, 1);
+        let ended = daemon.end();
+        assert_eq!(ended.code, Some(70), "{major}: {}", ended.stderr);
+        assert_eq!(ended.stderr.matches("a thread panicked").count(), 1, "{}", ended.stderr);
+        assert!(ended.stderr.contains("thread=\"engine-0\""), "{}", ended.stderr);
+        assert!(!socket.exists(), "the socket is left behind");
+        let last = lines.try_iter().map(|line| program::record(&line)).last().expect("records");
+        assert_eq!((last["type"].as_str(), last["state"].as_str()), (Some("camera_state"), Some("stopped")));
+        assert_eq!(ledger.held(), Vec::<String>::new(), "{major}: {}", ledger.text());
+        assert_eq!(ledger.get(watchpost_standins::names::VIOLATIONS), 0, "{}", ledger.text());
+    }
+}

@@ -3,13 +3,13 @@
 mod publish_support;
 
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 
 use publish_support::{eventually, output, registry, start, tcp, unix};
 use watchpost::clock;
-use watchpost::config::{OutputKind, OutputOptions};
+use watchpost::config::{Group, OutputKind, OutputOptions};
 use watchpost::publish::{PublishError, Publisher, footprint_bytes};
 
 fn refused(outputs: &[OutputOptions]) -> PublishError {
@@ -28,12 +28,42 @@ fn the_socket_has_the_configured_permissions_whatever_the_umask() {
     let directory = tempfile::tempdir().expect("a directory");
     for mode in [0o600, 0o660, 0o666, 0o777] {
         let path = directory.path().join(format!("{mode:o}.sock"));
-        let outputs = [output("local", OutputKind::Unix { path: path.clone(), mode })];
+        let outputs = [output("local", OutputKind::Unix { path: path.clone(), mode, group: None })];
         let (publisher, _closed) = start(&outputs, &registry(&outputs));
         assert_eq!(mode_of(&path), mode);
         publisher.shutdown(clock::now());
         assert!(!path.exists());
     }
+}
+
+#[test]
+fn the_socket_has_the_configured_group_or_says_why_not() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("s.sock");
+    let of =
+        |group| [output("local", OutputKind::Unix { path: path.clone(), mode: 0o640, group: Some(group) })];
+    let own = rustix::process::getegid().as_raw();
+    let is_root = rustix::process::geteuid().is_root();
+    // `daemon` is group 1 on every system that has it; who is root may give it the socket.
+    let daemon = std::fs::read_to_string("/etc/group").unwrap_or_default().contains("\ndaemon:x:1:");
+    let mut given = vec![(Group::Id(own), own)];
+    given.extend(is_root.then_some((Group::Id(54321), 54321)));
+    given.extend((is_root && daemon).then(|| (Group::Name("daemon".to_owned()), 1)));
+    for (group, gid) in given {
+        let outputs = of(group.clone());
+        let (publisher, _closed) = start(&outputs, &registry(&outputs));
+        assert_eq!(path.metadata().expect("is there").gid(), gid, "{group}");
+        assert_eq!(mode_of(&path), 0o640);
+        publisher.shutdown(clock::now());
+    }
+    let error = refused(&of(Group::Name("no-such-group".to_owned())));
+    assert!(matches!(error, PublishError::UnknownGroup { .. }), "{error}");
+    assert!(error.to_string().contains("groupadd no-such-group"), "{error}");
+    if !is_root {
+        let error = refused(&of(Group::Id(0)));
+        assert!(matches!(error, PublishError::GroupRefused { .. }), "{error}");
+    }
+    assert!(!path.exists(), "nothing is left behind");
 }
 
 #[test]

@@ -133,7 +133,10 @@ fn parts(chance: &mut Chance, folder: &Path) -> Parts {
     parts.config.supervisor.max_wedged = 64;
     if chance.one_in(2) {
         let path = folder.join("other.sock");
-        parts.config.outputs.push(OutputOptions::new("other", OutputKind::Unix { path, mode: 0o600 }));
+        parts
+            .config
+            .outputs
+            .push(OutputOptions::new("other", OutputKind::Unix { path, mode: 0o600, group: None }));
     }
     parts.config.debug_socket = chance.one_in(2).then(|| folder.join("debug.sock"));
     parts

@@ -10,11 +10,11 @@ use watchpost_cuda::Gpu;
 
 use crate::InitError;
 use crate::build::NO_GPU;
-use crate::choice::plugin_of;
+use crate::choice::{plugin_of, try_one, with_offer};
 use crate::gst_cuda::GpuContext;
 use crate::plan::{DecoderPlan, plan};
-use crate::spec::{SourceKind, Spec};
-use crate::table::{CODECS, NEEDED, package_of};
+use crate::spec::{DecoderChoice, SourceKind, Spec};
+use crate::table::{CODECS, Codec, Decoder, NEEDED, package_of};
 
 /// What is on this box.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,8 +51,10 @@ pub struct DecoderEntry {
     pub codec: String,
     /// The GStreamer element.
     pub element: String,
-    /// It is installed.
+    /// It is installed, and the video unit behind it opens.
     pub available: bool,
+    /// Why not; `None` where it is.
+    pub why_not: Option<String>,
     /// It needs a GPU or a video unit.
     pub hardware: bool,
 }
@@ -77,25 +79,28 @@ pub fn devices() -> Result<DeviceReport, InitError> {
     let installed = |element: &str| plugin_of(element).is_some();
     // Before anything is looked up: a plug-in may find out now that there is a driver.
     let (decoding, why_not_cuda) = decoding()?;
-    let decoders = CODECS.iter().flat_map(|codec| {
-        codec.decoders.iter().map(move |decoder| DecoderEntry {
-            codec: codec.name.to_owned(),
-            element: decoder.element.to_owned(),
-            available: installed(decoder.element),
-            hardware: decoder.route.is_hardware(),
-        })
+    let gpu = Gpu::open(0).map_err(|error| error.to_string());
+    let gpu = gpu.as_ref().map_err(Clone::clone).and_then(GpuContext::of);
+    let decoders = with_offer(&DecoderChoice::Hardware, gpu.as_deref().map_err(String::as_str), |offer| {
+        let entry = |codec: &Codec, decoder: &Decoder| {
+            let why_not = try_one(decoder.element, decoder.route, offer).err();
+            DecoderEntry {
+                codec: codec.name.to_owned(),
+                element: decoder.element.to_owned(),
+                available: why_not.is_none(),
+                why_not: why_not.map(|why_not| why_not.words().to_owned()),
+                hardware: decoder.route.is_hardware(),
+            }
+        };
+        let of_codec =
+            |codec: &'static Codec| codec.decoders.iter().map(move |decoder| entry(codec, decoder));
+        CODECS.iter().flat_map(of_codec).collect()
     });
     let missing = NEEDED.iter().filter(|(element, _)| !installed(element)).map(|(element, needed_for)| {
         let package = package_of(element).to_owned();
         MissingEntry { element: (*element).to_owned(), package, needed_for: (*needed_for).to_owned() }
     });
-    Ok(DeviceReport {
-        cameras: cameras(),
-        decoders: decoders.collect(),
-        decoding,
-        why_not_cuda,
-        missing: missing.collect(),
-    })
+    Ok(DeviceReport { cameras: cameras(), decoders, decoding, why_not_cuda, missing: missing.collect() })
 }
 
 /// What would decode, on the first GPU if there is one, and why not there.

@@ -83,7 +83,9 @@ pub(crate) struct Origin<'a> {
     pub(crate) gpu: Option<&'a Arc<GpuContext>>,
     /// The stream is JPEG, and its decoder does not say what that means for the colours.
     pub(crate) is_jfif: bool,
-    /// Why the CPU decodes although a GPU could be used.
+    /// A GPU or video unit decodes.
+    pub(crate) is_hardware: bool,
+    /// Why the CPU decodes although a GPU or a video unit could be used.
     pub(crate) why_not_hardware: Option<&'a str>,
 }
 

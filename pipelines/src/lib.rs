@@ -7,8 +7,8 @@
 //!
 //! In reading order: [`mod@spec`] says what to open, `table` which launch template and which decoder that
 //! takes, `launch` fills the template in, `build` makes the pipeline out of it, `link` adds the decoder once
-//! the codec is known, and `core` takes it all down again. `choice` says who decodes, `plan` tells it
-//! beforehand, and `gst_cuda` brings GStreamer's elements into the process's CUDA context. `report` and `outlet` carry samples and messages
+//! the codec is known, and `core` takes it all down again. `choice` says who decodes, `video_unit` knows the
+//! video units of boxes without NVIDIA, `plan` tells it beforehand, and `gst_cuda` brings GStreamer's elements into the process's CUDA context. `report` and `outlet` carry samples and messages
 //! to whoever asked; `recording` goes the other way and writes pictures into a file; `frame` is what a picture looks like;
 //! `explain` turns GStreamer's words into ours and `scrub` keeps passwords out of them; `sockets` cuts off cameras that would
 //! keep a teardown waiting.
@@ -53,7 +53,9 @@ mod sockets;
 pub mod spec;
 mod table;
 mod v4l2;
+mod video_unit;
 
+pub use arenas::trim_after_closing;
 pub use census::{live_objects, open_coded, open_frames, open_objects, open_pipelines};
 pub use coded::PictureKind;
 pub use devices::{Camera, DecoderEntry, DeviceReport, MissingEntry, devices};

@@ -93,9 +93,12 @@ pub struct SourceInfo {
     pub codec: Option<String>,
     /// The GStreamer element that decodes, for example `"avdec_h264"`.
     pub decoder: Option<String>,
+    /// A GPU or video unit decodes.
+    pub hardware: bool,
     /// Where its pictures are.
     pub memory: Memory,
-    /// Why the CPU decodes although the spec names a GPU; `None` where the GPU does, or none is named.
+    /// Why the CPU decodes although the spec names a GPU, or although a video unit's decoder is installed; `None`
+    /// where hardware does, or there is none.
     pub why_not_hardware: Option<String>,
     /// Frames a second as the stream declares them; `None` where it does not.
     pub declared_fps: Option<f64>,
@@ -235,6 +238,7 @@ impl Outlet for Push {
                 };
                 let why_not_hardware = origin.why_not_hardware.map(str::to_owned);
                 receiver.event(Event::SourceInfo(SourceInfo {
+                    hardware: origin.is_hardware,
                     memory,
                     why_not_hardware,
                     ..crate::build::describe(sink, &sample)

@@ -10,7 +10,7 @@ use crate::failure::{Failure, FailureClass};
 use crate::frame::{Frame, PixelFormat};
 use crate::outlet::{Event, Receiver, SourceInfo};
 use crate::pipeline::{LOOK_INTERVAL, Pipeline};
-use crate::spec::{SourceKind, Spec, Transport};
+use crate::spec::{DecoderChoice, SourceKind, Spec, Transport};
 
 /// Frames that the rate is measured over where the stream does not declare one.
 const MEASURED_FRAMES: usize = 12;
@@ -41,11 +41,25 @@ pub struct ProbeReport {
     pub time_to_first_frame: Duration,
 }
 
-/// Connects, waits for the first frames, and takes everything down again.
+/// Connects, waits for the first frames, and takes everything down again; once more with the CPU if a hardware decoder
+/// does not work that nobody asked for by name.
 ///
 /// # Errors
 /// What the source said, or [`FailureClass::Timeout`] when no frame came within `timeout`.
 pub fn probe(spec: &Spec, timeout: Duration) -> Result<ProbeReport, Failure> {
+    let failure = match probe_once(spec, timeout) {
+        Err(failure)
+            if failure.class == FailureClass::HardwareDecoder && spec.decoder == DecoderChoice::Auto =>
+        {
+            failure
+        }
+        result => return result,
+    };
+    tracing::warn!("the CPU decodes it: {failure}");
+    probe_once(&Spec { decoder: DecoderChoice::Software, ..spec.clone() }, timeout)
+}
+
+fn probe_once(spec: &Spec, timeout: Duration) -> Result<ProbeReport, Failure> {
     crate::init().map_err(|error| crate::StartError::from(error).into_failure())?;
     let clock = gst::SystemClock::obtain();
     let started = clock.time();

@@ -18,7 +18,7 @@ use crate::outlet::{Event, Outlet, Stage, Times};
 use crate::rtp_times::RtpTimes;
 use crate::sockets::Sockets;
 use crate::spec::SourceKind;
-use crate::table::{Codec, Route};
+use crate::table::Codec;
 
 /// Speaks for one pipeline, on any thread.
 pub(crate) struct Reporter {
@@ -112,9 +112,11 @@ impl Reporter {
         Origin {
             times,
             gpu: self.gpu.as_ref().ok(),
-            is_jfif: decoding.is_some_and(|d| d.is_jpeg && d.chosen.route == Route::Nvcodec),
+            // Those of the CPU say it.
+            is_jfif: decoding.is_some_and(|d| d.is_jpeg && d.chosen.route.is_hardware()),
+            is_hardware: decoding.is_some_and(|decoding| decoding.chosen.route.is_hardware()),
             why_not_hardware: decoding
-                .filter(|_| self.wants_gpu)
+                .filter(|decoding| self.wants_gpu || decoding.chosen.unit_is_broken)
                 .and_then(|decoding| decoding.chosen.why_not_hardware.as_deref()),
         }
     }
@@ -259,7 +261,10 @@ impl Reporter {
 
 /// What rtspsrc says that it is doing. Its texts are for people; the codes are those of its source.
 fn stage(progress: &gst::message::Progress) -> Option<Stage> {
-    let (kind, code, _text) = progress.get();
+    // From the structure: `Progress::get` of gstreamer-rs (0.25 at least) leaks both strings at each call.
+    let structure = progress.structure()?;
+    let kind = structure.get::<gst::ProgressType>("type").ok()?;
+    let code = structure.get::<&str>("code").ok()?;
     match (kind, code) {
         (gst::ProgressType::Continue, "connect") => Some(Stage::Connecting),
         // "Retrieving server options", which it does once it is connected.

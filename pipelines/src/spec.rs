@@ -92,14 +92,14 @@ impl fmt::Debug for Spec {
 /// Who decodes a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum DecoderChoice {
-    /// The GPU or the video unit where one is there for the codec, else the CPU. A hardware decoder that is
-    /// there and does not work is a failure of class [`HardwareDecoder`](crate::FailureClass::HardwareDecoder):
+    /// The GPU or the video unit (VA-API, oneVPL, Rockchip's, V4L2) where one is there for the codec and opens, else
+    /// the CPU. A hardware decoder that opens and does not work is a failure of class [`HardwareDecoder`](crate::FailureClass::HardwareDecoder):
     /// the next opening should ask for `Software`.
     #[default]
     Auto,
     /// The CPU.
     Software,
-    /// The GPU, the video unit, VA-API or V4L2, and never the CPU.
+    /// The GPU or the video unit, and never the CPU.
     Hardware,
     /// The GStreamer element of this name and no other.
     Element(String),

@@ -1,6 +1,7 @@
 //! Which template a source takes, and which elements a codec takes. All choices are made here.
 
 use crate::spec::SourceKind;
+use crate::video_unit::Interface;
 
 /// A launch template and what it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +73,9 @@ pub(crate) enum Route {
     /// nowhere so far; this way uses nothing but elements that NVIDIA documents, and costs one copy by the
     /// video image compositor, not by the CPU, in memory that both share anyway.
     Jetson,
-    /// VA-API and V4L2 decoders, which also give system memory. Never taken unasked: too many of them fail
-    /// only after they have been opened, or give slower what the CPU gives.
+    /// A video unit of another maker's, into system memory: see `video_unit`.
+    VideoUnit(Interface),
+    /// A decoder that this table does not know, asked for by its name.
     Other,
 }
 
@@ -96,11 +98,15 @@ const fn jetson(element: &'static str) -> Decoder {
     Decoder { element, route: Route::Jetson }
 }
 
-const fn other(element: &'static str) -> Decoder {
-    Decoder { element, route: Route::Other }
+const fn of(interface: Interface, element: &'static str) -> Decoder {
+    Decoder { element, route: Route::VideoUnit(interface) }
 }
 
 /// Every codec that has its chain spelled out. Others are left to `decodebin` where they come out of a file.
+///
+/// Decoders come in this order: those of NVIDIA, whose pictures the detector may read where they are; VA-API, which is the
+/// same for all makers and still cared for; what Intel and Rockchip offer besides; V4L2, of which the newer kind is simpler
+/// and fails earlier; the old VA-API plug-in, which is being given up; the CPU.
 pub(crate) const CODECS: &[Codec] = &[
     Codec {
         name: "H.264",
@@ -111,8 +117,12 @@ pub(crate) const CODECS: &[Codec] = &[
         decoders: &[
             jetson("nvv4l2decoder"),
             nvcodec("nvh264dec"),
-            other("vah264dec"),
-            other("v4l2h264dec"),
+            of(Interface::Va, "vah264dec"),
+            of(Interface::Qsv, "qsvh264dec"),
+            of(Interface::Mpp, "mppvideodec"),
+            of(Interface::V4l2Stateless, "v4l2slh264dec"),
+            of(Interface::V4l2Stateful, "v4l2h264dec"),
+            of(Interface::Vaapi, "vaapih264dec"),
             software("avdec_h264"),
             software("openh264dec"),
         ],
@@ -126,8 +136,12 @@ pub(crate) const CODECS: &[Codec] = &[
         decoders: &[
             jetson("nvv4l2decoder"),
             nvcodec("nvh265dec"),
-            other("vah265dec"),
-            other("v4l2slh265dec"),
+            of(Interface::Va, "vah265dec"),
+            of(Interface::Qsv, "qsvh265dec"),
+            of(Interface::Mpp, "mppvideodec"),
+            of(Interface::V4l2Stateless, "v4l2slh265dec"),
+            of(Interface::V4l2Stateful, "v4l2h265dec"),
+            of(Interface::Vaapi, "vaapih265dec"),
             software("avdec_h265"),
             software("libde265dec"),
         ],
@@ -138,7 +152,16 @@ pub(crate) const CODECS: &[Codec] = &[
         depayloader: Some("rtpjpegdepay"),
         caps: "image/jpeg",
         parser: Some("jpegparse"),
-        decoders: &[nvcodec("nvjpegdec"), other("vajpegdec"), software("jpegdec"), software("avdec_mjpeg")],
+        decoders: &[
+            nvcodec("nvjpegdec"),
+            of(Interface::Va, "vajpegdec"),
+            of(Interface::Qsv, "qsvjpegdec"),
+            of(Interface::Mpp, "mppjpegdec"),
+            of(Interface::V4l2Stateful, "v4l2jpegdec"),
+            of(Interface::Vaapi, "vaapijpegdec"),
+            software("jpegdec"),
+            software("avdec_mjpeg"),
+        ],
     },
     Codec {
         name: "AV1",
@@ -147,7 +170,13 @@ pub(crate) const CODECS: &[Codec] = &[
         depayloader: None,
         caps: "video/x-av1",
         parser: Some("av1parse"),
-        decoders: &[nvcodec("nvav1dec"), other("vaav1dec"), software("dav1ddec"), software("av1dec")],
+        decoders: &[
+            nvcodec("nvav1dec"),
+            of(Interface::Va, "vaav1dec"),
+            of(Interface::V4l2Stateless, "v4l2slav1dec"),
+            software("dav1ddec"),
+            software("av1dec"),
+        ],
     },
     Codec {
         name: "MPEG-4",
@@ -213,7 +242,6 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "rtpjpegdepay",
             "rtpmp4vdepay",
             "v4l2src",
-            "v4l2h264dec",
             "jpegdec",
             "pngdec",
             "gdkpixbufdec",
@@ -235,17 +263,12 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "libde265dec",
             "webpdec",
             "tsdemux",
-            "vah264dec",
-            "vah265dec",
-            "vajpegdec",
             "nvh264dec",
             "nvh265dec",
             "nvjpegdec",
             "nvav1dec",
-            "vaav1dec",
             "av1parse",
             "av1dec",
-            "v4l2slh265dec",
         ],
     ),
     ("gstreamer1.0-plugins-ugly", &["x264enc"]),
@@ -258,6 +281,10 @@ const PACKAGES: &[(&str, &[&str])] = &[
 
 /// The Debian package that has `element`.
 pub(crate) fn package_of(element: &str) -> &'static str {
+    let known = CODECS.iter().flat_map(|codec| codec.decoders).find(|decoder| decoder.element == element);
+    if let Some(Decoder { route: Route::VideoUnit(interface), .. }) = known {
+        return interface.package();
+    }
     PACKAGES
         .iter()
         .find(|(_, elements)| elements.contains(&element))

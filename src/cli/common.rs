@@ -147,7 +147,11 @@ pub fn load_model_saying(
     let manifest = find_model(&options.model, code)?;
     let Choice { engine, later, gpu } = engine::load(options, &manifest, say).map_err(|error| {
         let unavailable = matches!(error, EngineError::Unavailable { .. } | EngineError::Precision { .. });
-        let code = if unavailable { exit::UNAVAILABLE } else { code };
+        let code = match error {
+            EngineError::Affinity(_) => exit::CONFIG,
+            _ if unavailable => exit::UNAVAILABLE,
+            _ => code,
+        };
         Failure::new(code, error.to_string())
     })?;
     let tag = ModelTag {

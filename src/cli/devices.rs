@@ -31,6 +31,7 @@ pub(super) fn run(args: &DevicesArgs, out: &mut dyn Write) -> Result<(), Failure
             })).collect::<Vec<_>>(),
             "decoders": report.decoders.iter().map(|d| json!({
                 "codec": d.codec, "element": d.element, "available": d.available, "hardware": d.hardware,
+                "why_not": d.why_not,
             })).collect::<Vec<_>>(),
             "decoding": decoders_json(&report.decoding),
             "why_not_cuda": report.why_not_cuda,
@@ -60,7 +61,7 @@ fn text(report: &watchpost_pipelines::DeviceReport, backends: &[engine::BackendR
     text += "\nDecoders\n";
     for decoder in &report.decoders {
         let kind = if decoder.hardware { "hardware" } else { "software" };
-        let state = if decoder.available { "found" } else { "not here" };
+        let state = decoder.why_not.as_ref().map_or("found".to_owned(), |why_not| format!("no: {why_not}"));
         let _ = writeln!(text, "  {:6}  {:16}  {kind}  {state}", decoder.codec, decoder.element);
     }
     text += "\nDecoding, as `decoder = \"auto\"` chooses\n";

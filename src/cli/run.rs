@@ -11,6 +11,7 @@ use signal_hook::iterator::Signals;
 
 use super::common::{ConfigArg, LoadedModel, load_config, load_model, load_model_saying, start_gstreamer};
 use super::{Failure, exit};
+use crate::affinity;
 use crate::config::{self, CameraOptions, Config, Demands, DetectorOptions, Locator};
 use crate::descriptors;
 use crate::model::Manifest;
@@ -43,6 +44,11 @@ pub type MakeSource = fn(&CameraOptions) -> Arc<dyn Source>;
 pub(super) fn run(args: &RunArgs, source: MakeSource) -> Result<(), Failure> {
     descriptors::raise_limit();
     let config = load_config(&args.config.config, Demands::RUN)?.config;
+    // Before any thread is started: all begin with what this one has.
+    if let Some(cpus) = &config.supervisor.camera_cpus {
+        affinity::tell(cpus);
+        affinity::confine(cpus).map_err(|error| Failure::new(exit::CONFIG, error.to_string()))?;
+    }
     start_gstreamer()?;
     let model = load_model_saying(&config.detector, exit::CONFIG, &mut supervisor::still_starting)?;
     tracing::info!(
@@ -113,6 +119,9 @@ impl Reloader for ConfigReloader {
     fn load(&mut self, running: &Config) -> Result<Renewed, String> {
         let words = |failure: Failure| failure.to_string();
         let config = load_config(&self.path, Demands::RUN).map_err(words)?.config;
+        if config.supervisor.camera_cpus != running.supervisor.camera_cpus {
+            tracing::warn!("camera_cpus counts from the next start on");
+        }
         let another = another_engine(&running.detector, &config.detector);
         let model = another.then(|| load_model(&config.detector, exit::CONFIG)).transpose().map_err(words)?;
         let sources = config.cameras.iter().map(self.source).collect();
@@ -125,7 +134,8 @@ impl Reloader for ConfigReloader {
 fn another_engine(old: &DetectorOptions, new: &DetectorOptions) -> bool {
     let engine = |options: &DetectorOptions| {
         let where_it_computes = (options.backend, options.provider, options.device);
-        (options.model.clone(), where_it_computes, options.precision, options.threads, options.max_batch_size)
+        let how = (options.mode, options.streams, options.threads, options.cpus);
+        (options.model.clone(), where_it_computes, options.precision, how, options.max_batch_size)
     };
     engine(old) != engine(new)
 }

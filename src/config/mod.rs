@@ -11,8 +11,10 @@
 
 mod camera;
 mod credentials;
+mod engine_options;
 mod environment;
 mod files;
+mod group;
 mod locator;
 mod masking;
 mod measure;
@@ -39,6 +41,8 @@ use problem::in_file_order;
 use reading::Reading;
 use tree::Layers;
 
+pub use engine_options::*;
+pub use group::Group;
 pub use locator::{CameraUrl, parse_url};
 pub use measure::{parse_duration, parse_size, show_duration, show_size};
 pub use names::check_name;
@@ -67,7 +71,10 @@ pub const KEYS: [(&str, &[&str]); 7] = [
             "score_threshold",
             "iou_threshold",
             "max_objects",
+            "mode",
+            "streams",
             "threads",
+            "cpus",
             "engine_cache_limit",
         ],
     ),
@@ -111,7 +118,7 @@ pub const KEYS: [(&str, &[&str]); 7] = [
             "read_stamp",
         ],
     ),
-    ("output", &["type", "path", "mode", "listen", "buffer", "max_readers"]),
+    ("output", &["type", "path", "mode", "group", "listen", "buffer", "max_readers"]),
     ("memory", &["soft_limit", "hard_limit"]),
     ("snapshots", &["dir", "max_files", "max_size", "min_free"]),
     (
@@ -123,6 +130,7 @@ pub const KEYS: [(&str, &[&str]); 7] = [
             "backoff_min",
             "backoff_max",
             "healthy_after",
+            "camera_cpus",
         ],
     ),
     ("debug", &["socket"]),

@@ -4,9 +4,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::engine_options::{EngineMode, OpenVinoDevice};
+use super::group::Group;
 use super::secret::Secret;
 use super::zone_options::{BoxLimits, LineOptions, ZoneOptions};
 use super::{locator, masking};
+use crate::affinity::CpuSet;
 use crate::shape::Polygon;
 
 /// A setting that is either left to us or fixed.
@@ -85,28 +88,6 @@ pub enum OnnxProvider {
     Tensorrt,
 }
 
-/// `device = …`: where OpenVINO computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OpenVinoDevice {
-    /// On the CPU.
-    Cpu,
-    /// On Intel's GPU.
-    Gpu,
-    /// On Intel's NPU.
-    Npu,
-}
-
-impl OpenVinoDevice {
-    /// As OpenVINO calls it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "CPU",
-            Self::Gpu => "GPU",
-            Self::Npu => "NPU",
-        }
-    }
-}
-
 /// `decode = …`: which coded pictures are decoded at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decode {
@@ -176,8 +157,14 @@ pub struct DetectorOptions {
     pub iou_threshold: f32,
     /// Most objects in one frame, 1..=10000.
     pub max_objects: usize,
+    /// What OpenVINO is tuned for.
+    pub mode: EngineMode,
+    /// Frames that OpenVINO infers at a time in [`EngineMode::Throughput`].
+    pub streams: Auto<usize>,
     /// Threads of one inference.
     pub threads: Auto<usize>,
+    /// CPUs that the engine's threads may run on; `None`: all that the process may.
+    pub cpus: Option<CpuSet>,
     /// What built engines may take on disk; those used longest ago go first.
     pub engine_cache_limit_bytes: u64,
 }
@@ -199,7 +186,10 @@ impl DetectorOptions {
             score_threshold: 0.35,
             iou_threshold: 0.45,
             max_objects: 300,
+            mode: EngineMode::Latency,
+            streams: Auto::Auto,
             threads: Auto::Auto,
+            cpus: None,
             engine_cache_limit_bytes: ENGINE_CACHE_LIMIT_BYTES,
         }
     }
@@ -421,6 +411,8 @@ pub enum OutputKind {
         path: PathBuf,
         /// Permissions of the socket file; 0o660 by default.
         mode: u32,
+        /// Group of the socket file; the process's own by default.
+        group: Option<Group>,
     },
     /// A TCP socket that many readers may connect to.
     Tcp {
@@ -492,6 +484,8 @@ pub struct SupervisorOptions {
     pub backoff_max: Duration,
     /// Healthy streaming that makes failures forgotten; 30 s by default.
     pub healthy_after: Duration,
+    /// CPUs of all threads that are not the engine's: cameras, decoders, outputs. `None`: all that the process may.
+    pub camera_cpus: Option<CpuSet>,
 }
 
 impl Default for SupervisorOptions {
@@ -503,6 +497,7 @@ impl Default for SupervisorOptions {
             backoff_min: Duration::from_millis(500),
             backoff_max: Duration::from_secs(30),
             healthy_after: Duration::from_secs(30),
+            camera_cpus: None,
         }
     }
 }

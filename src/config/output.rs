@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
+use super::group::{Group, group_of};
 use super::names::named_tables;
 use super::options::{OutputKind, OutputOptions};
 use super::reading::{Reading, Section, Wrong, text_of};
@@ -25,9 +26,10 @@ enum Type {
 const TYPES: [(&str, Type); 3] = [("stdout", Type::Stdout), ("unix", Type::Unix), ("tcp", Type::Tcp)];
 
 /// The keys that belong to one type only.
-const KEYS_OF_TYPES: [(&str, &[Type]); 4] = [
+const KEYS_OF_TYPES: [(&str, &[Type]); 5] = [
     ("path", &[Type::Unix]),
     ("mode", &[Type::Unix]),
+    ("group", &[Type::Unix]),
     ("listen", &[Type::Tcp]),
     ("max_readers", &[Type::Unix, Type::Tcp]),
 ];
@@ -131,6 +133,8 @@ fn report_foreign_keys(section: &mut Section<'_, '_>, kind: Type) {
 
 fn unix(section: &mut Section<'_, '_>, name: &str) -> Option<(OutputKind, Place)> {
     let mode = section.read("mode", 0o660, mode_of, |mode| Some(Json::from(format!("{mode:#o}"))));
+    let show_group = |group: &Option<Group>| group.as_ref().map(|group| Json::from(group.to_string()));
+    let group = section.read("group", None, |node| group_of(node).map(Some), show_group);
     let Some(node) = section.find("path") else {
         let hint = "write path = \"/run/watchpost/detections.sock\"";
         section.reading.missing(section.header, format!("output `{name}` has no path"), Some(hint));
@@ -139,7 +143,7 @@ fn unix(section: &mut Section<'_, '_>, name: &str) -> Option<(OutputKind, Place)
     let show =
         |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| Json::from(path.to_string_lossy()));
     let path = section.read("path", None, |node| socket_path_of(node).map(Some), show)?;
-    Some((OutputKind::Unix { path, mode }, node.place))
+    Some((OutputKind::Unix { path, mode, group }, node.place))
 }
 
 /// Permissions in octal; a decimal number is refused because 660 is not 0o660.

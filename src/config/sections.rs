@@ -6,17 +6,23 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use super::Origin;
+use super::engine_options::{EngineMode, OpenVinoDevice};
 use super::environment::Environment;
 use super::measure::show_size;
 use super::options::{
-    Auto, Backend, CameraOptions, DetectorOptions, MemoryOptions, OnnxProvider, OpenVinoDevice, Precision,
-    SnapshotOptions, SupervisorOptions,
+    Auto, Backend, CameraOptions, DetectorOptions, MemoryOptions, OnnxProvider, Precision, SnapshotOptions,
+    SupervisorOptions,
 };
 use super::reading::{Reading, Section, Wrong, float_of, integer_of, is_word, size_of, text_of};
-use super::tree::{Node, Table};
+use super::tree::{Node, Table, Value};
+use crate::affinity::CpuSet;
 
 const DEVICES: [(&str, OpenVinoDevice); 3] =
     [("cpu", OpenVinoDevice::Cpu), ("gpu", OpenVinoDevice::Gpu), ("npu", OpenVinoDevice::Npu)];
+const MODES: [(&str, EngineMode); 2] =
+    [("latency", EngineMode::Latency), ("throughput", EngineMode::Throughput)];
+/// As many frames as a batch may hold.
+const BATCH_MAX: i64 = 64;
 const PROVIDERS: [(&str, OnnxProvider); 4] = [
     ("auto", OnnxProvider::Auto),
     ("cpu", OnnxProvider::Cpu),
@@ -45,7 +51,10 @@ pub(super) fn detector(reading: &mut Reading, root: &Table) -> DetectorOptions {
         score_threshold: fraction(&mut section, "score_threshold", defaults.score_threshold),
         iou_threshold: fraction(&mut section, "iou_threshold", defaults.iou_threshold),
         max_objects: section.integer("max_objects", defaults.max_objects as i64, 1..=10_000) as usize,
+        mode: section.choice("mode", defaults.mode, &MODES),
+        streams: auto_count(&mut section, "streams", 1..=BATCH_MAX),
         threads: auto_count(&mut section, "threads", 1..=256),
+        cpus: cpus(&mut section, "cpus"),
         engine_cache_limit_bytes: section.read(
             "engine_cache_limit",
             defaults.engine_cache_limit_bytes,
@@ -53,12 +62,30 @@ pub(super) fn detector(reading: &mut Reading, root: &Table) -> DetectorOptions {
             |bytes| Some(Json::from(show_size(*bytes))),
         ),
     };
+    if options.mode == EngineMode::Latency
+        && let Some(node) = section.find("streams")
+    {
+        let message = "`streams` goes with mode = \"throughput\": with \"latency\" there is one";
+        section.reading.error_at_key(node.key_place, message, None);
+    }
     if !has_model_key {
         let hint = "write model = \"NAME\" (see `watchpost model list`) or the path of an .onnx file";
         section.reading.missing(section.header, "[detector] names no model", Some(hint));
     }
     section.finish(belongs_to("detector"));
     options
+}
+
+/// CPUs, or none named.
+fn cpus(section: &mut Section<'_, '_>, key: &'static str) -> Option<CpuSet> {
+    let parse = |node: &Node| match &node.value {
+        Value::Integer(cpu, _) => {
+            let one = usize::try_from(*cpu).ok().and_then(CpuSet::one);
+            one.map(Some).ok_or_else(|| "must be the number of a CPU, or CPUs like \"2-3\"".to_owned())
+        }
+        _ => text_of(node)?.parse().map(Some),
+    };
+    section.read(key, None, parse, |cpus| cpus.as_ref().map(|cpus| Json::from(cpus.to_string())))
 }
 
 /// A count or `"auto"`.
@@ -161,6 +188,7 @@ pub(super) fn supervisor(reading: &mut Reading, root: &Table) -> SupervisorOptio
         backoff_min: section.duration("backoff_min", defaults.backoff_min, ms(10)..=s(600)),
         backoff_max: section.duration("backoff_max", defaults.backoff_max, ms(10)..=s(3600)),
         healthy_after: section.duration("healthy_after", defaults.healthy_after, s(0)..=s(86_400)),
+        camera_cpus: cpus(&mut section, "camera_cpus"),
     };
     if options.backoff_min > options.backoff_max
         && let Some(node) = section.find("backoff_min").or(section.find("backoff_max"))

@@ -127,7 +127,7 @@ fn key(options: &DetectorOptions, manifest: &Manifest) -> Key {
 }
 
 /// As the kernel names it; ARM's kernels name only parts, which together tell one from another.
-fn processor() -> String {
+pub(super) fn processor() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let value = |name: &str| {
         let line = text.lines().find(|line| line.starts_with(name))?;

@@ -4,6 +4,8 @@ pub mod batch_probe;
 pub mod builtin;
 pub mod cache;
 pub mod calibration;
+mod compiled;
+mod confined;
 mod fastest;
 mod on_gpu;
 pub mod onnxruntime;
@@ -23,6 +25,7 @@ pub use watchpost_binding::TensorView;
 
 use watchpost_cuda::SlotTensor;
 
+use crate::affinity::AffinityError;
 use crate::frame::{Place, SlotError, SlotMemory};
 use crate::model::{self, Manifest};
 
@@ -55,6 +58,9 @@ pub enum EngineError {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// Its threads cannot run where they are to.
+    #[error(transparent)]
+    Affinity(#[from] AffinityError),
     /// There is no memory for its slots.
     #[error(transparent)]
     Slots(#[from] SlotError),

@@ -4,8 +4,9 @@ use watchpost_openvino::{
     Arithmetic, Library, LoadError, LoadOptions, Mode, Model, ModelBytes, find_library,
 };
 
-use super::{Engine, EngineError, TensorView, cache, check_shapes, host_tensor, is_quantised};
-use crate::config::{DetectorOptions, OpenVinoDevice, Precision};
+use super::compiled::Kept;
+use super::{BATCH_MAX, Engine, EngineError, TensorView, check_shapes, fastest, host_tensor, is_quantised};
+use crate::config::{Auto, DetectorOptions, EngineMode, OpenVinoDevice, Precision};
 use crate::frame::SlotMemory;
 use crate::model::{Manifest, ModelSource};
 
@@ -55,19 +56,25 @@ impl OpenVinoEngine {
         let load = LoadOptions {
             device: options.device.name().to_owned(),
             threads,
+            streams: streams(options, threads),
             input_size: (input.width, input.height),
             arithmetic: asked(options.precision, options.device),
-            mode: Mode::Latency,
-            cache_dir: compiled_models(options.device),
+            mode: match options.mode {
+                EngineMode::Latency => Mode::Latency,
+                EngineMode::Throughput => Mode::Throughput,
+            },
         };
+        let kept = Kept::of(&conditions(&library, &load, manifest), options.engine_cache_limit_bytes);
+        let known = kept.as_ref().and_then(Kept::read);
         let bytes = match &manifest.source {
             ModelSource::File(path) => ModelBytes::File(path),
             ModelSource::Embedded(bytes) => ModelBytes::Memory(bytes),
         };
-        let model = Model::load(&library, bytes, &load).map_err(|error| match error {
+        let model = Model::load(&library, bytes, &load, known.as_deref()).map_err(|error| match error {
             LoadError::Library { .. } | LoadError::Device { .. } => unavailable(error.to_string()),
             error => EngineError::Model { path: manifest.source.to_string(), reason: error.to_string() },
         })?;
+        drop(known);
         if load.arithmetic.is_some() && model.arithmetic().is_some() && model.arithmetic() != load.arithmetic
         {
             let can = name(model.arithmetic());
@@ -77,6 +84,7 @@ impl OpenVinoEngine {
             ));
         }
         check_shapes(manifest, &model.input().shape, &model.output_shapes())?;
+        keep(&model, kept.as_ref());
         let precision = if is_quantised { "int8" } else { name(model.arithmetic()) };
         Ok(Self { model, precision })
     }
@@ -108,12 +116,51 @@ fn refuse_precision(options: &DetectorOptions, reason: &str) -> EngineError {
     EngineError::Precision { backend: BACKEND, precision, reason: reason.to_owned() }
 }
 
-/// A GPU or an NPU compiles for a minute, and what it compiled is worth keeping; a CPU takes less time than a file would.
-fn compiled_models(device: OpenVinoDevice) -> Option<std::path::PathBuf> {
-    match device {
-        OpenVinoDevice::Cpu => None,
-        OpenVinoDevice::Gpu | OpenVinoDevice::Npu => {
-            cache::default_folder().map(|engines| engines.with_file_name("openvino"))
+/// Frames at a time: as configured, else one a thread; never more than there are threads, or than a batch holds.
+fn streams(options: &DetectorOptions, threads: usize) -> usize {
+    let most = match options.device {
+        OpenVinoDevice::Cpu => threads.clamp(1, BATCH_MAX),
+        OpenVinoDevice::Gpu | OpenVinoDevice::Npu => BATCH_MAX,
+    };
+    match options.streams {
+        Auto::Auto => {
+            most.min(if options.device == OpenVinoDevice::Cpu { most } else { ACCELERATOR_STREAMS })
+        }
+        Auto::Fixed(streams) if streams > most => {
+            tracing::warn!("streams = {streams} is more than can be used: {most} are, one a thread at most");
+            most
+        }
+        Auto::Fixed(streams) => streams.max(1),
+    }
+}
+
+/// So many a GPU or NPU is given where nothing is configured: one computes, one is ready.
+const ACCELERATOR_STREAMS: usize = 2;
+
+/// What a compiled model holds for.
+fn conditions(library: &Library, load: &LoadOptions, manifest: &Manifest) -> String {
+    let found = std::fs::metadata(library.path()).map(|found| (found.len(), found.modified().ok()));
+    format!(
+        "{} {} {found:?} {} {load:?} {} {}",
+        library.path().display(),
+        library.version(),
+        manifest.sha256,
+        fastest::processor(),
+        env!("CARGO_PKG_VERSION"),
+    )
+}
+
+/// Keeps what was compiled now. Without it the next start takes longer, and that is all.
+fn keep(model: &Model, kept: Option<&Kept>) {
+    let Some(kept) = kept else { return };
+    if model.was_kept() {
+        tracing::info!("OpenVINO's compiled model was kept from an earlier start");
+        return;
+    }
+    match kept.write(|path| model.export(path).map_err(|error| error.to_string())) {
+        Ok(path) => tracing::info!("OpenVINO's compiled model is kept in {}", path.display()),
+        Err(why) => {
+            tracing::info!("OpenVINO's compiled model is not kept, the next start compiles again: {why}")
         }
     }
 }
@@ -127,9 +174,9 @@ impl Engine for OpenVinoEngine {
         self.precision
     }
 
-    /// One, as on every CPU: a batch of four takes four times as long as one frame.
+    /// One a stream: a batch of four takes four times as long as one frame, unless they are inferred side by side.
     fn max_batch(&self) -> usize {
-        1
+        self.model.requests()
     }
 
     fn infer(
@@ -137,9 +184,16 @@ impl Engine for OpenVinoEngine {
         inputs: &[&SlotMemory],
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), EngineError> {
-        for (index, input) in inputs.iter().enumerate() {
+        let side_by_side = self.model.requests();
+        for (round, inputs) in inputs.chunks(side_by_side).enumerate() {
+            let mut tensors: [&[f32]; BATCH_MAX] = [&[]; BATCH_MAX];
+            for (tensor, input) in tensors.iter_mut().zip(inputs) {
+                *tensor = host_tensor(input);
+            }
             self.model
-                .run(host_tensor(input), &mut |outputs| each(index, outputs))
+                .run(&tensors[..inputs.len()], &mut |index, outputs| {
+                    each(round * side_by_side + index, outputs);
+                })
                 .map_err(|error| EngineError::Inference { backend: BACKEND, reason: error.to_string() })?;
         }
         Ok(())

@@ -4,11 +4,13 @@ use watchpost_cuda::Gpu;
 use watchpost_onnxruntime::Provider;
 
 use super::builtin::{self, BuiltinEngine};
+use super::confined::Confined;
 use super::on_gpu::{self, OnGpu};
 use super::onnxruntime::{self, OnnxRuntimeEngine};
 use super::onnxruntime_gpu::{self, OnnxRuntimeGpuEngine};
 use super::openvino::{self, OpenVinoEngine};
 use super::{Engine, EngineError, fastest, tensorrt};
+use crate::affinity::{self, Meanwhile};
 use crate::config::{Auto, Backend, DetectorOptions, OnnxProvider, Precision};
 use crate::model::Manifest;
 
@@ -46,7 +48,11 @@ pub fn backends() -> Vec<BackendReport> {
 pub fn threads(options: &DetectorOptions) -> usize {
     match options.threads {
         Auto::Fixed(threads) => threads.max(1),
-        Auto::Auto => std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX),
+        Auto::Auto => {
+            let cpus = options.cpus.as_ref().and_then(|cpus| cpus.usable().ok());
+            let most = cpus.map_or(THREADS_MAX, |cpus| cpus.count().min(THREADS_MAX));
+            affinity::parallelism().min(most)
+        }
     }
 }
 
@@ -79,6 +85,22 @@ pub type Later = Box<dyn FnOnce() -> Result<Box<dyn Engine>, EngineError> + Send
 /// [`EngineError::Unavailable`] or [`EngineError::Precision`] when the backend or the precision is not to be had
 /// here; [`EngineError::Model`] when the model cannot be loaded.
 pub fn load(
+    options: &DetectorOptions,
+    manifest: &Manifest,
+    say: &mut dyn FnMut(&str),
+) -> Result<Choice, EngineError> {
+    // Once anything is confined, who asks for nothing must not inherit it.
+    let unconfined = || affinity::is_in_use().then(|| *affinity::allowed());
+    let Some(cpus) = options.cpus.or_else(unconfined) else {
+        return load_here(options, manifest, say);
+    };
+    affinity::tell(&cpus);
+    let _library_starts_its_threads = Meanwhile::confined(&cpus)?;
+    let choice = load_here(options, manifest, say)?;
+    Ok(Choice { engine: Box::new(Confined { engine: choice.engine, cpus: Some(cpus) }), ..choice })
+}
+
+fn load_here(
     options: &DetectorOptions,
     manifest: &Manifest,
     say: &mut dyn FnMut(&str),

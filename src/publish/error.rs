@@ -53,6 +53,34 @@ pub enum PublishError {
         /// The kernel's words.
         source: io::Error,
     },
+    /// No group has this name.
+    #[error(
+        "output {output}: there is no group {group} in /etc/group; create it (groupadd {group}), or write another name or a number"
+    )]
+    UnknownGroup {
+        /// The output's name.
+        output: String,
+        /// As configured.
+        group: String,
+    },
+    /// The socket cannot be given to the group.
+    #[error(
+        "output {output}: {user} may not give the socket {path} to the group {group} ({words}); let that user be in the group (usermod -aG, or SupplementaryGroups= in systemd), or leave `group` out",
+        path = path.display(),
+        words = plain_words(source)
+    )]
+    GroupRefused {
+        /// The output's name.
+        output: String,
+        /// As configured.
+        path: PathBuf,
+        /// As configured.
+        group: String,
+        /// Who we are: name and uid.
+        user: String,
+        /// The kernel's words.
+        source: io::Error,
+    },
     /// Something that is no socket has the path.
     #[error("output {output}: {path} exists and is not a socket, so it is not replaced; move it away or choose another path", path = path.display())]
     NotASocket {

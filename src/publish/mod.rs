@@ -337,7 +337,7 @@ fn open(
             let writer = stdout::Writer::new(Arc::clone(&output), fd, wake);
             return Ok((output, None, Opened::Stdout(writer)));
         }
-        OutputKind::Unix { path, mode } => socket::Listener::unix(name, path, *mode)?,
+        OutputKind::Unix { path, mode, group } => socket::Listener::unix(name, path, *mode, group.as_ref())?,
         OutputKind::Tcp { listen } => socket::Listener::tcp(name, *listen)?,
     };
     let local_addr = listener.local_addr();

@@ -19,6 +19,7 @@ use super::record::Refused;
 use super::unix::{self, SocketFile};
 use super::{OnClosed, Output, PublishError};
 use crate::clock;
+use crate::config::Group;
 use crate::descriptors;
 
 const WAKE: Token = Token(0);
@@ -56,8 +57,13 @@ pub(super) enum Listener {
 }
 
 impl Listener {
-    pub(super) fn unix(output: &str, path: &Path, mode: u32) -> Result<Self, PublishError> {
-        let (fd, file) = unix::listen(output, path, mode)?;
+    pub(super) fn unix(
+        output: &str,
+        path: &Path,
+        mode: u32,
+        group: Option<&Group>,
+    ) -> Result<Self, PublishError> {
+        let (fd, file) = unix::listen(output, path, mode, group)?;
         Ok(Self::Unix { listener: UnixListener::from_std(fd.into()), _file: file })
     }
 

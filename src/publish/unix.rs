@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::PublishError;
+use crate::config::Group;
 
 /// `sun_path` on Linux, its closing NUL not counted.
 const PATH_LIMIT_BYTES: usize = 107;
@@ -37,9 +38,15 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds and listens. The file has `mode` before anyone can connect, whatever the umask is: until
+/// Binds and listens. The file has `mode` and `group` before anyone can connect, whatever the umask is: until
 /// `listen` the kernel refuses every connection.
-pub(super) fn listen(output: &str, path: &Path, mode: u32) -> Result<(OwnedFd, SocketFile), PublishError> {
+pub(super) fn listen(
+    output: &str,
+    path: &Path,
+    mode: u32,
+    group: Option<&Group>,
+) -> Result<(OwnedFd, SocketFile), PublishError> {
+    let gid = group.map(|group| gid_of(output, group)).transpose()?;
     let length = path.as_os_str().len();
     let address = match SocketAddrUnix::new(path) {
         Ok(address) if length <= PATH_LIMIT_BYTES => address,
@@ -56,6 +63,11 @@ pub(super) fn listen(output: &str, path: &Path, mode: u32) -> Result<(OwnedFd, S
     rustix::net::bind(&socket, &address).map_err(failed)?;
     let made = fs::symlink_metadata(path).map_err(|error| failure(output, path, error))?;
     let file = SocketFile { path: path.to_owned(), device: made.dev(), inode: made.ino() };
+    if let Some((group, gid)) = group.zip(gid).filter(|(_, gid)| *gid != made.gid()) {
+        // The file and not what it may point to by now.
+        std::os::unix::fs::lchown(path, None, Some(gid))
+            .map_err(|source| group_failure(output, path, group, source))?;
+    }
     // What the umask took away.
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
         .map_err(|error| failure(output, path, error))?;
@@ -109,6 +121,25 @@ fn failure(output: &str, path: &Path, source: io::Error) -> PublishError {
             advice: "choose another path",
         },
     }
+}
+
+/// The number of a group, which has to be one of this system's if it is given by name.
+fn gid_of(output: &str, group: &Group) -> Result<u32, PublishError> {
+    let name = match group {
+        Group::Id(id) => return Ok(*id),
+        Group::Name(name) => name,
+    };
+    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    let found = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == name).then(|| fields.nth(1)?.parse().ok())?
+    });
+    found.ok_or_else(|| PublishError::UnknownGroup { output: output.to_owned(), group: name.clone() })
+}
+
+fn group_failure(output: &str, path: &Path, group: &Group, source: io::Error) -> PublishError {
+    let (output, path, group) = (output.to_owned(), path.to_owned(), group.to_string());
+    PublishError::GroupRefused { output, path, group, user: current_user(), source }
 }
 
 fn permission_of(directory: &Path) -> String {

@@ -1,6 +1,6 @@
 //! Cameras behind GStreamer: the adapter between the daemon's words and `watchpost-pipelines`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -46,7 +46,16 @@ struct Fallback {
     on_cpu: AtomicBool,
     /// That the CPU decodes although a GPU was to has been said.
     warned: AtomicBool,
+    /// Openings in a row that hardware decoded and that soon ended because it failed.
+    broke_down_count: AtomicU32,
 }
+
+/// A hardware decoder that has worked may fail once, as drivers do when a GPU is reset; after so many short openings
+/// that end so it is not opened again.
+const MOST_BREAKDOWNS: u32 = 3;
+
+/// An opening is short if it gave fewer frames.
+const SHORT_OPENING_FRAMES: u64 = 3000;
 
 impl Fallback {
     /// Remembers a decoder that did not work, and says so once.
@@ -55,6 +64,17 @@ impl Fallback {
             && !self.on_cpu.swap(true, Ordering::AcqRel)
         {
             self.warn(camera, &failure.message);
+        }
+    }
+
+    /// A hardware decoder gave `frames_count` frames and then failed.
+    fn broke_down(&self, camera: &str, frames_count: u64, failure: &pipelines::Failure) {
+        if frames_count >= SHORT_OPENING_FRAMES {
+            self.broke_down_count.store(0, Ordering::Release);
+        }
+        let count = self.broke_down_count.fetch_add(1, Ordering::AcqRel) + 1;
+        if count >= MOST_BREAKDOWNS && !self.on_cpu.swap(true, Ordering::AcqRel) {
+            self.warn(camera, &format!("its hardware decoder has failed {count} times: {}", failure.message));
         }
     }
 
@@ -134,6 +154,8 @@ impl GstSource {
             ts_source: self.ts_source,
             live: self.live,
             fallback: falls_back.then(|| Arc::clone(&self.fallback)),
+            on_hardware: AtomicBool::new(false),
+            frames_count: AtomicU64::new(0),
             warned: AtomicBool::new(false),
         }
     }
@@ -216,6 +238,9 @@ struct Inlet {
     live: bool,
     /// Present where the CPU may take over from a GPU.
     fallback: Option<Arc<Fallback>>,
+    /// Hardware decodes this opening.
+    on_hardware: AtomicBool,
+    frames_count: AtomicU64,
     /// That the stream breaks its protocol has been said.
     warned: AtomicBool,
 }
@@ -223,6 +248,7 @@ struct Inlet {
 impl pipelines::Receiver for Inlet {
     fn frame(&self, frame: pipelines::Frame) {
         self.room.is_taken();
+        self.frames_count.fetch_add(1, Ordering::Relaxed);
         let now = clock::now();
         let wall = clock::wall();
         let age = frame.age().filter(|&age| age < PLAUSIBLE_AGE && self.live).unwrap_or_default();
@@ -285,6 +311,11 @@ impl pipelines::Receiver for Inlet {
             pipelines::Event::Error(failure) => {
                 if let Some(fallback) = &self.fallback {
                     fallback.remember(&self.camera, &failure);
+                    let is_decoding = failure.class == pipelines::FailureClass::Decode;
+                    if is_decoding && self.on_hardware.load(Ordering::Relaxed) {
+                        let frames_count = self.frames_count.load(Ordering::Relaxed);
+                        fallback.broke_down(&self.camera, frames_count, &failure);
+                    }
                 }
                 self.receiver.fault(fault(failure));
             }
@@ -298,6 +329,7 @@ impl pipelines::Receiver for Inlet {
                 tracing::debug!(camera = self.camera, "{failure}");
             }
             pipelines::Event::SourceInfo(info) => {
+                self.on_hardware.store(info.hardware, Ordering::Relaxed);
                 if let (Some(fallback), Some(why)) = (&self.fallback, &info.why_not_hardware) {
                     fallback.warn(&self.camera, why);
                 }

@@ -107,6 +107,7 @@ impl Supervisor {
         if !self.memory.sentinel.is_due(now) {
             return;
         }
+        watchpost_pipelines::trim_after_closing();
         let sample = self.sample(usage);
         let sentinel = &mut self.memory.sentinel;
         sentinel.observe(sample, now);

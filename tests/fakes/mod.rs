@@ -193,7 +193,7 @@ pub fn parts(
         .iter()
         .map(|_| Arc::new(FakeSource { interval, on_thread, sent: Arc::clone(&sent) }) as Arc<dyn Source>)
         .collect();
-    let socket = OutputKind::Unix { path: folder.join("records.sock"), mode: 0o600 };
+    let socket = OutputKind::Unix { path: folder.join("records.sock"), mode: 0o600, group: None };
     let config = Config {
         detector: DetectorOptions::new("fake"),
         cameras: options,

@@ -19,7 +19,7 @@ pub fn output(name: &str, kind: OutputKind) -> OutputOptions {
 }
 
 pub fn unix(name: &str, path: &Path) -> OutputOptions {
-    output(name, OutputKind::Unix { path: path.to_owned(), mode: 0o660 })
+    output(name, OutputKind::Unix { path: path.to_owned(), mode: 0o660, group: None })
 }
 
 pub fn tcp(name: &str) -> OutputOptions {

@@ -52,7 +52,7 @@ impl Arithmetic {
 pub enum Mode {
     /// One inference as soon as possible: all threads work on it.
     Latency,
-    /// As many inferences as possible.
+    /// As many inferences as possible: several at a time, each on its share of the threads.
     Throughput,
 }
 
@@ -61,16 +61,26 @@ pub enum Mode {
 pub struct LoadOptions {
     /// `"CPU"`, `"GPU"`, `"NPU"`, as OpenVINO names it.
     pub device: String,
-    /// Threads of one inference, at least 1; for the CPU.
+    /// Threads of all inferences together, at least 1; for the CPU.
     pub threads: usize,
+    /// Inferences at a time, at least 1; counts in [`Mode::Throughput`]. Each has buffers of its own.
+    pub streams: usize,
     /// Width and height of the input, for models that leave them open.
     pub input_size: (usize, usize),
     /// What to compute in; `None` leaves it to the device: bfloat16 on a CPU that has it.
     pub arithmetic: Option<Arithmetic>,
     /// What to tune for.
     pub mode: Mode,
-    /// Where compiled models are kept, so that the next load is quicker; `None` keeps none.
-    pub cache_dir: Option<PathBuf>,
+}
+
+impl LoadOptions {
+    /// Frames that one call of [`Model::run`] infers side by side.
+    pub fn requests(&self) -> usize {
+        match self.mode {
+            Mode::Latency => 1,
+            Mode::Throughput => self.streams.max(1),
+        }
+    }
 }
 
 /// An input or output of the model.
@@ -135,20 +145,27 @@ struct Output {
     converted: Vec<f32>,
 }
 
+/// One inference and what it reads.
+struct Lane {
+    /// Half-precision copy of the picture, for models that want it so.
+    halves: Option<Vec<half::f16>>,
+    // Below, in the order in which it has to go.
+    /// What the inputs besides the picture are fed with; the request reads them.
+    _constants: Vec<Constant>,
+    request: Request,
+}
+
 /// A model, loaded once. Inference needs it exclusively.
 pub struct Model {
     input: TensorInfo,
     /// Where the picture is among the model's inputs.
     input_index: usize,
-    /// Half-precision copy of the picture, for models that want it so.
-    halves: Option<Vec<half::f16>>,
     outputs: Vec<Output>,
     arithmetic: Option<Arithmetic>,
+    was_kept: bool,
     // What is above is ours. Below, in the order in which it has to go.
-    /// What the inputs besides the picture are fed with; the request reads them.
-    _constants: Vec<Constant>,
-    request: Request,
-    _compiled: Compiled,
+    lanes: Vec<Lane>,
+    compiled: Compiled,
     _core: Core,
 }
 
@@ -159,46 +176,78 @@ impl fmt::Debug for Model {
 }
 
 impl Model {
-    /// Compiles the model for a device of `library`, and infers one empty frame.
+    /// Compiles the model for a device of `library`, and infers one empty frame. `kept` is what [`Model::export`] wrote for
+    /// the same model, library, device and options: it is taken instead of compiling, if the library takes it.
     ///
     /// # Errors
     /// [`LoadError`].
-    pub fn load(_library: &Library, model: ModelBytes<'_>, options: &LoadOptions) -> Result<Self, LoadError> {
+    pub fn load(
+        _library: &Library,
+        model: ModelBytes<'_>,
+        options: &LoadOptions,
+        kept: Option<&[u8]>,
+    ) -> Result<Self, LoadError> {
         // SAFETY: the library is loaded, and the pointer it is given is valid for writes.
         let core = Core::made(|core| unsafe { ov::ov_core_create(core) })?;
         configure(&core, options)?;
         let graph = read(&core, model)?;
         let (input, input_index, is_half) = settle(&graph, options.input_size)?;
-        let compiled = compile(&core, &graph, &options.device)?;
-        let arithmetic = computes_in(&compiled);
-        // SAFETY: `compiled` is a compiled model.
-        let request = Request::made(|request| unsafe {
-            ov::ov_compiled_model_create_infer_request(compiled.raw(), request)
-        })?;
-        let constants = feed_constants(&graph, &request, (input.shape[3], input.shape[2]))?;
+        // What was kept under other settings would compute in something else.
+        let is_as_asked =
+            |compiled: &Compiled| options.arithmetic.is_none() || computes_in(compiled) == options.arithmetic;
+        let kept = kept.and_then(|bytes| import(&core, bytes, &options.device).ok()).filter(is_as_asked);
+        let was_kept = kept.is_some();
+        let compiled = match kept {
+            Some(compiled) => compiled,
+            None => compile(&core, &graph, &options.device)?,
+        };
         let length: usize = input.shape.iter().product();
-        let halves = is_half.then(|| vec![half::f16::ZERO; length]);
+        let lane = |_| -> Result<Lane, LoadError> {
+            // SAFETY: `compiled` is a compiled model.
+            let request = Request::made(|request| unsafe {
+                ov::ov_compiled_model_create_infer_request(compiled.raw(), request)
+            })?;
+            let constants = feed_constants(&graph, &request, (input.shape[3], input.shape[2]))?;
+            let halves = is_half.then(|| vec![half::f16::ZERO; length]);
+            Ok(Lane { halves, _constants: constants, request })
+        };
+        let lanes = (0..options.requests()).map(lane).collect::<Result<Vec<_>, _>>()?;
         let outputs = output_names(&graph)?.into_iter();
         let outputs = outputs.map(|name| Output { name, shape: Vec::new(), converted: Vec::new() }).collect();
-        let mut loaded = Self {
-            input,
-            input_index,
-            halves,
-            outputs,
-            arithmetic,
-            _constants: constants,
-            request,
-            _compiled: compiled,
-            _core: core,
-        };
+        let arithmetic = computes_in(&compiled);
+        let mut loaded =
+            Self { input, input_index, outputs, arithmetic, was_kept, lanes, compiled, _core: core };
         let empty = vec![0.0; length];
-        loaded.run(&empty, &mut |_| {}).map_err(|error| LoadError::Refused(error.to_string()))?;
+        // All of them: the first inference of each takes its memory.
+        let empties = vec![empty.as_slice(); loaded.lanes.len()];
+        loaded.run(&empties, &mut |_, _| {}).map_err(|error| LoadError::Refused(error.to_string()))?;
         Ok(loaded)
+    }
+
+    /// It was taken from what had been kept.
+    pub fn was_kept(&self) -> bool {
+        self.was_kept
+    }
+
+    /// Writes the compiled model into a new file. Not every device can.
+    ///
+    /// # Errors
+    /// The library's words.
+    pub fn export(&self, path: &Path) -> Result<(), RunError> {
+        let path = path.to_str().ok_or_else(|| RunError("the path is not UTF-8".to_owned()))?;
+        let path = c_string(path)?;
+        // SAFETY: the compiled model is the library's own; a string that ends with 0.
+        Ok(check(unsafe { ov::ov_compiled_model_export_model(self.compiled.raw(), path.as_ptr()) })?)
     }
 
     /// The picture. Inputs that say how large it is are fed with constants and not listed.
     pub fn input(&self) -> &TensorInfo {
         &self.input
+    }
+
+    /// Frames that one call of [`Self::run`] takes at most.
+    pub fn requests(&self) -> usize {
+        self.lanes.len()
     }
 
     /// Shapes of the outputs, as the first inference gave them.
@@ -211,43 +260,47 @@ impl Model {
         self.arithmetic
     }
 
-    /// Infers one frame: `input` is read in place, outputs are lent to `each`.
+    /// Infers frames, at most [`Self::requests`], side by side: `inputs` are read in place, outputs of each are lent to
+    /// `each`, in order.
     ///
     /// # Errors
     /// [`RunError`]; the model stays usable.
-    pub fn run(&mut self, input: &[f32], each: &mut dyn FnMut(&[TensorView<'_>])) -> Result<(), RunError> {
-        let length: usize = self.input.shape.iter().product();
-        if input.len() != length {
-            return Err(RunError(format!("the input holds {} values, not {length}", input.len())));
+    pub fn run(
+        &mut self,
+        inputs: &[&[f32]],
+        each: &mut dyn FnMut(usize, &[TensorView<'_>]),
+    ) -> Result<(), RunError> {
+        if inputs.len() > self.lanes.len() {
+            return Err(RunError(format!("{} frames are more than {}", inputs.len(), self.lanes.len())));
         }
-        let (element, data) = match &mut self.halves {
-            None => (Element::F32, input.as_ptr().cast::<c_void>()),
-            Some(halves) => {
-                half::slice::HalfFloatSliceExt::convert_from_f32_slice(halves.as_mut_slice(), input);
-                (Element::F16, halves.as_ptr().cast::<c_void>())
+        let mut tensors = Vec::with_capacity(inputs.len());
+        for (lane, input) in self.lanes.iter_mut().zip(inputs) {
+            tensors.push(lane.feed(&self.input, self.input_index, input)?);
+        }
+        // Nothing below returns before all that was started has ended: it reads `inputs`.
+        let mut outcome = Ok(());
+        let mut started = 0;
+        for lane in self.lanes.iter().take(inputs.len()) {
+            // SAFETY: the request is the library's own, its tensors are set, and what they lie in is held until the waiting
+            // below is over.
+            outcome = check(unsafe { ov::ov_infer_request_start_async(lane.request.raw()) });
+            if outcome.is_err() {
+                break;
             }
-        };
-        let mut dims = self.input.shape.iter().map(|&size| size as i64);
-        let mut dims: [i64; 4] = std::array::from_fn(|_| dims.next().unwrap_or(1));
-        let shape = ov::ov_shape_t { rank: 4, dims: dims.as_mut_ptr() };
-        // SAFETY: `data` holds as many values as the shape says and outlives the inference below; inputs are only read.
-        let tensor = Tensor::made(|tensor| unsafe {
-            ov::ov_tensor_create_from_host_ptr(element, shape, data.cast_mut(), tensor)
-        })?;
-        let request = self.request.raw();
-        // SAFETY: request and tensor are the library's own.
-        check(unsafe {
-            ov::ov_infer_request_set_input_tensor_by_index(request, self.input_index, tensor.raw())
-        })?;
-        // SAFETY: as above; it returns when nothing reads the input any more.
-        check(unsafe { ov::ov_infer_request_infer(request) })?;
-        self.lend(each)
+            started += 1;
+        }
+        for lane in self.lanes.iter().take(started) {
+            // SAFETY: as above; it returns when nothing reads the input any more, also if the inference has failed.
+            outcome = outcome.and(check(unsafe { ov::ov_infer_request_wait(lane.request.raw()) }));
+        }
+        outcome?;
+        (0..inputs.len()).try_for_each(|index| self.lend(index, each))
     }
 
-    fn lend(&mut self, each: &mut dyn FnMut(&[TensorView<'_>])) -> Result<(), RunError> {
+    fn lend(&mut self, index: usize, each: &mut dyn FnMut(usize, &[TensorView<'_>])) -> Result<(), RunError> {
+        let request = self.lanes[index].request.raw();
         let mut tensors = Vec::with_capacity(self.outputs.len());
         for (index, output) in self.outputs.iter_mut().enumerate() {
-            let request = self.request.raw();
             // SAFETY: the request is the library's own; the index is below the count of its outputs.
             let tensor = Tensor::made(|tensor| unsafe {
                 ov::ov_infer_request_get_output_tensor_by_index(request, index, tensor)
@@ -260,8 +313,37 @@ impl Model {
             let data = floats(tensor, &output.name, output.shape.iter().product(), &mut output.converted)?;
             views.push(TensorView { name: &output.name, shape: &output.shape, data });
         }
-        each(&views);
+        each(index, &views);
         Ok(())
+    }
+}
+
+impl Lane {
+    /// Has the request read `input` where it lies, which has to stay there until it has; so has what is returned.
+    fn feed(&mut self, info: &TensorInfo, index: usize, input: &[f32]) -> Result<Tensor, RunError> {
+        let length: usize = info.shape.iter().product();
+        if input.len() != length {
+            return Err(RunError(format!("the input holds {} values, not {length}", input.len())));
+        }
+        let (element, data) = match &mut self.halves {
+            None => (Element::F32, input.as_ptr().cast::<c_void>()),
+            Some(halves) => {
+                half::slice::HalfFloatSliceExt::convert_from_f32_slice(halves.as_mut_slice(), input);
+                (Element::F16, halves.as_ptr().cast::<c_void>())
+            }
+        };
+        let mut dims = info.shape.iter().map(|&size| size as i64);
+        let mut dims: [i64; 4] = std::array::from_fn(|_| dims.next().unwrap_or(1));
+        let shape = ov::ov_shape_t { rank: 4, dims: dims.as_mut_ptr() };
+        // SAFETY: `data` holds as many values as the shape says and outlives the inference; inputs are only read.
+        let tensor = Tensor::made(|tensor| unsafe {
+            ov::ov_tensor_create_from_host_ptr(element, shape, data.cast_mut(), tensor)
+        })?;
+        // SAFETY: request and tensor are the library's own.
+        check(unsafe {
+            ov::ov_infer_request_set_input_tensor_by_index(self.request.raw(), index, tensor.raw())
+        })?;
+        Ok(tensor)
     }
 }
 
@@ -283,14 +365,9 @@ fn configure(core: &Core, options: &LoadOptions) -> Result<(), LoadError> {
     }
     if options.device == "CPU" {
         set("INFERENCE_NUM_THREADS", &options.threads.to_string())?;
-        if options.mode == Mode::Latency {
-            set("NUM_STREAMS", "1")?;
-        }
+        set("NUM_STREAMS", &options.requests().to_string())?;
         // Decoders and other processes want the cores too: the kernel knows better who sits where.
         set("ENABLE_CPU_PINNING", "NO")?;
-    }
-    if let Some(folder) = options.cache_dir.as_deref().and_then(Path::to_str) {
-        set("CACHE_DIR", folder)?;
     }
     Ok(())
 }
@@ -326,6 +403,15 @@ fn compile(core: &Core, graph: &Graph, device: &str) -> Result<Compiled, LoadErr
         ov::ov_core_compile_model(core.raw(), graph.raw(), device.as_ptr(), 0, compiled)
     });
     Ok(compiled?)
+}
+
+/// A compiled model as it was exported.
+fn import(core: &Core, bytes: &[u8], device: &str) -> Result<Compiled, Refusal> {
+    let device = c_string(device)?;
+    // SAFETY: the bytes are read during the call and copied; a string that ends with 0.
+    Compiled::made(|compiled| unsafe {
+        ov::ov_core_import_model(core.raw(), bytes.as_ptr().cast(), bytes.len(), device.as_ptr(), compiled)
+    })
 }
 
 fn computes_in(compiled: &Compiled) -> Option<Arithmetic> {

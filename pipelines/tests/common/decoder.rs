@@ -1,5 +1,8 @@
-//! A decoder element of the tests' own that can be told how to fail. It takes the names of a Jetson's elements,
-//! so that it is chosen as hardware without any.
+//! A decoder element of the tests' own that can be told how to fail. It takes the names of a Jetson's elements, or
+//! those of a video unit's decoder, so that it is chosen as hardware without any. It negotiates as the decoders of VA-API
+//! do: it gives its own memory to whoever takes it, else system memory.
+
+#![allow(dead_code, reason = "each test uses a part")]
 
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
@@ -20,6 +23,10 @@ pub enum Behaviour {
     RefusesToOpen,
     /// The stream's format is refused without a word, as nvcodec does.
     RefusesTheFormat,
+    /// It gives its pictures in memory of its own and nowhere else.
+    KeepsItsMemory,
+    /// It gives ten bits a sample, which the letterbox does not read.
+    GivesTenBits,
     /// The first picture is an error.
     FailsAtTheFirst,
     /// It takes everything and gives nothing.
@@ -31,6 +38,32 @@ pub enum Behaviour {
 static BEHAVIOUR: Mutex<Behaviour> = Mutex::new(Behaviour::Works);
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+/// Registers the decoder as a video unit's, under its name there.
+pub fn register_unit(element: &str) {
+    watchpost_pipelines::init().unwrap();
+    gst::Element::register(None, element, gst::Rank::NONE, TestDecoder::static_type()).unwrap();
+}
+
+/// What registered units do until the guard goes.
+pub fn units_behave(behaviour: Behaviour) -> MutexGuard<'static, ()> {
+    let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    set(behaviour);
+    guard
+}
+
+/// Of units whose guard is held.
+pub fn set(behaviour: Behaviour) {
+    *BEHAVIOUR.lock().unwrap() = behaviour;
+}
+
+/// Caps that a decoder has agreed on, the newest.
+static AGREED: Mutex<Option<gst::Caps>> = Mutex::new(None);
+
+/// What the newest decoder gives.
+pub fn agreed() -> Option<String> {
+    AGREED.lock().unwrap().as_ref().map(ToString::to_string)
+}
+
 /// Registers the elements and has them behave so until the guard goes.
 pub fn behave(behaviour: Behaviour) -> MutexGuard<'static, ()> {
     static REGISTERED: Once = Once::new();
@@ -39,9 +72,7 @@ pub fn behave(behaviour: Behaviour) -> MutexGuard<'static, ()> {
         gst::Element::register(None, "nvv4l2decoder", gst::Rank::NONE, TestDecoder::static_type()).unwrap();
         gst::Element::register(None, "nvvidconv", gst::Rank::NONE, TestConverter::static_type()).unwrap();
     });
-    let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    *BEHAVIOUR.lock().unwrap() = behaviour;
-    guard
+    units_behave(behaviour)
 }
 
 fn behaviour() -> Behaviour {
@@ -103,9 +134,15 @@ mod imp {
                     pad(
                         "sink",
                         gst::PadDirection::Sink,
-                        "video/x-h264, stream-format=byte-stream, alignment=au, width=[1,8192], height=[1,8192]",
+                        "video/x-h264, stream-format=byte-stream, alignment=au, width=[1,8192], height=[1,8192]; \
+                         video/x-h265, stream-format=byte-stream, alignment=au, width=[1,8192], height=[1,8192]",
                     ),
-                    pad("src", gst::PadDirection::Src, "video/x-raw, format=I420"),
+                    pad(
+                        "src",
+                        gst::PadDirection::Src,
+                        "video/x-raw(memory:VAMemory), format={NV12, P010_10LE}; \
+                         video/x-raw, format={NV12, I420, P010_10LE}",
+                    ),
                 ]
             });
             &TEMPLATES
@@ -133,8 +170,22 @@ mod imp {
             let side = |name: &str| structure.get::<i32>(name).unwrap().unsigned_abs();
             let (width, height) = (side("width"), side("height"));
             let decoder = self.obj();
-            let output = decoder.set_output_state(gst_video::VideoFormat::I420, width, height, Some(state));
-            decoder.negotiate(output.unwrap()).unwrap();
+            let format = match behaviour() {
+                Behaviour::GivesTenBits => gst_video::VideoFormat::P01010le,
+                _ => gst_video::VideoFormat::Nv12,
+            };
+            let mut output = decoder.set_output_state(format, width, height, Some(state)).unwrap();
+            let own = gst::CapsFeatures::new(["memory:VAMemory"]);
+            let allowed = decoder.static_pad("src").unwrap().allowed_caps().unwrap();
+            let wants_own = (0..allowed.size())
+                .any(|index| allowed.features(index).is_some_and(|f| f.contains("memory:VAMemory")));
+            if wants_own || behaviour() == Behaviour::KeepsItsMemory {
+                let mut caps = output.info().to_caps().unwrap();
+                caps.get_mut().unwrap().set_features_simple(Some(own));
+                output.set_caps(&caps);
+            }
+            decoder.negotiate(output).map_err(|_| gst::loggable_error!(gst::CAT_DEFAULT, "no agreement"))?;
+            *AGREED.lock().unwrap() = decoder.static_pad("src").unwrap().current_caps();
             Ok(())
         }
 
