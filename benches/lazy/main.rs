@@ -1,4 +1,5 @@
-//! What the motion gate and `decode = "lazy"` miss, how late they are and what they save: `cargo bench --bench lazy`.
+//! What the motion gate and `decode = "lazy"` miss, how late they are and what they save:
+//! `cargo bench --bench lazy [-- quiet|scenes|clips]`; LAZY_SECONDS sets the length of the scenes.
 //!
 //! Streams are encoded (x264, through gst-launch-1.0), played as fast as they decode through the daemon's own mailbox, wake rule
 //! and gate, in the streams' own time, and compared with their truth: of scenes what was drawn, of clips what the detector says of
@@ -18,34 +19,51 @@ use stream::{Encoding, Stream};
 const DETECT_FPS: f64 = 5.0;
 
 fn main() {
+    let asked: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     // `cargo test --benches` only asks whether it starts.
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
+    let wants = |part: &str| asked.is_empty() || asked.iter().any(|one| one == part);
     let folder = tempfile::tempdir().expect("a folder");
-    let seconds: u32 = std::env::var("LAZY_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(240);
     println!(
         "| stream | mode | events | missed | late p50 / p95 / max | beginning lost p95 | decoded | inferred | woken (false) | CPU |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
+    if wants("quiet") {
+        quiet(folder.path());
+    }
+    if wants("scenes") {
+        scenes(folder.path());
+    }
+    if wants("clips") {
+        clips(folder.path());
+    }
+}
+
+fn scenes(folder: &Path) {
+    let seconds = std::env::var("LAZY_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(240);
     for encoding in Encoding::ALL {
         let mut sums: Vec<(Mode, Outcome)> = Vec::new();
         for (seed, noise) in [(1, 0), (2, 2), (3, 4), (4, 2)] {
-            let stream = Stream::of_scene(folder.path(), seed, noise, encoding, seconds);
+            let stream = Stream::of_scene(folder, seed, noise, encoding, seconds);
             measure(&stream, &mut sums);
             std::fs::remove_file(&stream.path).expect("the stream is removed");
         }
         print(&format!("scenes, {}", encoding.name), &sums);
     }
+}
+
+fn clips(folder: &Path) {
     for clip in ["one-by-one-person-detection", "car-detection"] {
         for encoding in Encoding::ALL {
-            let Some(stream) = Stream::of_clip(folder.path(), clip, encoding) else { continue };
+            let Some(stream) = Stream::of_clip(folder, clip, encoding) else { continue };
             let mut sums = Vec::new();
             measure(&stream, &mut sums);
             print(&format!("{clip}, {}", encoding.name), &sums);
         }
     }
-    quiet(folder.path());
 }
 
 fn measure(stream: &Stream, sums: &mut Vec<(Mode, Outcome)>) {
