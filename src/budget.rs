@@ -11,7 +11,7 @@ use crate::config::{Config, Locator};
 use crate::decode::Decoder;
 use crate::engine::WORK_MAX;
 use crate::filter::Events;
-use crate::frame::{Letterbox, Place, PrivacyMask, Work};
+use crate::frame::{GateOptions, LazyOptions, Letterbox, MotionGate, Place, PrivacyMask, Work};
 use crate::model::Manifest;
 use crate::publish::footprint_bytes;
 use crate::snapshots::Snapshots;
@@ -173,6 +173,12 @@ impl Budget {
             if !matches!(camera.locator, Locator::Scene { .. }) {
                 let pictures = DECODER_PICTURES as usize + camera.decode_threads;
                 self.add(&owner, "decoder's pictures", pictures, picture_bytes, Basis::Estimated);
+            }
+            if GateOptions::of(camera).is_some() {
+                self.add(&owner, "pictures compared for motion", 1, MotionGate::bytes(), Basis::Exact);
+            }
+            if let Some(lazy) = LazyOptions::of(camera) {
+                self.add(&owner, "coded pictures kept (decode = lazy)", 1, lazy.buffer_bytes, Basis::Bounded);
             }
             if matches!(camera.locator, Locator::Rtsp { .. }) {
                 let bytes = camera.latency.as_secs_f64() * STREAM_BITS_PER_SECOND as f64 / 8.0;
