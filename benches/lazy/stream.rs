@@ -56,7 +56,7 @@ impl Stream {
     /// A street on a quiet day at 640x360 and 15/s, with sensor noise of +-`noise` code values.
     pub fn of_scene(folder: &Path, seed: u64, noise: i32, encoding: Encoding, seconds: u32) -> Self {
         let options = SceneOptions { seed, width: 640, height: 360, fps: 15 };
-        let scene = Scene::quiet(options, 0.05);
+        let scene = Scene::quiet(options, 0.10);
         let path = folder.join("scene.mp4");
         let frames = seconds * options.fps;
         render(&scene, frames, noise, encoding, &path);
