@@ -11,7 +11,7 @@ use crate::config::{Config, Locator};
 use crate::decode::Decoder;
 use crate::engine::WORK_MAX;
 use crate::filter::Events;
-use crate::frame::{Letterbox, Place, PrivacyMask, Work};
+use crate::frame::{GateOptions, LazyOptions, Letterbox, MotionGate, Place, PrivacyMask, Work};
 use crate::model::Manifest;
 use crate::publish::footprint_bytes;
 use crate::snapshots::Snapshots;
@@ -135,6 +135,9 @@ impl Budget {
         let staged_bytes = values * size_of::<f32>();
         match place {
             Place::Host => self.add(owner, "frame slots", count, staged_bytes, Basis::Exact),
+            Place::HostFormed(form) => {
+                self.add(owner, "frame slots", count, values * form.number.bytes(), Basis::Exact);
+            }
             Place::Device { element, .. } => {
                 self.add(owner, "frame slots, on the GPU", count, values * element.bytes(), Basis::Exact);
                 // Both only where the CPU decodes this camera.
@@ -151,7 +154,11 @@ impl Budget {
         for camera in &config.cameras {
             let owner = format!("camera {}", camera.name);
             self.slots(&owner, camera.slots, manifest, place);
-            let scratch = Letterbox::scratch_bytes_for(&manifest.input, STREAM_WIDTH);
+            let rows = match place {
+                Place::HostFormed(_) => 3 * manifest.input.width * size_of::<f32>(),
+                Place::Host | Place::Device { .. } => 0,
+            };
+            let scratch = Letterbox::scratch_bytes_for(&manifest.input, STREAM_WIDTH) + rows;
             self.add(&owner, "letterbox rows and tables", 1, scratch, Basis::Bounded);
             if !camera.privacy_masks.is_empty() {
                 let rows = PrivacyMask::bytes_for(&camera.privacy_masks, &manifest.input);
@@ -166,6 +173,12 @@ impl Budget {
             if !matches!(camera.locator, Locator::Scene { .. }) {
                 let pictures = DECODER_PICTURES as usize + camera.decode_threads;
                 self.add(&owner, "decoder's pictures", pictures, picture_bytes, Basis::Estimated);
+            }
+            if GateOptions::of(camera).is_some() {
+                self.add(&owner, "pictures compared for motion", 1, MotionGate::bytes(), Basis::Exact);
+            }
+            if let Some(lazy) = LazyOptions::of(camera) {
+                self.add(&owner, "coded pictures kept (decode = lazy)", 1, lazy.buffer_bytes, Basis::Bounded);
             }
             if matches!(camera.locator, Locator::Rtsp { .. }) {
                 let bytes = camera.latency.as_secs_f64() * STREAM_BITS_PER_SECOND as f64 / 8.0;

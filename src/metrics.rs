@@ -56,6 +56,8 @@ named! {
         RateLimited = "rate_limited",
         /// Left out undecoded: `decode` says so.
         NotDecoded = "not_decoded",
+        /// Nothing moved in it: `motion_gate` says that it need not be inferred.
+        Still = "still",
         /// Older than `max_frame_age` when its turn came.
         TooOld = "too_old",
         /// Came from an opening of the camera that is over.
@@ -68,6 +70,20 @@ named! {
         Shed = "shed",
         /// The process was ending.
         Shutdown = "shutdown",
+    }
+}
+
+named! {
+    /// What wakes a camera with `decode = "lazy"`.
+    Wake {
+        /// Coded pictures are larger than those of the still scene.
+        Coded = "coded",
+        /// A keyframe shows motion.
+        Picture = "picture",
+        /// An object that is not at rest was detected in a keyframe.
+        Object = "object",
+        /// The next keyframe is further away than what is kept.
+        BufferFull = "buffer_full",
     }
 }
 
@@ -107,6 +123,8 @@ pub struct CameraMetrics {
     restarts: [AtomicU64; Reason::ALL.len()],
     events: [AtomicU64; EventKind::ALL.len()],
     snapshots: [AtomicU64; SnapshotOutcome::ALL.len()],
+    wakes: [AtomicU64; Wake::ALL.len()],
+    asleep: AtomicBool,
     frames_in: AtomicU64,
     up: AtomicBool,
     shed_level: AtomicU64,
@@ -130,6 +148,8 @@ impl CameraMetrics {
             restarts: zeros(),
             events: zeros(),
             snapshots: zeros(),
+            wakes: zeros(),
+            asleep: AtomicBool::new(false),
             frames_in: AtomicU64::new(0),
             up: AtomicBool::new(false),
             shed_level: AtomicU64::new(0),
@@ -148,9 +168,15 @@ impl CameraMetrics {
     /// A frame has arrived, decoded, or skipped because load is shed. It is owed exactly one [`CameraMetrics::outcome`].
     pub fn frame_in(&self, now: Instant) {
         self.frames_in.fetch_add(1, Relaxed);
+        self.sign_of_life(now);
+    }
+
+    /// Something has arrived that is, or will be, a frame.
+    pub fn sign_of_life(&self, now: Instant) {
         let ms =
             u64::try_from(now.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX - 1);
-        self.last_frame_ms.store(ms + 1, Relaxed);
+        // One that was kept before it was decoded arrived earlier.
+        self.last_frame_ms.fetch_max(ms + 1, Relaxed);
     }
 
     /// A frame has met its end.
@@ -208,6 +234,21 @@ impl CameraMetrics {
         self.events[kind as usize].load(Relaxed)
     }
 
+    /// The camera wakes, for this reason.
+    pub fn wakes(&self, why: Wake) {
+        self.wakes[why as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How often it woke for this reason.
+    pub fn wake_count(&self, why: Wake) -> u64 {
+        self.wakes[why as usize].load(Relaxed)
+    }
+
+    /// Whether only its keyframes are decoded, because nothing moves.
+    pub fn set_asleep(&self, asleep: bool) {
+        self.asleep.store(asleep, Relaxed);
+    }
+
     /// Whether frames arrive.
     pub fn set_up(&self, up: bool) {
         self.up.store(up, Relaxed);
@@ -245,6 +286,8 @@ impl CameraMetrics {
                 SnapshotOutcome::ALL.iter().map(|o| (o.as_str(), self.snapshot_count(*o))).collect(),
             ),
             events: Named(EventKind::ALL.iter().map(|k| (k.as_str(), self.event_count(*k))).collect()),
+            wakes: Named(Wake::ALL.iter().map(|why| (why.as_str(), self.wake_count(*why))).collect()),
+            asleep: self.asleep.load(Relaxed),
             frame_age: self.frame_age.summary(),
         }
     }
@@ -315,6 +358,8 @@ pub struct HandleGauges {
     pub objects: AtomicU64,
     /// Decoded frames that somebody holds.
     pub frames: AtomicU64,
+    /// Coded pictures that are kept until it is known whether they are decoded.
+    pub coded: AtomicU64,
     /// Frame slots in flight.
     pub slots_in_flight: AtomicU64,
     /// Bytes of the frame pool.
@@ -420,6 +465,7 @@ impl Registry {
                 slot: gauges.slots_in_flight.load(Relaxed),
                 object: gauges.objects.load(Relaxed),
                 frame: gauges.frames.load(Relaxed),
+                coded: gauges.coded.load(Relaxed),
             },
             growth: Holding::ALL.iter().map(|&h| self.growth[h as usize].snapshot(h)).collect(),
         }

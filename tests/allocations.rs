@@ -18,9 +18,11 @@ use std::time::Duration;
 use watchpost::config::{
     Anchor, BoxArea, CameraOptions, LINES_MAX, LineOptions, MASKS_MAX, ZONES_MAX, ZoneKind, ZoneOptions,
 };
+use watchpost::frame::Place;
 use watchpost::metrics::{EventKind, Outcome, Registry};
 use watchpost::shape::{Polygon, Segment};
 use watchpost::supervisor::{Control, Parts, Supervisor, Verdict};
+use watchpost_binding::{AxisOrder, Number, TensorForm};
 
 const MAX_OBJECTS: usize = 1000;
 
@@ -164,6 +166,7 @@ fn the_frame_path_allocates_nothing_after_warm_up_and_the_test_would_see_it() {
     assert!(control_allocations >= 100, "the control saw {control_allocations} of 100 allocations");
 
     zones_lines_masks_and_their_events_cost_no_allocation();
+    slots_of_another_form_cost_no_allocation();
     as_many_objects_as_configured_are_tracked_without_an_allocation();
 }
 
@@ -182,6 +185,20 @@ fn zones_lines_masks_and_their_events_cost_no_allocation() {
     }
     assert!(windows.contains(&0), "allocations in windows of 1000 frames: {windows:?}");
     assert!(windows.iter().sum::<u64>() <= 20, "allocations in windows of 1000 frames: {windows:?}");
+}
+
+/// Channels last and bytes, and masks in them.
+fn slots_of_another_form_cost_no_allocation() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut engine = fakes::FakeEngine::new(Duration::ZERO, mark);
+    engine.place = Place::HostFormed(TensorForm { order: AxisOrder::Nhwc, number: Number::U8 });
+    let (mut parts, _sent) = fakes::parts(2, Duration::from_millis(2), engine, folder.path());
+    watch_everything(&mut parts.config.cameras[0]);
+    let running = Running::start(parts);
+    let windows = running.windows(300);
+    running.stop();
+    assert!(windows.contains(&0), "allocations in windows of 300 frames: {windows:?}");
+    assert!(windows.iter().sum::<u64>() <= 20, "allocations in windows of 300 frames: {windows:?}");
 }
 
 /// All that a configuration may ask of a camera, and more people in its zones than are remembered.

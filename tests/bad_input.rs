@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use program::onnx_writer::{F32, Onnx, dims, node, tensor};
+use program::onnx_writer::{Onnx, dims};
 use program::{Ended, Running, blind_detector, contents, next_record, pause, record, run, shared, watchpost};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -32,16 +32,6 @@ fn end(folder: &Path, args: &[&str]) -> Ended {
 fn classifier() -> Vec<u8> {
     let shape = dims(&[1, 1000]);
     Onnx::doubling(&shape).encode()
-}
-
-fn channels_last() -> Vec<u8> {
-    Onnx {
-        inputs: vec![tensor("images", F32, &dims(&[1, 64, 64, 3]))],
-        outputs: vec![tensor("output", F32, &dims(&[1, 6, 84]))],
-        nodes: vec![node("Sigmoid", &["images"], &["output"])],
-        ..Onnx::default()
-    }
-    .encode()
 }
 
 fn manifest(sha256: &str, labels: &str) -> String {
@@ -115,7 +105,6 @@ fn bad_models() -> Vec<BadModel> {
             classifier(),
             &["has an input this detector cannot be fed with", "use a detection model"],
         ),
-        ("nhwc.onnx", channels_last(), &["channels last"]),
         (
             "lfs.onnx",
             b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n".to_vec(),

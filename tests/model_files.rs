@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use onnx_writer::{Dim, F16, F32, Onnx, U8, bytes, dims, node, number, tensor};
+use onnx_writer::{Dim, F16, F32, I64, Onnx, U8, bytes, dims, node, number, tensor};
 use watchpost::cli::{self, Failure, exit};
 use watchpost::model::{self, ConcludeError, HeadRecipe, InspectError, ModelError, Overrides};
 
@@ -194,11 +194,11 @@ fn what_is_no_supported_detector_is_refused_in_its_own_words() {
         (detector(&image, &dims(&[1, 1, 64, 64])), "is a picture"),
         (detector(&image, &dims(&[1, 7, 77])), "is not known here"),
         (detector(&image, &dims(&[84, 6])), "is not known here"),
-        (with_input(U8, &image), "takes bytes"),
-        (with_input(F32, &dims(&[1, 64, 64, 3])), "channels last"),
+        (with_input(I64, &image), "takes i64"),
+        (with_input(F32, &dims(&[1, 64, 64, 4])), "64 channels"),
         (with_input(F32, &dims(&[1, 1, 64, 64])), "grey"),
         (with_input(F32, &dims(&[1, 4, 64, 64])), "4 channels"),
-        (with_input(F32, &dims(&[8, 3, 64, 64])), "batches of 8"),
+        (with_input(F32, &dims(&[80, 3, 64, 64])), "80 pictures at once"),
         (with_input(F32, &dims(&[64, 64])), "[1, 3, height, width]"),
         (with_input(F32, &dims(&[1, 3, 16, 16])), "outside 32"),
         (two_inputs, "2 inputs"),
@@ -210,6 +210,28 @@ fn what_is_no_supported_detector_is_refused_in_its_own_words() {
     // Half precision goes in where engines convert.
     let notes = conclude(&with_input(F16, &image)).unwrap().notes.join("\n");
     assert!(notes.contains("takes f16"), "{notes}");
+}
+
+#[test]
+fn channels_last_bytes_and_fixed_batches_are_recognised() {
+    for (dtype, input, output, words) in [
+        (F32, [1, 64, 64, 3], [1, 6, 84], "has channels last"),
+        (U8, [1, 64, 64, 3], [1, 6, 84], "takes bytes"),
+        (F32, [8, 3, 64, 64], [8, 6, 84], "takes 8 pictures at once"),
+    ] {
+        let onnx = Onnx {
+            inputs: vec![tensor("images", dtype, &dims(&input))],
+            ..detector(&dims(&input), &dims(&output))
+        };
+        let conclusion = conclude(&onnx).unwrap();
+        let notes = conclusion.notes.join("\n");
+        assert!(notes.contains(words), "{notes}");
+        let manifest = conclusion.manifest;
+        assert_eq!((manifest.input.width, manifest.input.height), (64, 64));
+        assert_eq!((manifest.head, manifest.labels.len()), (HeadRecipe::YOLOV8, 2));
+        // What makes numbers of 0..1 of bytes is in the model.
+        assert_eq!(manifest.input.scale == [1.0; 3], dtype == U8);
+    }
 }
 
 #[test]

@@ -242,7 +242,7 @@ fn set_up_elements(core: &Core, spec: &Spec) -> Result<(), Failure> {
     let threads = i32::try_from(spec.decode_threads.max(1)).unwrap_or(i32::MAX);
     for element in core.pipeline.iterate_recurse().into_iter().flatten() {
         set_up_decoder(&element, threads);
-        keyframes::guard(&element, &core.reporter);
+        keyframes::guard(&element, spec.kept_bytes_max, &core.reporter);
         picture_limit::guard(&element, &core.reporter);
         if let Some(credentials) = &spec.credentials
             && element.has_property_with_type("user-id", glib::Type::STRING)
@@ -257,10 +257,10 @@ fn set_up_elements(core: &Core, spec: &Spec) -> Result<(), Failure> {
             element.set_property("tls-database", authorities);
         }
     }
-    let reporter = core.reporter.clone();
+    let (reporter, kept_bytes_max) = (core.reporter.clone(), spec.kept_bytes_max);
     core.pipeline.connect_deep_element_added(move |_, _, element| {
         set_up_decoder(element, threads);
-        keyframes::guard(element, &reporter);
+        keyframes::guard(element, kept_bytes_max, &reporter);
         picture_limit::guard(element, &reporter);
     });
     Ok(())

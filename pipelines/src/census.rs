@@ -13,6 +13,7 @@ use gstreamer::prelude::*;
 static PIPELINES: AtomicUsize = AtomicUsize::new(0);
 static OBJECTS: AtomicUsize = AtomicUsize::new(0);
 static FRAMES: AtomicUsize = AtomicUsize::new(0);
+static CODED: AtomicUsize = AtomicUsize::new(0);
 
 /// One thing that exists.
 pub(crate) struct Ticket(&'static AtomicUsize);
@@ -24,6 +25,10 @@ impl Ticket {
 
     pub(crate) fn of_frame() -> Self {
         Self::take(&FRAMES)
+    }
+
+    pub(crate) fn of_coded() -> Self {
+        Self::take(&CODED)
     }
 
     fn take(count: &'static AtomicUsize) -> Self {
@@ -78,6 +83,12 @@ pub fn open_objects() -> usize {
 #[must_use]
 pub fn open_frames() -> usize {
     FRAMES.load(Ordering::Relaxed)
+}
+
+/// Coded pictures that are kept undecoded in this process.
+#[must_use]
+pub fn open_coded() -> usize {
+    CODED.load(Ordering::Relaxed)
 }
 
 /// GStreamer objects (elements, pads, buffers, caps, …) alive in this process. `None` unless the process was

@@ -12,6 +12,18 @@ use crate::coded::PictureKind;
 use crate::failure::{Failure, FailureClass};
 use crate::frame::{Frame, Origin, Pixels};
 
+/// What becomes of a coded picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// It is decoded. Those that were kept are decoded first, from this one on, some with every picture that arrives, until
+    /// none is left.
+    Decode,
+    /// It is kept, undecoded. A picture that needs no other is decoded, and those that were kept are thrown away.
+    Keep,
+    /// It is thrown away, and what needs it too.
+    Leave,
+}
+
 /// What gets a live pipeline's frames and events.
 ///
 /// All are called from GStreamer's streaming threads and must return at once: a receiver that waits stops
@@ -26,6 +38,19 @@ pub trait Receiver: Send + Sync {
     fn wants(&self, _kind: PictureKind) -> bool {
         true
     }
+    /// What becomes of the next coded picture, of this kind and size. Asked for each, in order.
+    fn judge(&self, kind: PictureKind, _size_bytes: usize) -> Judgement {
+        if self.wants(kind) { Judgement::Decode } else { Judgement::Leave }
+    }
+    /// Whether a frame would be welcome at once. Asked while kept pictures are decoded, which may be faster than frames are
+    /// needed.
+    fn is_ready(&self) -> bool {
+        true
+    }
+    /// A picture was kept. `mark` is that of [`Self::skipped`].
+    fn kept(&self, _mark: Option<u64>) {}
+    /// All kept pictures have been decoded.
+    fn caught_up(&self) {}
     /// Whether some pictures are left out at present: a decoder may then be given less than it needs to show one.
     fn leaves_out(&self) -> bool {
         false
@@ -143,10 +168,18 @@ pub(crate) trait Outlet: Send + Sync {
     fn sample(&self, sink: &gst_app::AppSink, origin: Origin<'_>) -> Result<(), String>;
     /// A message. The first [`Event::Eos`] or [`Event::Error`] is the last event.
     fn event(&self, event: Event);
-    /// See [`Receiver::wants`].
-    fn wants(&self, _kind: PictureKind) -> bool {
+    /// See [`Receiver::judge`].
+    fn judge(&self, _kind: PictureKind, _size_bytes: usize) -> Judgement {
+        Judgement::Decode
+    }
+    /// See [`Receiver::is_ready`].
+    fn is_ready(&self) -> bool {
         true
     }
+    /// See [`Receiver::kept`].
+    fn kept(&self, _mark: Option<u64>) {}
+    /// See [`Receiver::caught_up`].
+    fn caught_up(&self) {}
     /// See [`Receiver::leaves_out`].
     fn leaves_out(&self) -> bool {
         false
@@ -227,9 +260,22 @@ impl Outlet for Push {
         self.with_receiver(|receiver| receiver.event(event));
     }
 
-    fn wants(&self, kind: PictureKind) -> bool {
+    fn judge(&self, kind: PictureKind, size_bytes: usize) -> Judgement {
         let receiver = self.receiver.read().unwrap_or_else(PoisonError::into_inner);
-        receiver.as_deref().is_none_or(|receiver| receiver.wants(kind))
+        receiver.as_deref().map_or(Judgement::Decode, |receiver| receiver.judge(kind, size_bytes))
+    }
+
+    fn is_ready(&self) -> bool {
+        let receiver = self.receiver.read().unwrap_or_else(PoisonError::into_inner);
+        receiver.as_deref().is_none_or(Receiver::is_ready)
+    }
+
+    fn kept(&self, mark: Option<u64>) {
+        self.with_receiver(|receiver| receiver.kept(mark));
+    }
+
+    fn caught_up(&self) {
+        self.with_receiver(|receiver| receiver.caught_up());
     }
 
     fn leaves_out(&self) -> bool {

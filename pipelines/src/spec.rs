@@ -32,6 +32,8 @@ pub struct Spec {
     pub decode_threads: usize,
     /// Replaces the launch template of this source kind; see `launch/README.md`.
     pub template: Option<String>,
+    /// Most bytes of coded pictures that are kept for a receiver that answers [`Judgement::Keep`](crate::Judgement::Keep).
+    pub kept_bytes_max: usize,
     /// A file plays at its own pace instead of as fast as it decodes. Live sources always do.
     pub realtime: bool,
 }
@@ -51,6 +53,7 @@ impl Spec {
             gpu: None,
             decode_threads: 1,
             template: None,
+            kept_bytes_max: 0,
             realtime: true,
         }
     }
@@ -80,6 +83,7 @@ impl fmt::Debug for Spec {
             .field("gpu", &self.gpu.as_ref().map(|gpu| gpu.info().index))
             .field("decode_threads", &self.decode_threads)
             .field("template", &self.template.as_deref().map(scrub))
+            .field("kept_bytes_max", &self.kept_bytes_max)
             .field("realtime", &self.realtime)
             .finish()
     }

@@ -24,11 +24,12 @@ const MOST_CAMERAS: usize = 64;
 const MOST_CLASSES: usize = 1000;
 const MOST_TEMPLATE_BYTES: usize = 64 << 10;
 const TRANSPORTS: [(&str, Transport); 2] = [("tcp", Transport::Tcp), ("udp", Transport::Udp)];
-const DECODES: [(&str, Decode); 4] = [
+const DECODES: [(&str, Decode); 5] = [
     ("auto", Decode::Auto),
     ("all", Decode::All),
     ("reference", Decode::Reference),
     ("keyframes", Decode::Keyframes),
+    ("lazy", Decode::Lazy),
 ];
 const DECODERS: [(&str, DecoderChoice); 3] = [
     ("auto", DecoderChoice::Auto),
@@ -161,6 +162,10 @@ fn settings(section: &mut Section<'_, '_>, defaults: CameraOptions) -> CameraOpt
         snapshots: section.boolean("snapshots", defaults.snapshots),
         slots: section.integer("slots", defaults.slots as i64, 1..=16) as usize,
         decode: section.choice("decode", defaults.decode, &DECODES),
+        lazy_buffer_bytes: section.size("lazy_buffer", defaults.lazy_buffer_bytes, 64 << 10..=256 << 20),
+        motion_gate: section.boolean("motion_gate", defaults.motion_gate),
+        motion_hold: section.duration("motion_hold", defaults.motion_hold, s(1)..=s(3600)),
+        motion_refresh: section.duration("motion_refresh", defaults.motion_refresh, ms(100)..=s(3600)),
         decoder: section.choice("decoder", defaults.decoder, &DECODERS),
         decode_threads: section.integer("decode_threads", defaults.decode_threads as i64, 1..=16) as usize,
         priority: section.integer("priority", defaults.priority.into(), -1000..=1000) as i32,

@@ -99,6 +99,8 @@ pub enum Decode {
     Reference,
     /// Those that need no other.
     Keyframes,
+    /// While nothing moves those that need no other; what follows them is kept, and decoded when something moves.
+    Lazy,
 }
 
 /// `precision = …`
@@ -332,6 +334,14 @@ pub struct CameraOptions {
     pub slots: usize,
     /// Which coded pictures are decoded; `Auto` by default.
     pub decode: Decode,
+    /// Most bytes of coded pictures that are kept with `Decode::Lazy`; 4 MiB by default.
+    pub lazy_buffer_bytes: u64,
+    /// Frames in which nothing moves are not inferred; false by default.
+    pub motion_gate: bool,
+    /// The camera counts as in motion for so long after the last motion; 10 s by default.
+    pub motion_hold: Duration,
+    /// One frame in so long is inferred although nothing moves; 5 s by default.
+    pub motion_refresh: Duration,
     /// Who decodes; `Auto` by default.
     pub decoder: DecoderChoice,
     /// Threads of the software decoder, 1..=16; 1 by default.
@@ -376,6 +386,10 @@ impl CameraOptions {
             snapshots: false,
             slots: 2,
             decode: Decode::Auto,
+            lazy_buffer_bytes: 4 << 20,
+            motion_gate: false,
+            motion_hold: Duration::from_secs(10),
+            motion_refresh: Duration::from_secs(5),
             decoder: DecoderChoice::Auto,
             decode_threads: 1,
             priority: 0,

@@ -254,6 +254,16 @@ fn oriented_boxes_are_enclosed_and_only_the_same_ones_suppress_each_other() {
     survives_nonsense(&head, recipe(96, 96), 1, &outputs);
 }
 
+/// Squares of side 12, 3 apart: by the formula (`rotated.rs`) neighbours are 0.70 alike, the first and the third 0.44.
+#[test]
+fn an_oriented_box_goes_for_any_better_one_also_for_one_that_went_itself() {
+    let head = HeadRecipe::Yolov8 { extra: Extra::Angle };
+    let rows: [[f32; 3]; 6] =
+        [[40.0, 43.0, 46.0], [50.0; 3], [12.0; 3], [12.0; 3], [0.9, 0.8, 0.7], [0.0; 3]];
+    let found = run(&mut decoder(&head, recipe(96, 96), 1), &[given("output0", &[1, 6, 3], rows.concat())]);
+    assert_found(&found, &[(0, 0.9, [34.0, 44.0, 46.0, 56.0])]);
+}
+
 #[test]
 fn finished_rows_are_read_in_each_layout_and_never_suppressed() {
     let cases = [

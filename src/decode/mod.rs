@@ -36,7 +36,7 @@ pub use details::{Detail, OUTLINE_MAX, Rotated};
 pub use error::DecodeError;
 
 use crate::engine::TensorView;
-use crate::model::{HeadRecipe, InputRecipe};
+use crate::model::{Extra, HeadRecipe, InputRecipe};
 use candidates::Candidates;
 use details::Details;
 use error::{Shape, shape_text};
@@ -146,7 +146,7 @@ impl Decoder {
         Self {
             head,
             candidates: Candidates::new(&limits),
-            suppressor: Suppressor::new(&limits),
+            suppressor: Suppressor::new(&limits, suppresses && recipe.extra() == Extra::Angle),
             details,
             suppresses,
         }
@@ -204,9 +204,7 @@ impl Decoder {
             let detection = Detection { class_id: candidate.class_id, score: candidate.score, bbox };
             let before = out.len();
             let room = match self.head.rotated(tensors, candidate) {
-                Some(rotated) if self.suppresses => {
-                    self.suppressor.offer_rotated(detection, rotated, &self.details.rotated, out)
-                }
+                Some(rotated) if self.suppresses => self.suppressor.offer_rotated(detection, rotated, out),
                 _ if self.suppresses => self.suppressor.offer(detection, out),
                 _ => self.suppressor.take(detection, out),
             };

@@ -7,6 +7,10 @@
 //!
 //! Only boxes that stayed are kept, so memory is linear in `max_objects` and work is at most
 //! `max_candidates * max_objects` comparisons, done in blocks without branches.
+//!
+//! Oriented boxes have their own rule, that of the tool that trains such models (Ultralytics `utils/nms.py`, `fast_nms`; D.
+//! Bolya and others, "YOLACT", 2019): a box goes when ANY better one of its class has a probabilistic IoU of the threshold or
+//! more, also one that went itself. So every candidate is remembered: memory is linear in `max_candidates`.
 
 use super::details::Rotated;
 use super::rotated::probabilistic_iou;
@@ -42,6 +46,8 @@ impl Block {
 #[derive(Debug)]
 pub(super) struct Suppressor {
     blocks: Vec<Block>,
+    /// Oriented boxes and their classes, those that went among them.
+    rotated: Vec<(Rotated, u32)>,
     count: usize,
     max_objects: usize,
     iou_threshold: f32,
@@ -62,10 +68,12 @@ impl Room {
 }
 
 impl Suppressor {
-    pub fn new(limits: &Limits) -> Self {
+    pub fn new(limits: &Limits, is_rotated: bool) -> Self {
         let max_objects = limits.max_objects.min(Limits::MOST).min(limits.max_candidates);
+        let rotated = if is_rotated { limits.max_candidates.min(Limits::MOST) } else { 0 };
         Self {
             blocks: vec![Block::EMPTY; max_objects.div_ceil(BLOCK)],
+            rotated: Vec::with_capacity(rotated),
             count: 0,
             max_objects,
             // Below 0 boxes that do not touch would suppress each other.
@@ -76,6 +84,7 @@ impl Suppressor {
     /// Forgets the last picture's boxes.
     pub fn clear(&mut self) {
         self.count = 0;
+        self.rotated.clear();
     }
 
     /// Appends `detection` to `out` unless its box is no box (not finite, no area) or a better one covers it.
@@ -88,19 +97,22 @@ impl Suppressor {
         if self.count < self.max_objects { Room::Free } else { Room::Full }
     }
 
-    /// As [`Suppressor::offer`] for oriented boxes. `kept` are those of `out`.
+    /// As [`Suppressor::offer`] for oriented boxes.
     pub fn offer_rotated(
         &mut self,
         detection: Detection,
         rotated: Rotated,
-        kept: &[Rotated],
         out: &mut Vec<Detection>,
     ) -> Room {
-        let covers = |(other, kept): (&Rotated, &Detection)| {
-            (self.class_agnostic || kept.class_id == detection.class_id)
-                && probabilistic_iou(other, &rotated) > self.iou_threshold
+        let covers = |&(ref other, class_id): &(Rotated, u32)| {
+            (self.class_agnostic || class_id == detection.class_id)
+                && probabilistic_iou(other, &rotated) >= self.iou_threshold
         };
-        if kept.iter().zip(out.iter()).any(covers) {
+        let is_covered = self.rotated.iter().any(covers);
+        if self.rotated.len() < self.rotated.capacity() {
+            self.rotated.push((rotated, detection.class_id));
+        }
+        if is_covered {
             return if self.count < self.max_objects { Room::Free } else { Room::Full };
         }
         self.take(detection, out)
@@ -117,7 +129,7 @@ impl Suppressor {
     }
 
     pub fn buffer_bytes(&self) -> usize {
-        self.blocks.capacity() * size_of::<Block>()
+        self.blocks.capacity() * size_of::<Block>() + self.rotated.capacity() * size_of::<(Rotated, u32)>()
     }
 
     fn stays(&self, detection: &Detection) -> bool {

@@ -2,8 +2,8 @@
 
 use watchpost_builtin::{LoadOptions, Model};
 
-use super::{Engine, EngineError, TensorView, check_shapes, host_tensor};
-use crate::frame::SlotMemory;
+use super::{Engine, EngineError, TensorView, check_host, infer_on_host};
+use crate::frame::{Place, SlotMemory};
 use crate::model::{Manifest, ModelSource};
 
 /// Name of this backend in records, metrics and errors.
@@ -29,8 +29,7 @@ impl BuiltinEngine {
         };
         let refuse = |reason: String| EngineError::Model { path: manifest.source.to_string(), reason };
         let model = loaded.map_err(|error| refuse(error.to_string()))?;
-        let outputs: Vec<&[usize]> = model.outputs().iter().map(|output| output.shape.as_slice()).collect();
-        check_shapes(manifest, &model.inputs()[0].shape, &outputs)?;
+        check_host(manifest, &model.picture(), model.outputs().iter().map(|output| output.shape.as_slice()))?;
         Ok(Self { model })
     }
 }
@@ -44,10 +43,14 @@ impl Engine for BuiltinEngine {
         "fp32"
     }
 
-    /// One: on a CPU a batch of four takes four times as long as one frame, so waiting for company would
-    /// only add latency.
+    /// As many as the model is fixed to, which is one for most: on a CPU a batch of four takes four times as long as one
+    /// frame, so waiting for company would only add latency.
     fn max_batch(&self) -> usize {
-        1
+        self.model.picture().batch
+    }
+
+    fn place(&self) -> Place {
+        Place::host(self.model.picture().form)
     }
 
     fn infer(
@@ -55,11 +58,8 @@ impl Engine for BuiltinEngine {
         inputs: &[&SlotMemory],
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), EngineError> {
-        for (index, input) in inputs.iter().enumerate() {
-            self.model
-                .run(host_tensor(input), &mut |outputs| each(index, outputs))
-                .map_err(|error| EngineError::Inference { backend: BACKEND, reason: error.to_string() })?;
-        }
-        Ok(())
+        let batch = self.max_batch();
+        infer_on_host(inputs, batch, each, |frames, each| self.model.run_frames(frames, each))
+            .map_err(|error| EngineError::Inference { backend: BACKEND, reason: error.to_string() })
     }
 }

@@ -23,11 +23,12 @@ pub use worker::{BATCH_MAX, Finish, ORDERS_MAX, Order, Pulse, Reading, Station, 
 
 pub use watchpost_binding::TensorView;
 
+use watchpost_binding::{Frame, PictureInput};
 use watchpost_cuda::SlotTensor;
 
 use crate::affinity::AffinityError;
 use crate::frame::{Place, SlotError, SlotMemory};
-use crate::model::{self, Manifest};
+use crate::model::{self, HeadRecipe, Manifest, RowLayout};
 
 /// Why an inference, or the loading of an engine, failed.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +90,33 @@ impl EngineError {
     }
 }
 
-/// Whether a loaded model takes and gives what its manifest says; `input` is `[1, 3, height, width]`.
+/// Whether a model that computes on the CPU takes and gives what its manifest says.
+///
+/// # Errors
+/// [`EngineError::Model`], with both sides named.
+fn check_host<'o>(
+    manifest: &Manifest,
+    picture: &PictureInput,
+    outputs: impl Iterator<Item = &'o [usize]>,
+) -> Result<(), EngineError> {
+    let one_flat_list = match &manifest.head {
+        HeadRecipe::Selected { .. } => true,
+        HeadRecipe::EndToEnd { layout, .. } => *layout == RowLayout::PictureBoxClassScore,
+        _ => false,
+    };
+    if picture.batch > 1 && one_flat_list {
+        let batch = picture.batch;
+        let reason = format!(
+            "takes {batch} pictures at once and lists the boxes of all of them in one: export it for one picture (batch=1), \
+             or dynamic"
+        );
+        return Err(EngineError::Model { path: manifest.source.to_string(), reason });
+    }
+    let outputs: Vec<&[usize]> = outputs.collect();
+    check_shapes(manifest, &[picture.batch, 3, picture.height, picture.width], &outputs)
+}
+
+/// Whether a loaded model takes and gives what its manifest says; `input` is `[batch, 3, height, width]`.
 ///
 /// # Errors
 /// [`EngineError::Model`], with both sides named.
@@ -123,18 +150,38 @@ fn is_quantised(manifest: &Manifest) -> Result<bool, EngineError> {
 
 /// A slot's tensor, for engines that compute on the CPU; empty for one that was made for another engine, which
 /// every engine refuses by its length.
-fn host_tensor(memory: &SlotMemory) -> &[f32] {
+fn host_tensor(memory: &SlotMemory) -> Frame<'_> {
     match memory {
-        SlotMemory::Host(tensor) => tensor,
-        SlotMemory::Device(_) => &[],
+        SlotMemory::Host(tensor) => Frame::F32(tensor),
+        SlotMemory::Formed(tensor) => tensor.frame(),
+        SlotMemory::Device(_) => Frame::F32(&[]),
     }
+}
+
+/// Infers `inputs` on the CPU, in batches of `batch` (the last may be smaller), by way of `run`.
+fn infer_on_host<E>(
+    inputs: &[&SlotMemory],
+    batch: usize,
+    each: &mut dyn FnMut(usize, &[TensorView<'_>]),
+    mut run: impl FnMut(&[Frame<'_>], &mut dyn FnMut(usize, &[TensorView<'_>])) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut done = 0;
+    for chunk in inputs.chunks(batch.clamp(1, BATCH_MAX)) {
+        let mut frames = [Frame::F32(&[]); BATCH_MAX];
+        for (frame, memory) in frames.iter_mut().zip(chunk) {
+            *frame = host_tensor(memory);
+        }
+        run(&frames[..chunk.len()], &mut |index, outputs| each(done + index, outputs))?;
+        done += chunk.len();
+    }
+    Ok(())
 }
 
 /// The slots of a batch, for engines that compute on the GPU; `None` if one of them is not there, or if there is none.
 fn device_slots<'a>(inputs: &[&'a SlotMemory]) -> Option<[&'a SlotTensor; BATCH_MAX]> {
     let tensor = |memory: &'a SlotMemory| match memory {
         SlotMemory::Device(tensor) => Some(tensor),
-        SlotMemory::Host(_) => None,
+        SlotMemory::Host(_) | SlotMemory::Formed(_) => None,
     };
     let mut slots = [tensor(inputs.first()?)?; BATCH_MAX];
     for (slot, input) in slots.iter_mut().zip(inputs) {

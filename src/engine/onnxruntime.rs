@@ -2,8 +2,8 @@
 
 use watchpost_onnxruntime::{LoadOptions, Model, ModelBytes, find_library};
 
-use super::{Engine, EngineError, TensorView, check_shapes, host_tensor, is_quantised};
-use crate::frame::SlotMemory;
+use super::{Engine, EngineError, TensorView, check_host, infer_on_host, is_quantised};
+use crate::frame::{Place, SlotMemory};
 use crate::model::{Manifest, ModelSource};
 
 /// Name of this backend in records, metrics and errors.
@@ -48,8 +48,7 @@ impl OnnxRuntimeEngine {
             watchpost_onnxruntime::LoadError::Library { .. } => unavailable(error.to_string()),
             error => refuse(error.to_string()),
         })?;
-        let outputs: Vec<&[usize]> = model.outputs().iter().map(|output| output.shape.as_slice()).collect();
-        check_shapes(manifest, &model.input().shape, &outputs)?;
+        check_host(manifest, &model.picture(), model.outputs().iter().map(|output| output.shape.as_slice()))?;
         let precision = if is_quantised(manifest)? { "int8" } else { "fp32" };
         Ok(Self { model, precision })
     }
@@ -64,9 +63,14 @@ impl Engine for OnnxRuntimeEngine {
         self.precision
     }
 
-    /// One, as on every CPU: a batch of four takes four times as long as one frame.
+    /// As many as the model is fixed to, which is one for most: on a CPU a batch of four takes four times as long as one
+    /// frame, so waiting for company would only add latency.
     fn max_batch(&self) -> usize {
-        1
+        self.model.picture().batch
+    }
+
+    fn place(&self) -> Place {
+        Place::host(self.model.picture().form)
     }
 
     fn infer(
@@ -74,11 +78,8 @@ impl Engine for OnnxRuntimeEngine {
         inputs: &[&SlotMemory],
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), EngineError> {
-        for (index, input) in inputs.iter().enumerate() {
-            self.model
-                .run(host_tensor(input), &mut |outputs| each(index, outputs))
-                .map_err(|error| EngineError::Inference { backend: BACKEND, reason: error.to_string() })?;
-        }
-        Ok(())
+        let batch = self.max_batch();
+        infer_on_host(inputs, batch, each, |frames, each| self.model.run_frames(frames, each))
+            .map_err(|error| EngineError::Inference { backend: BACKEND, reason: error.to_string() })
     }
 }

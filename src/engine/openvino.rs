@@ -5,9 +5,9 @@ use watchpost_openvino::{
 };
 
 use super::compiled::Kept;
-use super::{BATCH_MAX, Engine, EngineError, TensorView, check_shapes, fastest, host_tensor, is_quantised};
+use super::{BATCH_MAX, Engine, EngineError, TensorView, check_host, fastest, infer_on_host, is_quantised};
 use crate::config::{Auto, DetectorOptions, EngineMode, OpenVinoDevice, Precision};
-use crate::frame::SlotMemory;
+use crate::frame::{Place, SlotMemory};
 use crate::model::{Manifest, ModelSource};
 
 /// Name of this backend in records, metrics and errors.
@@ -86,7 +86,7 @@ impl OpenVinoEngine {
                 &format!("this device computes in {can} instead; write \"{can}\" or \"auto\""),
             ));
         }
-        check_shapes(manifest, &model.input().shape, &model.output_shapes())?;
+        check_host(manifest, &model.picture(), model.output_shapes().iter().map(Vec::as_slice))?;
         keep(&model, kept.as_ref());
         let precision = if is_quantised { "int8" } else { name(model.arithmetic()) };
         Ok(Self { model, precision })
@@ -177,9 +177,14 @@ impl Engine for OpenVinoEngine {
         self.precision
     }
 
-    /// One a stream: a batch of four takes four times as long as one frame, unless they are inferred side by side.
+    /// One a stream, or as many as the model is fixed to: a batch of four takes four times as long as one frame, unless they
+    /// are inferred side by side.
     fn max_batch(&self) -> usize {
-        self.model.requests()
+        self.model.frames_max().min(BATCH_MAX)
+    }
+
+    fn place(&self) -> Place {
+        Place::host(self.model.picture().form)
     }
 
     fn infer(
@@ -187,18 +192,8 @@ impl Engine for OpenVinoEngine {
         inputs: &[&SlotMemory],
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), EngineError> {
-        let side_by_side = self.model.requests();
-        for (round, inputs) in inputs.chunks(side_by_side).enumerate() {
-            let mut tensors: [&[f32]; BATCH_MAX] = [&[]; BATCH_MAX];
-            for (tensor, input) in tensors.iter_mut().zip(inputs) {
-                *tensor = host_tensor(input);
-            }
-            self.model
-                .run(&tensors[..inputs.len()], &mut |index, outputs| {
-                    each(round * side_by_side + index, outputs);
-                })
-                .map_err(|error| EngineError::Inference { backend: BACKEND, reason: error.to_string() })?;
-        }
-        Ok(())
+        let at_once = self.max_batch();
+        infer_on_host(inputs, at_once, each, |frames, each| self.model.run_frames(frames, each))
+            .map_err(|error| EngineError::Inference { backend: BACKEND, reason: error.to_string() })
     }
 }

@@ -91,8 +91,16 @@ pub fn time(
     let pool = Pool::new(most, &form, wake)?;
     let mut slots: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
     for slot in &mut slots {
-        if let SlotMemory::Host(tensor) = slot.memory_mut() {
-            fill(tensor);
+        match slot.memory_mut() {
+            SlotMemory::Host(tensor) => fill(tensor),
+            SlotMemory::Formed(tensor) => {
+                let mut values = vec![0.0; tensor.len()];
+                fill(&mut values);
+                let (first, rest) = values.split_at(values.len() / 3);
+                let (second, third) = rest.split_at(rest.len() / 2);
+                tensor.put(0, [first, second, third]);
+            }
+            SlotMemory::Device(_) => {}
         }
     }
     let inputs: Vec<&SlotMemory> = slots.iter().map(|slot| slot.memory()).collect();

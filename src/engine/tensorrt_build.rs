@@ -10,7 +10,9 @@ use super::batch_probe::{BatchTable, Measurement, probe};
 use super::cache::{BatchRequest, Cache, Cached, EngineFacts, EngineKey, PlanPrecision, hexadecimal};
 use crate::clock;
 use crate::config::Auto;
-use crate::model::{Manifest, ModelSource, OnnxFacts};
+use watchpost_binding::TensorForm;
+
+use crate::model::{self, Manifest, ModelSource, OnnxFacts};
 use crate::os_words::os_words;
 
 /// Largest batch that `auto` tries.
@@ -195,8 +197,15 @@ pub fn look() -> Result<Box<dyn PlanBuilder>, BuildError> {
 ///
 /// # Errors
 /// [`BuildError::Request`] when the model takes one frame and more were asked for, [`BuildError::Input`] when it takes
-/// several and nothing else.
+/// several and nothing else, or pictures in another form than planes of floats.
 pub fn batch_for(facts: &OnnxFacts, asked: Auto<usize>) -> Result<BatchRequest, BuildError> {
+    if model::picture(facts, Some((64, 64))).is_ok_and(|picture| picture.form != TensorForm::default()) {
+        return Err(BuildError::Input(
+            "the model takes bytes, or has its channels last, and TensorRT is fed with f32 or f16 [batch, 3, height, width] \
+             only: export it so (tf2onnx: --inputs-as-nchw), or use a backend that computes on the CPU"
+                .to_owned(),
+        ));
+    }
     let fixed = facts.inputs.first().and_then(|input| input.shape.as_ref()?.first()?.fixed());
     match (fixed, asked) {
         (None, Auto::Auto) => Ok(BatchRequest::Auto { limit: AUTO_BATCH_MAX }),

@@ -9,6 +9,7 @@
 mod events;
 mod line_watch;
 mod place;
+mod presence;
 mod zone_watch;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ use crate::track::Tracked;
 
 pub use events::{Event, Events, Parting, Subject, Where};
 use place::{Area, Classes, Placed};
+pub use presence::Presence;
 
 /// Labels that the model does not have, and the key that names them.
 #[derive(Debug, Clone, PartialEq, Eq)]

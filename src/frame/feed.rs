@@ -39,6 +39,8 @@ pub struct Feed {
     epoch: Instant,
     /// Nanoseconds since `epoch` plus one of the newest frame with a new timestamp; 0: none in this opening.
     progress_ns: AtomicU64,
+    /// Nanoseconds since `epoch` plus one of the newest frame with an object that is not at rest; 0: none yet.
+    object_ns: AtomicU64,
     /// Number of the newest frame; frames are counted from 1 over all openings.
     seq: AtomicU64,
     /// Number of the frame published last.
@@ -79,6 +81,7 @@ impl Feed {
             stage: AtomicU8::new(0),
             epoch,
             progress_ns: AtomicU64::new(0),
+            object_ns: AtomicU64::new(0),
             seq: AtomicU64::new(0),
             published_seq: AtomicU64::new(0),
             shed_interval_ns: AtomicU64::new(0),
@@ -180,14 +183,33 @@ impl Feed {
 
     /// A frame with a new timestamp arrived.
     pub fn progressed(&self, at: Instant) {
+        // One that was kept before it was decoded arrived earlier than what has been heard since.
+        self.progress_ns.fetch_max(self.ns_of(at), Ordering::Relaxed);
+    }
+
+    fn ns_of(&self, at: Instant) -> u64 {
         let ns = at.saturating_duration_since(self.epoch).as_nanos();
-        self.progress_ns.store(u64::try_from(ns).unwrap_or(u64::MAX - 1) + 1, Ordering::Relaxed);
+        u64::try_from(ns).unwrap_or(u64::MAX - 1) + 1
+    }
+
+    fn instant_of(&self, ns: &AtomicU64) -> Option<Instant> {
+        let ns = ns.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.epoch + Duration::from_nanos(ns))
+    }
+
+    /// In a frame that arrived at `at` an object was detected that is not at rest.
+    pub fn saw_object(&self, at: Instant) {
+        self.object_ns.fetch_max(self.ns_of(at), Ordering::Relaxed);
+    }
+
+    /// When the newest such frame arrived.
+    pub fn last_object(&self) -> Option<Instant> {
+        self.instant_of(&self.object_ns)
     }
 
     /// When the newest frame of this opening with a new timestamp arrived.
     pub fn last_progress(&self) -> Option<Instant> {
-        let ns = self.progress_ns.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(self.epoch + Duration::from_nanos(ns))
+        self.instant_of(&self.progress_ns)
     }
 
     /// Counts an arriving frame and gives it its number.

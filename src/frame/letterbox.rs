@@ -14,6 +14,7 @@
 //! source's width and grow to the widest source seen, never beyond: [`Letterbox::scratch_bytes_for`] says
 //! how much that is. A frame of a size seen last time allocates nothing and computes no table.
 
+use super::formed::{Formed, FormedTensor, Planar, Rows};
 use super::letterbox_rgb::RgbResize;
 use super::{Geometry, Layout, Matrix, Picture, PictureError, Placement, Plane, Range};
 use crate::model::{ChannelOrder, InputRecipe};
@@ -65,6 +66,8 @@ pub struct Letterbox {
     picked: [Vec<[i16; 2]>; 3],
     /// For single pictures.
     rgb: RgbResize,
+    /// One row of each channel, for tensors that are not planes of floats; empty until the first of those.
+    scratch: [Vec<f32>; 3],
 }
 
 /// What of a picture the tables depend on.
@@ -107,6 +110,7 @@ impl Letterbox {
             blended: [const { Vec::new() }; 3],
             picked: std::array::from_fn(|_| vec![[0; 2]; recipe.width]),
             rgb: RgbResize::default(),
+            scratch: [const { Vec::new() }; 3],
         }
     }
 
@@ -116,20 +120,42 @@ impl Letterbox {
     /// [`LetterboxError`] for a picture that is not whole or a tensor of another length; nothing is written then.
     pub fn run(&mut self, picture: &Picture<'_>, tensor: &mut [f32]) -> Result<Geometry, LetterboxError> {
         LetterboxError::check(&self.recipe, picture, tensor.len())?;
+        let plane_len = self.recipe.width * self.recipe.height;
+        self.write(picture, &mut Planar::new(tensor, plane_len));
+        Ok(Geometry::new(&self.recipe, picture.width, picture.height))
+    }
+
+    /// As [`run`](Self::run), into a tensor of another form.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_formed(
+        &mut self,
+        picture: &Picture<'_>,
+        tensor: &mut FormedTensor,
+    ) -> Result<Geometry, LetterboxError> {
+        LetterboxError::check(&self.recipe, picture, tensor.len())?;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.iter_mut().for_each(|row| row.resize(self.recipe.width, 0.0));
+        self.write(picture, &mut Formed { tensor, scratch: &mut scratch });
+        self.scratch = scratch;
+        Ok(Geometry::new(&self.recipe, picture.width, picture.height))
+    }
+
+    fn write(&mut self, picture: &Picture<'_>, rows: &mut impl Rows) {
         let source = Source::new(picture);
         if self.source != Some(source) {
             self.prepare(source);
         }
         // Slots rotate, so padding is written always: a few hundredths of a millisecond.
-        self.write_padding(tensor);
+        self.write_padding(rows);
         match picture.layout {
             Layout::Rgb { rgb } => {
                 let size = (picture.width, picture.height);
-                self.rgb.run(rgb, size, &self.placement, &self.recipe, tensor);
+                self.rgb.run(rgb, size, &self.placement, &self.recipe, rows);
             }
-            _ => self.write_picture(picture, &source, tensor),
+            _ => self.write_picture(picture, &source, rows),
         }
-        Ok(Geometry::new(&self.recipe, picture.width, picture.height))
     }
 
     /// Bytes of tables and row buffers held now.
@@ -137,7 +163,9 @@ impl Letterbox {
         let blended: usize = self.blended.iter().map(Vec::capacity).sum();
         let picked: usize = self.picked.iter().map(Vec::capacity).sum();
         let taps = self.luma.bytes() + self.chroma.bytes();
-        taps + blended * size_of::<i16>() + picked * size_of::<[i16; 2]>() + self.rgb.bytes()
+        let scratch: usize = self.scratch.iter().map(Vec::capacity).sum();
+        let (picked, scratch) = (picked * size_of::<[i16; 2]>(), scratch * size_of::<f32>());
+        taps + blended * size_of::<i16>() + picked + self.rgb.bytes() + scratch
     }
 
     /// Bytes held at most by video, as long as no picture is wider than `source_width` pixels: the line for the memory
@@ -162,40 +190,27 @@ impl Letterbox {
         self.source = Some(source);
     }
 
-    fn write_padding(&self, tensor: &mut [f32]) {
-        let (width, placement) = (self.recipe.width, self.placement);
-        let plane_len = width * self.recipe.height;
-        if plane_len == 0 {
-            return;
-        }
-        for (channel, plane) in tensor.chunks_exact_mut(plane_len).enumerate() {
-            let value = f32::from(self.recipe.pad) * self.recipe.scale[channel] + self.recipe.offset[channel];
-            let (above, rest) = plane.split_at_mut(placement.top * width);
-            let (beside, below) = rest.split_at_mut(placement.height * width);
-            above.fill(value);
-            below.fill(value);
-            if placement.width < width {
-                for row in beside.chunks_exact_mut(width) {
-                    row[..placement.left].fill(value);
-                    row[placement.left + placement.width..].fill(value);
-                }
+    fn write_padding(&self, rows: &mut impl Rows) {
+        let (InputRecipe { width, height, pad, scale, offset, .. }, at) = (self.recipe, self.placement);
+        let values = std::array::from_fn(|channel| f32::from(pad) * scale[channel] + offset[channel]);
+        rows.fill(0, at.top * width, values);
+        let below = at.top + at.height;
+        rows.fill(below * width, (height - below) * width, values);
+        if at.width < width {
+            for row in at.top..below {
+                rows.fill(row * width, at.left, values);
+                let right = at.left + at.width;
+                rows.fill(row * width + right, width - right, values);
             }
         }
     }
 
-    fn write_picture(&mut self, picture: &Picture<'_>, source: &Source, tensor: &mut [f32]) {
-        let (width, columns) = (self.recipe.width, self.placement.width);
-        let plane_len = width * self.recipe.height;
+    fn write_picture(&mut self, picture: &Picture<'_>, source: &Source, rows: &mut impl Rows) {
+        let columns = self.placement.width;
         let colour = Colour::new(&self.recipe, picture);
-        let (first, rest) = tensor.split_at_mut(plane_len);
-        let (green, third) = rest.split_at_mut(plane_len);
-        let (red, blue) = match self.recipe.channels {
-            ChannelOrder::Rgb => (first, third),
-            ChannelOrder::Bgr => (third, first),
-        };
         for row in 0..self.placement.height {
             self.pick_row(picture, source, row);
-            let start = (self.placement.top + row) * width + self.placement.left;
+            let start = (self.placement.top + row) * self.recipe.width + self.placement.left;
             let [y, u, v] = &self.picked;
             let samples = PickedRow {
                 y: &y[..columns],
@@ -204,9 +219,13 @@ impl Letterbox {
                 luma_weights: &self.luma.weights,
                 chroma_weights: &self.chroma.weights,
             };
-            let [red, green, blue] =
-                [&mut *red, &mut *green, &mut *blue].map(|plane| &mut plane[start..start + columns]);
+            let [first, green, third] = rows.row(start, columns);
+            let (red, blue) = match self.recipe.channels {
+                ChannelOrder::Rgb => (first, third),
+                ChannelOrder::Bgr => (third, first),
+            };
             convert(&colour, &samples, red, green, blue);
+            rows.done(start, columns);
         }
     }
 

@@ -120,6 +120,12 @@ impl Geometry {
         [x, y]
     }
 
+    /// A point in tensor pixels to source pixels, wherever it lies: corners of an oriented box are beyond the picture where the
+    /// box is, and a box that is clipped corner by corner has no right angles any more.
+    pub fn point_to_source_unclipped(&self, [x, y]: [f32; 2]) -> [f32; 2] {
+        [(x - self.offset_x) / self.scale_x, (y - self.offset_y) / self.scale_y]
+    }
+
     /// `[x1, y1, x2, y2]` in tensor pixels to source pixels, clipped to the picture.
     /// A box that lies in the padding comes back with no area.
     pub fn to_source(&self, bbox: [f32; 4]) -> [f32; 4] {

@@ -11,6 +11,7 @@
 //! Video does not come this way: it is luma and chroma, and the rounding to whole samples between the steps would only
 //! cost time and precision. Tables and rows grow to the widest picture seen.
 
+use super::formed::Rows;
 use super::{Placement, Plane};
 use crate::model::{ChannelOrder, InputRecipe};
 
@@ -43,32 +44,30 @@ impl RgbResize {
         taps + self.resized.iter().map(|row| row.capacity() * size_of::<i32>()).sum::<usize>()
     }
 
-    /// Writes the part of `tensor` that the picture covers; `source` is its size in pixels.
+    /// Writes the rows that the picture covers; `source` is its size in pixels.
     pub fn run(
         &mut self,
         rgb: Plane<'_>,
         source: (u32, u32),
         placement: &Placement,
         recipe: &InputRecipe,
-        tensor: &mut [f32],
+        rows: &mut impl Rows,
     ) {
         if self.source != source || self.placement != *placement {
             self.prepare(source, placement);
         }
         // No row is held yet: the picture is another one.
         self.held = [u32::MAX; 2];
-        let plane_len = recipe.width * recipe.height;
         for row in 0..placement.height {
             let tap = self.rows[row];
             let (upper, lower) = (self.row(rgb, tap.first, tap.second), self.row(rgb, tap.second, tap.first));
             let start = (placement.top + row) * recipe.width + placement.left;
-            for channel in 0..3 {
+            for (channel, out) in rows.row(start, placement.width).into_iter().enumerate() {
                 let sample = match recipe.channels {
                     ChannelOrder::Rgb => channel,
                     ChannelOrder::Bgr => 2 - channel,
                 };
                 let (scale, offset) = (recipe.scale[channel], recipe.offset[channel]);
-                let out = &mut tensor[channel * plane_len + start..][..placement.width];
                 let (above, below) = (&self.resized[upper], &self.resized[lower]);
                 for (column, out) in out.iter_mut().enumerate() {
                     let (above, below) = (above[3 * column + sample], below[3 * column + sample]);
@@ -77,6 +76,7 @@ impl RgbResize {
                     *out = ((mixed + 2) >> 2) as f32 * scale + offset;
                 }
             }
+            rows.done(start, placement.width);
         }
     }
 

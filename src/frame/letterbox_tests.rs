@@ -3,6 +3,7 @@
 use super::*;
 use crate::model::{ChannelOrder, Fit, InputRecipe};
 use proptest::prelude::*;
+use watchpost_binding::{AxisOrder, Frame, Number, TensorForm};
 
 /// What the fast path promises, in sample values of 0..=255.
 const BOUND: f64 = 0.1;
@@ -185,6 +186,34 @@ proptest! {
         }
         let widest = pictures.iter().map(|picture| picture.width).max().unwrap_or(0);
         prop_assert!(letterbox.scratch_bytes() <= Letterbox::scratch_bytes_for(&recipe, widest));
+    }
+
+    /// A tensor of another form holds the same numbers in another place, bytes rounded.
+    #[test]
+    fn another_form_is_the_same_picture(recipe in any_recipe(), picture in any_picture()) {
+        let mut planar = vec![f32::NAN; recipe.len()];
+        let mut letterbox = Letterbox::new(&recipe);
+        letterbox.run(&picture.borrow(), &mut planar).expect("a whole picture");
+        let plane_len = recipe.width * recipe.height;
+        for order in [AxisOrder::Nchw, AxisOrder::Nhwc] {
+            for number in [Number::F32, Number::U8] {
+                let mut formed = FormedTensor::new(TensorForm { order, number }, recipe.len());
+                letterbox.run_formed(&picture.borrow(), &mut formed).expect("a whole picture");
+                for (index, &value) in planar.iter().enumerate() {
+                    let (channel, pixel) = (index / plane_len, index % plane_len);
+                    let at = match order {
+                        AxisOrder::Nchw => index,
+                        AxisOrder::Nhwc => 3 * pixel + channel,
+                    };
+                    match formed.frame() {
+                        Frame::F32(values) => prop_assert_eq!(values[at], value),
+                        Frame::U8(bytes) => {
+                            prop_assert!((f32::from(bytes[at]) - value.clamp(0.0, 255.0)).abs() <= 0.5);
+                        }
+                    }
+                }
+            }
+        }
     }
 
     /// A plane that lost its last bytes is an error that names it, and the tensor stays as it was.

@@ -7,15 +7,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::feed::Feed;
+use super::lazy::{Lazy, LazyOptions, Treatment};
 use super::pacer::Pacer;
 use super::thinning::Thinning;
 use crate::config::Decode;
 use crate::metrics::Outcome;
-use crate::source::{Arrived, Fault, PictureKind, Receiver, Stage};
+use crate::source::{Arrived, Fault, Judgement, PictureKind, Receiver, Stage};
 
 /// A camera of which only keyframes are decoded has to send one within this time; else nobody could say
 /// whether its pictures can still be decoded.
 const KEYFRAME_WITHIN: Duration = Duration::from_secs(60);
+
+/// Said once an opening.
+const LAZY_IN_VAIN: &str = "every picture of this camera is decoded although decode is \"lazy\": its keyframes are further apart \
+    than what is kept; let the camera send one every 2 s (often called I-frame interval or GOP), or raise lazy_buffer";
 
 /// A frame and its number among all frames of its camera.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub struct Numbered {
     pub seq: u64,
     /// The frame.
     pub arrived: Arrived,
+    /// It was kept on purpose before it was decoded: its age is no reason to throw it away.
+    pub kept: bool,
 }
 
 /// The mailbox of one opening.
@@ -41,6 +48,8 @@ struct Inside {
     fault: Option<Fault>,
     pacer: Pacer,
     thinning: Thinning,
+    /// Present with `decode = "lazy"`.
+    lazy: Option<Lazy>,
     /// While load is shed.
     shed: Pacer,
     last_decoded_at: Option<Instant>,
@@ -49,13 +58,20 @@ struct Inside {
 
 impl Mailbox {
     /// For opening `generation` of this feed.
-    pub fn new(feed: Arc<Feed>, generation: u64, pacer: Pacer, decode: Decode) -> Arc<Self> {
+    pub fn new(
+        feed: Arc<Feed>,
+        generation: u64,
+        pacer: Pacer,
+        decode: Decode,
+        lazy: Option<LazyOptions>,
+    ) -> Arc<Self> {
         let inside = Inside {
             newest: None,
             last_mark: None,
             fault: None,
             thinning: Thinning::new(decode, pacer.interval()),
             pacer,
+            lazy: lazy.map(Lazy::new),
             shed: Pacer::every(None),
             last_decoded_at: None,
             open: true,
@@ -71,6 +87,18 @@ impl Mailbox {
     /// When the waiting frame arrived.
     pub fn newest_at(&self) -> Option<Instant> {
         self.lock().newest.as_ref().map(|newest| newest.arrived.at)
+    }
+
+    /// Whether the waiting frame arrived before `oldest` and was not kept on purpose.
+    pub fn is_too_old(&self, oldest: Instant) -> bool {
+        self.lock().newest.as_ref().is_some_and(|newest| !newest.kept && newest.arrived.at < oldest)
+    }
+
+    /// A frame that arrived at `at` was compared with the one before.
+    pub fn looked(&self, moved: bool, at: Instant) {
+        if let Some(lazy) = &mut self.lock().lazy {
+            lazy.looked(moved, at);
+        }
     }
 
     /// The newest frame. Its turn at the camera's detection rate counts as taken.
@@ -92,6 +120,7 @@ impl Mailbox {
         let waiting = {
             let mut inside = self.lock();
             inside.open = false;
+            self.feed.metrics.set_asleep(false);
             inside.newest.take()
         };
         if waiting.is_some() {
@@ -102,7 +131,9 @@ impl Mailbox {
     /// Puts a frame in and says what has to be counted and freed outside the lock.
     fn put(&self, arrived: Arrived) -> Option<(Outcome, Numbered)> {
         let mut inside = self.lock();
-        let newest = Numbered { seq: self.feed.number(arrived.at), arrived };
+        let kept =
+            inside.lazy.as_ref().is_some_and(|lazy| lazy.is_asleep() || lazy.is_catching_up(arrived.at));
+        let newest = Numbered { seq: self.feed.number(arrived.at), arrived, kept };
         let arrived = &newest.arrived;
         if !inside.open || !self.feed.is_live(self.generation) {
             return Some((Outcome::StaleGeneration, newest));
@@ -135,17 +166,23 @@ impl Mailbox {
         if !inside.open || !self.feed.is_live(self.generation) {
             return Outcome::StaleGeneration;
         }
-        let decoded = inside.last_decoded_at;
-        let decodes = decoded.is_some_and(|last| at.saturating_duration_since(last) < KEYFRAME_WITHIN);
-        if decodes && mark.is_some() && mark != inside.last_mark {
-            inside.last_mark = mark;
-            self.feed.progressed(at);
-        }
+        inside.progressed_undecoded(&self.feed, at, mark);
         if self.feed.keyframes_only() { Outcome::Shed } else { Outcome::NotDecoded }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inside {
+    fn progressed_undecoded(&mut self, feed: &Feed, at: Instant, mark: Option<u64>) {
+        let decoded = self.last_decoded_at;
+        let decodes = decoded.is_some_and(|last| at.saturating_duration_since(last) < KEYFRAME_WITHIN);
+        if decodes && mark.is_some() && mark != self.last_mark {
+            self.last_mark = mark;
+            feed.progressed(at);
+        }
     }
 }
 
@@ -166,8 +203,53 @@ impl Receiver for Mailbox {
         wanted && (kind == PictureKind::Key || !self.feed.keyframes_only())
     }
 
+    fn judge(&self, at: Instant, kind: PictureKind, size_bytes: usize) -> Judgement {
+        let mut inside = self.lock();
+        let Inside { lazy: Some(lazy), thinning, .. } = &mut *inside else {
+            drop(inside);
+            return if self.wants(at, kind) { Judgement::Decode } else { Judgement::Leave };
+        };
+        let treatment = lazy.coded(kind, size_bytes, at, self.feed.last_object());
+        if let Some(why) = lazy.take_woken_by() {
+            self.feed.metrics.wakes(why);
+            tracing::debug!(camera = self.feed.name(), reason = why.as_str(), "the camera wakes");
+        }
+        if lazy.take_complaint() {
+            tracing::info!(camera = self.feed.name(), "{LAZY_IN_VAIN}");
+        }
+        self.feed.metrics.set_asleep(lazy.is_asleep());
+        // Learns how often they come, whatever becomes of this one.
+        let is_needed = thinning.wants(kind, at);
+        match treatment {
+            _ if kind != PictureKind::Key && self.feed.keyframes_only() => Judgement::Leave,
+            Treatment::Keep => Judgement::Keep,
+            Treatment::Decode if is_needed => Judgement::Decode,
+            Treatment::Decode => Judgement::Leave,
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.lock().newest.is_none()
+    }
+
+    fn kept(&self, at: Instant, mark: Option<u64>) {
+        let mut inside = self.lock();
+        if inside.open && self.feed.is_live(self.generation) {
+            self.feed.metrics.sign_of_life(at);
+            inside.progressed_undecoded(&self.feed, at, mark);
+        }
+    }
+
+    fn caught_up(&self) {
+        if let Some(lazy) = &mut self.lock().lazy {
+            lazy.caught_up();
+        }
+    }
+
     fn leaves_out(&self) -> bool {
-        self.feed.keyframes_only() || self.lock().thinning.leaves_out()
+        let inside = self.lock();
+        let sleeps = inside.lazy.as_ref().is_some_and(Lazy::is_asleep);
+        sleeps || self.feed.keyframes_only() || inside.thinning.leaves_out()
     }
 
     fn skipped(&self, at: Instant, mark: Option<u64>) {
@@ -197,6 +279,10 @@ mod tests {
 
     /// A mailbox of a live opening, and the time at which it was opened.
     fn mailbox() -> (Arc<Mailbox>, Instant) {
+        mailbox_with(Decode::All, None)
+    }
+
+    fn mailbox_with(decode: Decode, lazy: Option<LazyOptions>) -> (Arc<Mailbox>, Instant) {
         let now = crate::clock::now();
         let registry = Registry::new(["gate"], [], now);
         let input = InputRecipe {
@@ -212,7 +298,7 @@ mod tests {
         let feed = Feed::new(0, 1, &form, Arc::clone(&registry.cameras()[0]), crate::wake::doorbell(), now)
             .expect("a slot");
         feed.begin_generation(1);
-        (Mailbox::new(Arc::new(feed), 1, Pacer::new(Some(10.0)), Decode::All), now)
+        (Mailbox::new(Arc::new(feed), 1, Pacer::new(Some(10.0)), decode, lazy), now)
     }
 
     /// Frame `number` of a camera with 40 pictures a second, taken out at once.
@@ -247,6 +333,55 @@ mod tests {
         mailbox.feed.shed(None, false);
         (800..1200).for_each(|number| arrives(&mailbox, start, number));
         assert_eq!(counts(&mailbox)[0], detected + 100, "and all that are wanted again");
+    }
+
+    #[test]
+    fn what_a_sleeping_camera_kept_is_a_sign_of_life_and_not_too_old_when_it_is_decoded() {
+        let options = LazyOptions {
+            hold: Duration::from_secs(2),
+            buffer_bytes: 1 << 20,
+            buffer_time: Duration::from_secs(10),
+        };
+        let (mailbox, start) = mailbox_with(Decode::Lazy, Some(options));
+        let at = |number: u64| start + Duration::from_millis(25 * number);
+        let judge = |number: u64, size_bytes| {
+            let kind = if number.is_multiple_of(80) { PictureKind::Key } else { PictureKind::Reference };
+            let judgement = mailbox.judge(at(number), kind, size_bytes);
+            match judgement {
+                Judgement::Keep if kind != PictureKind::Key => mailbox.kept(at(number), Some(number)),
+                _ => arrives(&mailbox, start, number),
+            }
+            mailbox.looked(false, at(number));
+            judgement
+        };
+        (0..600).for_each(|number| {
+            judge(number, 1000);
+        });
+        assert_eq!(judge(601, 1000), Judgement::Keep);
+        assert!(mailbox.leaves_out() && mailbox.feed.metrics.snapshot(start).asleep);
+        assert_eq!(mailbox.feed.last_progress(), Some(at(601)));
+        let coded = |number| mailbox.judge(at(number), PictureKind::Reference, 20_000);
+        assert!((602..610).any(|number| coded(number) == Judgement::Decode));
+        assert_eq!(mailbox.feed.metrics.wake_count(crate::metrics::Wake::Coded), 1);
+        // Now those before it come out of the decoder, late, and time does not run back for that.
+        let progress = mailbox.feed.last_progress();
+        let late = |number: u64| {
+            mailbox.take();
+            mailbox.frame(Arrived {
+                frame: Decoded::Memory(MemoryFrame::new(Arc::new(MemoryPicture::new(2, 2)), number)),
+                at: at(number),
+                wall: SystemTime::UNIX_EPOCH,
+                ts_source: TsSource::Arrival,
+            });
+            mailbox.is_too_old(at(700))
+        };
+        assert!(mailbox.is_ready() && !late(580));
+        assert!(mailbox.has_frame() && !mailbox.is_ready() && !mailbox.is_too_old(at(700)));
+        assert_eq!(mailbox.feed.last_progress(), progress);
+        mailbox.caught_up();
+        assert!(late(640), "what comes late by itself is as old as ever");
+        mailbox.close(Outcome::StaleGeneration);
+        assert!(!mailbox.feed.metrics.snapshot(start).asleep);
     }
 
     #[test]

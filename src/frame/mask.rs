@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use super::formed::{Formed, FormedTensor, Planar, Rows};
 use super::{Layout, Placement};
 use crate::model::InputRecipe;
 use crate::shape::{Point, Polygon};
@@ -87,6 +88,21 @@ impl PrivacyMask {
         if self.polygons.is_empty() {
             return;
         }
+        let plane_len = recipe.width * recipe.height;
+        self.blacken(recipe, source, &mut Planar::new(tensor, plane_len));
+    }
+
+    /// As [`Self::cover`], in a tensor of another form.
+    pub(super) fn cover_formed(&mut self, recipe: &InputRecipe, source: Source, tensor: &mut FormedTensor) {
+        if self.polygons.is_empty() {
+            return;
+        }
+        // Fills need no rows.
+        let scratch = &mut [const { Vec::new() }; 3];
+        self.blacken(recipe, source, &mut Formed { tensor, scratch });
+    }
+
+    fn blacken(&mut self, recipe: &InputRecipe, source: Source, rows: &mut impl Rows) {
         if self.made_for != Some((*recipe, source)) {
             let grid = Grid::of_tensor(recipe, source);
             self.spans.clear();
@@ -94,12 +110,9 @@ impl PrivacyMask {
             self.spans.shrink_to_fit();
             self.made_for = Some((*recipe, source));
         }
-        let plane_len = recipe.width * recipe.height;
-        for (plane, &black) in tensor.chunks_exact_mut(plane_len.max(1)).zip(&recipe.offset) {
-            for span in &self.spans {
-                let start = span.row as usize * recipe.width;
-                plane[start + span.from as usize..start + span.to as usize].fill(black);
-            }
+        for span in &self.spans {
+            let start = span.row as usize * recipe.width + span.from as usize;
+            rows.fill(start, (span.to - span.from) as usize, recipe.offset);
         }
     }
 }

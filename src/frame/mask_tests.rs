@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use watchpost_binding::{AxisOrder, Number, TensorForm};
 
 use super::super::letterbox_tests::{Format, OwnedPicture, any_picture, any_recipe};
 use super::super::{Geometry, Letterbox, Picture, Plane};
@@ -28,7 +29,17 @@ fn letterboxed(recipe: &InputRecipe, picture: &Picture<'_>) -> Vec<f32> {
 
 fn masked(mask: &mut PrivacyMask, recipe: &InputRecipe, picture: &Picture<'_>) -> Vec<f32> {
     let mut tensor = letterboxed(recipe, picture);
-    mask.cover(recipe, Source::new(picture.width, picture.height, &picture.layout), &mut tensor);
+    let source = Source::new(picture.width, picture.height, &picture.layout);
+    mask.cover(recipe, source, &mut tensor);
+    // A tensor of another form is covered in the same pixels.
+    let form = TensorForm { order: AxisOrder::Nhwc, number: Number::F32 };
+    let mut formed = FormedTensor::new(form, recipe.len());
+    Letterbox::new(recipe).run_formed(picture, &mut formed).expect("a whole picture");
+    mask.cover_formed(recipe, source, &mut formed);
+    let plane_len = recipe.width * recipe.height;
+    for (index, &value) in tensor.iter().enumerate() {
+        assert_eq!(formed.value(index / plane_len, index % plane_len), value, "at {index}");
+    }
     tensor
 }
 

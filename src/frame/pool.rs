@@ -16,8 +16,10 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use watchpost_binding::TensorForm;
 use watchpost_cuda::{CudaError, Element, Gpu, SlotTensor};
 
+use super::formed::FormedTensor;
 use super::turnstile::Ticket;
 use crate::model::InputRecipe;
 use crate::wake::Wake;
@@ -27,6 +29,8 @@ use crate::wake::Wake;
 pub enum Place {
     /// Planar f32 in host memory.
     Host,
+    /// Another form in host memory, for the models that take one.
+    HostFormed(TensorForm),
     /// Planar elements in this GPU's memory.
     Device {
         /// Which GPU.
@@ -37,10 +41,15 @@ pub enum Place {
 }
 
 impl Place {
+    /// Host memory, in the form that a model takes.
+    pub fn host(form: TensorForm) -> Self {
+        if form == TensorForm::default() { Self::Host } else { Self::HostFormed(form) }
+    }
+
     /// The GPU, if it is one.
     pub fn gpu(&self) -> Option<Gpu> {
         match self {
-            Self::Host => None,
+            Self::Host | Self::HostFormed(_) => None,
             Self::Device { gpu, .. } => Some(gpu.clone()),
         }
     }
@@ -71,6 +80,7 @@ impl SlotForm {
     fn allocate(&self) -> Result<SlotMemory, SlotError> {
         match &self.place {
             Place::Host => Ok(SlotMemory::Host(vec![0.0; self.input.len()].into_boxed_slice())),
+            Place::HostFormed(form) => Ok(SlotMemory::Formed(FormedTensor::new(*form, self.input.len()))),
             Place::Device { gpu, element } => {
                 Ok(SlotMemory::Device(SlotTensor::new(gpu, *element, self.input.len())?))
             }
@@ -83,6 +93,8 @@ impl SlotForm {
 pub enum SlotMemory {
     /// Planar f32 in host memory.
     Host(Box<[f32]>),
+    /// Another form in host memory.
+    Formed(FormedTensor),
     /// In a GPU's memory.
     Device(SlotTensor),
 }
@@ -91,6 +103,7 @@ impl SlotMemory {
     fn bytes(&self) -> usize {
         match self {
             Self::Host(tensor) => size_of_val::<[f32]>(tensor),
+            Self::Formed(tensor) => tensor.bytes(),
             Self::Device(tensor) => tensor.bytes(),
         }
     }

@@ -6,13 +6,18 @@
 //!   device memory     the kernel, read back       the kernel: the picture never visits the host
 //! ```
 //!
+//! A slot in host memory is of planes of floats, or of the form that its model takes ([`FormedTensor`]).
+//!
 //! Privacy masks are laid on the host in all four cases: with masks, a picture decoded in device memory visits the host
 //! between kernel and slot, in the model's size.
 
 use watchpost_cuda::{CudaError, DevicePicture, Gpu, Letterboxer, Placement as DevicePlacement, Recipe};
 
 use super::mask::{PrivacyMask, Source};
-use super::{Geometry, Letterbox, LetterboxError, Place, Placement, Slot, SlotError, SlotForm, SlotMemory};
+use super::{
+    FormedTensor, Geometry, Letterbox, LetterboxError, Place, Placement, Slot, SlotError, SlotForm,
+    SlotMemory,
+};
 use crate::model::{ChannelOrder, InputRecipe};
 use crate::source::{Decoded, Pixels};
 
@@ -45,6 +50,8 @@ pub struct Preprocessor {
     gpu: Option<Gpu>,
     /// Made at once for slots on the device, else with the first frame from there.
     device: Option<Letterboxer>,
+    /// What the kernel wrote, on its way into a slot of another form; empty without such slots.
+    planar: Vec<f32>,
 }
 
 impl Preprocessor {
@@ -55,11 +62,11 @@ impl Preprocessor {
     pub fn new(form: &SlotForm) -> Result<Self, SlotError> {
         let input = form.input;
         let device = match &form.place {
-            Place::Host => None,
+            Place::Host | Place::HostFormed(_) => None,
             Place::Device { gpu, .. } => Some(Letterboxer::new(gpu, device_recipe(&input))?),
         };
         let letterbox = Letterbox::new(&input);
-        Ok(Self { epoch: form.epoch, input, letterbox, gpu: form.gpu.clone(), device })
+        Ok(Self { epoch: form.epoch, input, letterbox, gpu: form.gpu.clone(), device, planar: Vec::new() })
     }
 
     /// Whether it was made for this form.
@@ -85,6 +92,12 @@ impl Preprocessor {
                 mask.cover(&input, Source::new(picture.width, picture.height, &picture.layout), tensor);
                 Ok(geometry)
             }
+            (Pixels::Host(picture), SlotMemory::Formed(tensor)) => {
+                let geometry = self.letterbox.run_formed(&picture, tensor)?;
+                let source = Source::new(picture.width, picture.height, &picture.layout);
+                mask.cover_formed(&input, source, tensor);
+                Ok(geometry)
+            }
             (Pixels::Host(picture), SlotMemory::Device(tensor)) => {
                 let device = self.device.as_mut().ok_or(PreprocessError::Place)?;
                 let staging = device.staging()?;
@@ -96,9 +109,15 @@ impl Preprocessor {
             (Pixels::Device(picture), memory) => {
                 let (width, height) = (picture.width(), picture.height());
                 let placement = device_placement(&input, &picture)?;
-                let device = self.device()?;
                 let source = Source::on_device(width, height);
+                if let SlotMemory::Formed(tensor) = memory {
+                    self.formed_from_device(&picture, placement, tensor)?;
+                    mask.cover_formed(&input, source, tensor);
+                    return Ok(Geometry::new(&input, width, height));
+                }
+                let device = self.device()?;
                 match memory {
+                    SlotMemory::Formed(_) => {}
                     SlotMemory::Host(tensor) => {
                         device.letterbox_to_host(&picture, placement, tensor)?;
                         mask.cover(&input, source, tensor);
@@ -125,6 +144,24 @@ impl Preprocessor {
             (Pixels::Device(_), Some(device)) => device.finish(),
             _ => Ok(()),
         }
+    }
+
+    /// The kernel writes planes of floats; here they are put into the form of the slot.
+    fn formed_from_device(
+        &mut self,
+        picture: &DevicePicture<'_>,
+        placement: DevicePlacement,
+        tensor: &mut FormedTensor,
+    ) -> Result<(), PreprocessError> {
+        let mut planar = std::mem::take(&mut self.planar);
+        planar.resize(self.input.len(), 0.0);
+        let read_back =
+            self.device().and_then(|device| Ok(device.letterbox_to_host(picture, placement, &mut planar)?));
+        let (first, rest) = planar.split_at(planar.len() / 3);
+        let (second, third) = rest.split_at(rest.len() / 2);
+        tensor.put(0, [first, second, third]);
+        self.planar = planar;
+        read_back
     }
 
     fn device(&mut self) -> Result<&mut Letterboxer, PreprocessError> {

@@ -11,6 +11,7 @@ use super::feed::Feed;
 use super::freeze::FreezeWatch;
 use super::mailbox::{Mailbox, Numbered};
 use super::mask::PrivacyMask;
+use super::motion::MotionGate;
 use super::pool::Slot;
 use super::preprocess::{PreprocessError, Preprocessor};
 use super::turnstile::Turnstile;
@@ -22,6 +23,10 @@ use crate::source::{Arrived, Decoded, Fault, Pixels, TsSource};
 
 /// Without a ring the thread looks around this often; nothing depends on it.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// Said once a camera.
+const BLIND: &str = "the motion gate is not used for this camera: its frames are in the GPU's memory, and are all inferred; \
+    write decoder = \"software\" for the camera if the gate matters more";
 
 /// A filled slot on its way to the engine, with what its record will say.
 #[derive(Debug)]
@@ -59,14 +64,28 @@ pub struct Bench {
     pub preprocessor: Preprocessor,
     /// Present where `freeze_timeout` is set.
     pub freeze: Option<FreezeWatch>,
+    /// Present with `motion_gate` or `decode = "lazy"`.
+    pub motion: Option<MotionGate>,
+    /// That frames cannot be compared has been said.
+    is_blind: bool,
     mask: PrivacyMask,
     mask_version: u64,
 }
 
 impl Bench {
     /// Tools; the masks come with the first frame.
-    pub fn new(preprocessor: Preprocessor, freeze: Option<FreezeWatch>) -> Self {
-        Self { preprocessor, freeze, mask: PrivacyMask::default(), mask_version: 0 }
+    pub fn new(preprocessor: Preprocessor, freeze: Option<FreezeWatch>, motion: Option<MotionGate>) -> Self {
+        Self { preprocessor, freeze, motion, is_blind: false, mask: PrivacyMask::default(), mask_version: 0 }
+    }
+
+    /// Forgets what it saw: another opening begins.
+    pub fn reset(&mut self) {
+        if let Some(freeze) = &mut self.freeze {
+            freeze.reset();
+        }
+        if let Some(motion) = &mut self.motion {
+            motion.reset();
+        }
     }
 }
 
@@ -146,10 +165,10 @@ impl Pump<'_> {
     }
 
     fn step(&mut self, now: Instant) -> Result<Next, End> {
-        let Some(newest_at) = self.mailbox.newest_at() else {
+        if !self.mailbox.has_frame() {
             return Ok(Next::WaitUntil(now + IDLE));
-        };
-        if now.saturating_duration_since(newest_at) > self.max_frame_age {
+        }
+        if now.checked_sub(self.max_frame_age).is_some_and(|oldest| self.mailbox.is_too_old(oldest)) {
             if self.mailbox.take().is_some() {
                 self.feed.dropped(Outcome::TooOld);
             }
@@ -178,9 +197,13 @@ impl Pump<'_> {
     }
 
     fn send(&mut self, numbered: Numbered, mut slot: Slot) -> Result<Next, End> {
-        let Numbered { seq, arrived } = numbered;
+        let Numbered { seq, arrived, .. } = numbered;
         if let Some(end) = self.frozen(&arrived) {
             return Err(end);
+        }
+        if self.is_still(&arrived) {
+            self.feed.dropped(Outcome::Still);
+            return Ok(Next::Again);
         }
         if !self.bench.preprocessor.fits(slot.form()) {
             let Some(preprocessor) = self.feed.take_refit(slot.form()) else {
@@ -260,6 +283,21 @@ impl Pump<'_> {
         };
         self.feed.dropped(outcome);
         Some(End::Fault(Fault { reason, detail }))
+    }
+
+    /// Whether the frame need not be inferred because nothing moves, where somebody wants to know.
+    fn is_still(&mut self, arrived: &Arrived) -> bool {
+        let Bench { motion: Some(motion), is_blind, .. } = &mut *self.bench else { return false };
+        let Pixels::Host(picture) = arrived.frame.pixels() else {
+            if !std::mem::replace(is_blind, true) {
+                let camera = self.feed.name();
+                tracing::warn!(camera, "{BLIND}");
+            }
+            return false;
+        };
+        let look = motion.look(&picture, arrived.at, self.feed.last_object());
+        self.mailbox.looked(look.moved, arrived.at);
+        !look.infer
     }
 
     /// Drawn by the test camera for the eyes of the host.

@@ -5,6 +5,7 @@
 //! | `all`       | every picture                                                                                  |
 //! | `reference` | pictures that others need, and those that need none                                            |
 //! | `keyframes` | pictures that need no other                                                                    |
+//! | `lazy`      | as `auto` while the camera is awake; see `lazy.rs`                                             |
 //! | `auto`      | the least of these three that still gives `detect_fps`, from the gaps that the stream has shown |
 
 use std::time::{Duration, Instant};
@@ -68,7 +69,7 @@ impl Thinning {
     /// `interval` from one wanted detection to the next; `None`: every frame is wanted.
     pub fn new(decode: Decode, interval: Option<Duration>) -> Self {
         let level = match decode {
-            Decode::Auto | Decode::All => Level::Nothing,
+            Decode::Auto | Decode::Lazy | Decode::All => Level::Nothing,
             Decode::Reference => Level::Disposable,
             Decode::Keyframes => Level::AllButKeys,
         };
@@ -77,7 +78,7 @@ impl Thinning {
 
     /// Whether the picture of this kind that arrived at `at` is to be decoded.
     pub fn wants(&mut self, kind: PictureKind, at: Instant) -> bool {
-        if self.decode == Decode::Auto {
+        if matches!(self.decode, Decode::Auto | Decode::Lazy) {
             self.learn(kind, at);
         }
         match self.level {

@@ -31,6 +31,10 @@ pub struct CameraSnapshot {
     pub events: Named,
     /// Pictures saved or not, by outcome.
     pub snapshots: Named,
+    /// What has woken it, by reason; only with `decode = "lazy"`.
+    pub wakes: Named,
+    /// Only its keyframes are decoded, because nothing moves.
+    pub asleep: bool,
     pub frame_age: HistogramSummary,
 }
 
@@ -84,6 +88,7 @@ pub struct OpenHandles {
     pub slot: u64,
     pub object: u64,
     pub frame: u64,
+    pub coded: u64,
 }
 
 fn name<S: Serializer>(kind: &Holding, serializer: S) -> Result<S::Ok, S::Error> {
@@ -179,10 +184,17 @@ fn camera_counters<M: SerializeMap>(map: &mut M, camera: &CameraSnapshot) -> Res
         let key = format!("watchpost_snapshots_total{{camera=\"{name}\",outcome=\"{outcome}\"}}");
         map.serialize_entry(&key, value)?;
     }
+    for (why, value) in camera.wakes.0.iter().filter(|(_, value)| *value > 0) {
+        map.serialize_entry(
+            &format!("watchpost_camera_wakes_total{{camera=\"{name}\",reason=\"{why}\"}}"),
+            value,
+        )?;
+    }
     for (kind, value) in &camera.events.0 {
         map.serialize_entry(&format!("watchpost_events_total{{camera=\"{name}\",event=\"{kind}\"}}"), value)?;
     }
     map.serialize_entry(&format!("watchpost_camera_up{{camera=\"{name}\"}}"), &u8::from(camera.up))?;
+    map.serialize_entry(&format!("watchpost_camera_asleep{{camera=\"{name}\"}}"), &u8::from(camera.asleep))?;
     map.serialize_entry(&format!("watchpost_shed_level{{camera=\"{name}\"}}"), &camera.shed_level)?;
     histogram(map, "watchpost_frame_age_seconds", &format!("camera=\"{name}\""), &camera.frame_age)
 }

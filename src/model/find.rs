@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::catalogue::catalogue;
-use super::conclude::picture_input;
+use super::conclude::settle;
 use super::manifest_text::nearest;
-use super::onnx::Dim;
 use super::{
     InspectError, Manifest, ModelError, ModelSource, OnnxFacts, Overrides, conclude_file, inspect,
     inspect_source,
@@ -257,20 +256,19 @@ pub fn digest(source: &ModelSource) -> io::Result<String> {
 
 fn check_input(manifest: &Manifest, facts: &OnnxFacts) -> Result<(), ModelError> {
     let refuse = |reason: String| Err(ModelError::Mismatch { name: manifest.name.clone(), reason });
-    let input = match picture_input(facts) {
-        Ok(input) => input,
+    let said = (manifest.input.width, manifest.input.height);
+    let picture = match settle(facts, Some(said)) {
+        Ok(picture) => picture,
         Err(reason) => return refuse(format!("its file cannot be fed: {reason}")),
     };
-    let Some([_, channels, height, width]) = input.shape.as_deref() else {
-        return refuse(format!("its file's input {input} is not [1, 3, height, width]"));
-    };
-    let differs = |dim: &Dim, said: usize| dim.fixed().is_some_and(|size| size != said);
-    if differs(channels, 3) || differs(height, manifest.input.height) || differs(width, manifest.input.width)
-    {
+    if (picture.width, picture.height) != said {
         return refuse(format!(
-            "its file's input is {input}, and [input] in the manifest says {}x{}; correct the manifest, or write \
-             it anew with `watchpost model add {} --force`",
-            manifest.input.width, manifest.input.height, manifest.source
+            "its file's input has shape {:?}, and [input] in the manifest says {}x{}; correct the manifest, or write it \
+             anew with `watchpost model add {} --force`",
+            picture.shape(),
+            said.0,
+            said.1,
+            manifest.source
         ));
     }
     Ok(())
@@ -278,12 +276,19 @@ fn check_input(manifest: &Manifest, facts: &OnnxFacts) -> Result<(), ModelError>
 
 /// Outputs are checked here where the file fixes them, and again by the engine when it has run.
 fn check_known_outputs(manifest: &Manifest, facts: &OnnxFacts) -> Result<(), ModelError> {
+    // Each picture of a batch gets its share.
+    let batch =
+        settle(facts, Some((manifest.input.width, manifest.input.height))).map_or(1, |picture| picture.batch);
     let shapes: Option<Vec<Vec<usize>>> = facts
         .outputs
         .iter()
         .map(|output| {
             let dims = output.shape.as_ref()?.iter().enumerate();
-            dims.map(|(axis, dim)| dim.fixed().or((axis == 0).then_some(1))).collect()
+            dims.map(|(axis, dim)| match dim.fixed() {
+                None => (axis == 0).then_some(1),
+                Some(fixed) => Some(if axis == 0 && fixed == batch { 1 } else { fixed }),
+            })
+            .collect()
         })
         .collect();
     match shapes {

@@ -18,6 +18,7 @@ mod weights;
 mod wire;
 
 pub use catalogue::{catalogue, downloadable, pull_dir};
+pub(crate) use conclude::settle as picture;
 pub use conclude::{ConcludeError, Conclusion, Overrides, Values, conclude};
 pub use error::ModelError;
 pub use find::{Listed, digest, find, list, locate, look_into, search_dirs, verify};

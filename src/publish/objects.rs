@@ -74,7 +74,7 @@ impl ObjectReader {
             (polygon, outlines) = outlines.split_at(detail.outline.len());
             object.mask = (!polygon.is_empty()).then_some(Mask { polygon });
             object.angle = detail.rotated.map(|rotated| rotated.angle);
-            let to_source = |corner| geometry.point_to_source(corner);
+            let to_source = |corner| geometry.point_to_source_unclipped(corner);
             object.corners = detail.rotated.map(|rotated| rotated.corners().map(to_source));
             objects.push(object);
         }

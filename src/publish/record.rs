@@ -66,7 +66,8 @@ pub struct Object<'a> {
     /// side, in radians, clockwise as one sees the picture; at most 4 decimals.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "four_decimals")]
     pub angle: Option<f32>,
-    /// The corners of an oriented box, `[[x, y]; 4]`, in pixels of the source frame; at most 1 decimal.
+    /// The corners of an oriented box, `[[x, y]; 4]`, in pixels of the source frame, outside of it where the box is; at most
+    /// 1 decimal.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "corners")]
     pub corners: Option<[[f32; 2]; 4]>,
 }

@@ -142,18 +142,18 @@ impl Snapshots {
             return;
         }
         let Some((object, id)) = watch.choose(objects, moment) else { return };
-        let SlotMemory::Host(tensor) = memory else {
+        if let SlotMemory::Device(_) = memory {
             if !std::mem::replace(&mut self.told_of_gpu, true) {
                 tracing::warn!("snapshots are not saved: pictures are in the GPU's memory with this engine");
             }
             watch.metrics.snapshot_taken(SnapshotOutcome::Skipped);
             return;
-        };
+        }
         let Ok(mut snapshot) = self.free.try_recv() else {
             watch.metrics.snapshot_taken(SnapshotOutcome::Skipped);
             return;
         };
-        cut_out(&self.recipe, geometry, tensor, object.bbox, &mut snapshot.canvas);
+        cut_out(&self.recipe, geometry, memory, object.bbox, &mut snapshot.canvas);
         watch.keep(id, quality(object), moment);
         snapshot.camera.clone_from(&watch.name);
         snapshot.metrics = Some(Arc::clone(&watch.metrics));
@@ -207,7 +207,13 @@ fn quality(object: &Object<'_>) -> f32 {
 }
 
 /// The part of the picture around a box, from a tensor back to red, green and blue.
-fn cut_out(recipe: &InputRecipe, geometry: &Geometry, tensor: &[f32], bbox: [f32; 4], canvas: &mut Canvas) {
+fn cut_out(
+    recipe: &InputRecipe,
+    geometry: &Geometry,
+    memory: &SlotMemory,
+    bbox: [f32; 4],
+    canvas: &mut Canvas,
+) {
     let [x1, y1, x2, y2] = bbox;
     let (beside, above) = (MARGIN * (x2 - x1), MARGIN * (y2 - y1));
     let (source_width, source_height) = (geometry.source_width as f32, geometry.source_height as f32);
@@ -232,8 +238,12 @@ fn cut_out(recipe: &InputRecipe, geometry: &Geometry, tensor: &[f32], bbox: [f32
                     ChannelOrder::Rgb => channel,
                     ChannelOrder::Bgr => 2 - channel,
                 };
-                let code =
-                    tensor.get(plane * plane_len + row * recipe.width + column).copied().unwrap_or(0.0);
+                let at = row * recipe.width + column;
+                let code = match memory {
+                    SlotMemory::Host(tensor) => tensor.get(plane * plane_len + at).copied().unwrap_or(0.0),
+                    SlotMemory::Formed(tensor) => tensor.value(plane, at),
+                    SlotMemory::Device(_) => 0.0,
+                };
                 // The cast saturates.
                 *value = ((code - recipe.offset[plane]) / recipe.scale[plane]).round() as u8;
             }

@@ -10,7 +10,7 @@ use watchpost_pipelines::Gpu;
 use super::{Arrived, Decoded, Fault, Lookup, Opening, Receiver, Source, Stage, TsSource};
 use crate::camera::Reason;
 use crate::clock;
-use crate::config::{CameraOptions, DecoderChoice, Locator, Transport};
+use crate::config::{CameraOptions, Decode, DecoderChoice, Locator, Transport};
 use crate::descriptors::Room;
 
 /// A pipeline that says a frame is older than this has confused its clocks; the frame counts as new.
@@ -107,6 +107,10 @@ impl GstSource {
         };
         spec.decode_threads = camera.decode_threads;
         spec.template = camera.template.clone();
+        spec.kept_bytes_max = match camera.decode {
+            Decode::Lazy => usize::try_from(camera.lazy_buffer_bytes).unwrap_or(usize::MAX),
+            _ => 0,
+        };
         let ts_source = match camera.locator {
             Locator::V4l2 { .. } => TsSource::V4l2,
             Locator::File { .. } => TsSource::File,
@@ -260,6 +264,22 @@ impl pipelines::Receiver for Inlet {
 
     fn wants(&self, kind: pipelines::PictureKind) -> bool {
         self.receiver.wants(clock::now(), kind)
+    }
+
+    fn judge(&self, kind: pipelines::PictureKind, size_bytes: usize) -> pipelines::Judgement {
+        self.receiver.judge(clock::now(), kind, size_bytes)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.receiver.is_ready()
+    }
+
+    fn kept(&self, mark: Option<u64>) {
+        self.receiver.kept(clock::now(), mark);
+    }
+
+    fn caught_up(&self) {
+        self.receiver.caught_up();
     }
 
     fn leaves_out(&self) -> bool {

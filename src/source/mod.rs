@@ -19,7 +19,7 @@ pub use lookup::Lookup;
 pub use memory::{MemoryFrame, MemoryPicture};
 pub use scene::SceneSource;
 pub use watchpost_picture::{Layout, Matrix, Picture, PictureError, Plane, Range};
-pub use watchpost_pipelines::{Gpu, PictureKind, Pixels};
+pub use watchpost_pipelines::{Gpu, Judgement, PictureKind, Pixels};
 
 /// Which clock a frame's wall time comes from. The names are those of the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -161,6 +161,18 @@ pub trait Receiver: Send + Sync {
     fn wants(&self, _at: Instant, _kind: PictureKind) -> bool {
         true
     }
+    /// What becomes of the next coded picture, of this kind and size; asked for each, in order, in place of [`Self::wants`].
+    fn judge(&self, at: Instant, kind: PictureKind, _size_bytes: usize) -> Judgement {
+        if self.wants(at, kind) { Judgement::Decode } else { Judgement::Leave }
+    }
+    /// Whether a frame that came now would not take the place of another. Asked while what was kept is decoded.
+    fn is_ready(&self) -> bool {
+        true
+    }
+    /// A picture was kept undecoded. `mark` is what [`Decoded::progress_mark`] would have been.
+    fn kept(&self, _at: Instant, _mark: Option<u64>) {}
+    /// All that was kept has been decoded.
+    fn caught_up(&self) {}
     /// Whether some pictures are left out at present.
     fn leaves_out(&self) -> bool {
         false

@@ -372,6 +372,7 @@ impl Supervisor {
         handles.slots_in_flight.store(slots_out as u64, Ordering::Relaxed);
         handles.pipelines.store(watchpost_pipelines::open_pipelines() as u64, Ordering::Relaxed);
         handles.objects.store(watchpost_pipelines::open_objects() as u64, Ordering::Relaxed);
+        handles.coded.store(watchpost_pipelines::open_coded() as u64, Ordering::Relaxed);
         handles.frames.store(watchpost_pipelines::open_frames() as u64, Ordering::Relaxed);
         let usage = self.memory.usage();
         let gpu = self.house.gpu.clone();

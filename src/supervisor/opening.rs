@@ -11,7 +11,7 @@ use watchpost_cuda::Gpu;
 use super::Message;
 use crate::camera::Reason;
 use crate::config::CameraOptions;
-use crate::frame::{Bench, End, Feed, Mailbox, Pacer, Pump, Turnstile, Work};
+use crate::frame::{Bench, End, Feed, LazyOptions, Mailbox, Pacer, Pump, Turnstile, Work};
 use crate::metrics::Outcome;
 use crate::source::{Fault, Receiver, Source, Stage};
 
@@ -106,7 +106,13 @@ impl Opening {
     /// The source's opening is dropped, that is torn down, before this returns.
     fn open_and_pump(&self, stop: &AtomicBool) -> Again {
         let pacer = Pacer::new(self.options.detect_fps);
-        let mailbox = Mailbox::new(Arc::clone(&self.feed), self.generation, pacer, self.options.decode);
+        let mailbox = Mailbox::new(
+            Arc::clone(&self.feed),
+            self.generation,
+            pacer,
+            self.options.decode,
+            LazyOptions::of(&self.options),
+        );
         let receiver = Arc::clone(&mailbox) as Arc<dyn Receiver>;
         let opening = match self.source.open(self.generation, receiver) {
             Ok(opening) => opening,
@@ -131,9 +137,7 @@ impl Opening {
 
     fn pump(&self, mailbox: &Mailbox, stop: &AtomicBool) -> End {
         let mut bench = self.bench.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(freeze) = &mut bench.freeze {
-            freeze.reset();
-        }
+        bench.reset();
         let mut pump = Pump {
             feed: &self.feed,
             mailbox,

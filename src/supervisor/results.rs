@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::identities::Identities;
 use crate::clock;
 use crate::engine::TensorView;
-use crate::filter::Filter;
+use crate::filter::{Filter, Presence};
 use crate::frame::Work;
 use crate::metrics::Outcome;
 use crate::publish::{Detections, FrameSize, ModelPart, Object, ObjectReader, Publisher};
@@ -36,6 +36,7 @@ impl ModelTag {
 pub(super) struct View {
     pub filter: Filter,
     pub identities: Identities,
+    pub presence: Presence,
 }
 
 /// Turns finished frames into records. Lives on the engine's thread, with its engine.
@@ -55,7 +56,7 @@ impl Results {
     /// Decodes one frame's outputs and publishes its record, unless its opening is over.
     pub fn finish(&mut self, work: &Work, outputs: &[TensorView<'_>]) {
         let Self { reader, tag, views, workspace, publisher, snapshots } = self;
-        let Some(Some(View { filter, identities })) = views.get_mut(work.feed.index) else {
+        let Some(Some(View { filter, identities, presence })) = views.get_mut(work.feed.index) else {
             work.feed.dropped(Outcome::StaleGeneration);
             return;
         };
@@ -65,6 +66,9 @@ impl Results {
             // Nothing is published after the record that says the camera is being closed.
             work.feed.while_live(work.generation, || {
                 publish(publisher, tag, work, objects);
+                if presence.is_lively(objects.iter().map(|one| (one.class_id, one.bbox)), work.arrived_at) {
+                    work.feed.saw_object(work.arrived_at);
+                }
                 if let Some(snapshots) = snapshots {
                     let moment = snapshots::Moment { now: clock::now(), wall: work.wall };
                     snapshots.consider(work.feed.index, moment, work.slot.memory(), &work.geometry, objects);

@@ -15,6 +15,7 @@ use super::{Message, ModelTag, StartError};
 use crate::config::{Auto, CameraOptions, Config};
 use crate::decode::{Decoder, Limits};
 use crate::engine::{Engine, EngineError, Reading, Station, Worker};
+use crate::filter::Presence;
 use crate::frame::{SlotForm, Work};
 use crate::metrics::Outcome;
 use crate::model::{HeadRecipe, InputRecipe};
@@ -106,7 +107,7 @@ impl Outputs {
             let identities = Identities::new(&camera.memory, model, tracking, ids, events);
             let index = camera.feed.index;
             views.resize_with(views.len().max(index + 1), || None);
-            views[index] = Some(View { filter, identities });
+            views[index] = Some(View { filter, identities, presence: Presence::default() });
         }
         let tracks = config.cameras.iter().any(|camera| camera.track);
         let mut results = Results {

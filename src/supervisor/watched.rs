@@ -13,7 +13,9 @@ use super::shedding::Level;
 use crate::camera::{Action, Announcement, BackoffOptions, Input, Limits, Machine, Reason, State};
 use crate::clock;
 use crate::config::{CameraOptions, SupervisorOptions};
-use crate::frame::{Bench, Feed, FreezeWatch, Preprocessor, SlotForm, Turnstile, Work};
+use crate::frame::{
+    Bench, Feed, FreezeWatch, GateOptions, MotionGate, Preprocessor, SlotForm, Turnstile, Work,
+};
 use crate::publish::{CameraState, Publisher};
 use crate::source::{Fault, Source};
 use crate::track::Ids;
@@ -31,6 +33,11 @@ pub(super) struct House {
     pub gpu: Option<Gpu>,
     /// Numbers for tracks.
     pub ids: Ids,
+}
+
+/// What compares the camera's frames, where somebody wants to know.
+fn gate(options: &CameraOptions) -> Option<MotionGate> {
+    GateOptions::of(options).map(MotionGate::new)
 }
 
 /// One camera.
@@ -68,7 +75,7 @@ impl Watched {
     ) -> Self {
         let limits = limits(&options, supervisor);
         let seed = seed(&options.name);
-        let bench = Bench::new(preprocessor, options.freeze_timeout.map(FreezeWatch::new));
+        let bench = Bench::new(preprocessor, options.freeze_timeout.map(FreezeWatch::new), gate(&options));
         feed.set_masks(&options.privacy_masks);
         Self {
             options: Arc::new(options),
@@ -285,10 +292,13 @@ impl Watched {
         // A wedged opening holds the bench for good; it is left to it.
         let is_held = matches!(self.bench.try_lock(), Err(TryLockError::WouldBlock));
         if !is_held {
-            self.bench.lock().unwrap_or_else(PoisonError::into_inner).freeze = freeze;
+            let mut bench = self.bench.lock().unwrap_or_else(PoisonError::into_inner);
+            (bench.freeze, bench.motion) = (freeze, gate(&options));
         } else {
             match Preprocessor::new(form) {
-                Ok(preprocessor) => self.bench = Arc::new(Mutex::new(Bench::new(preprocessor, freeze))),
+                Ok(preprocessor) => {
+                    self.bench = Arc::new(Mutex::new(Bench::new(preprocessor, freeze, gate(&options))));
+                }
                 Err(error) => tracing::warn!(camera = options.name, "nothing to letterbox with: {error}"),
             }
         }

@@ -31,6 +31,7 @@ use std::time::Duration;
 use crate::decode::Detection;
 use motion::Motion;
 pub use stages::Workspace;
+pub(crate) use stages::iou;
 pub use timeline::Timeline;
 
 /// An object of one frame and, once it is known, which one it is.

@@ -260,7 +260,7 @@ fn is_box(bbox: [f32; 4]) -> bool {
 }
 
 /// Intersection over union, 0..=1.
-fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
+pub fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
     let width = a[2].min(b[2]) - a[0].max(b[0]);
     let height = a[3].min(b[3]) - a[1].max(b[1]);
     if width <= 0.0 || height <= 0.0 {

@@ -10,7 +10,7 @@ use watchpost::config::{
     CameraOptions, Config, DetectorOptions, Locator, MemoryOptions, OutputKind, OutputOptions,
 };
 use watchpost::engine::{Engine, EngineError, TensorView};
-use watchpost::frame::SlotMemory;
+use watchpost::frame::{Place, SlotMemory};
 use watchpost::model::{ChannelOrder, Fit, HeadRecipe, InputRecipe};
 use watchpost::source::{
     Arrived, Decoded, Fault, MemoryFrame, MemoryPicture, Opening, Receiver, Source, TsSource,
@@ -97,6 +97,8 @@ pub struct FakeEngine {
     pub sway: f32,
     /// Of so many frames one is without an object, each object in its own; 0: objects stay.
     pub blink_every: usize,
+    /// Where it wants its slots to be.
+    pub place: Place,
     /// Of the head's cells only so many in a row show an object, and the row goes on by so many from frame to frame.
     pub parade: Option<(usize, usize)>,
     frame: usize,
@@ -114,7 +116,8 @@ impl FakeEngine {
             row[4] = 0.9;
             row[5 + class] = 0.95;
         }
-        Self { inference, on_thread, output, sway: 0.0, blink_every: 0, parade: None, frame: 0 }
+        let place = Place::Host;
+        Self { inference, on_thread, output, sway: 0.0, blink_every: 0, parade: None, place, frame: 0 }
     }
 
     /// As many objects as the head has cells, of high and of low scores, which come and go.
@@ -156,6 +159,10 @@ impl Engine for FakeEngine {
 
     fn max_batch(&self) -> usize {
         1
+    }
+
+    fn place(&self) -> Place {
+        self.place.clone()
     }
 
     fn infer(

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes the table of docs/models.md: what `watchpost eval` says of each model of the shared folder, what plain ONNX
-Runtime in Python says of it with its own tool's preprocessing and pycocotools, and the difference.
+"""Writes the table of docs/models.md: what `watchpost eval` says of each model of the shared folder on each backend for the
+CPU, what plain ONNX Runtime in Python says of it with its own tool's preprocessing and pycocotools, and the differences.
 
   python3 -m venv /tmp/reference
-  /tmp/reference/bin/pip install onnxruntime opencv-python-headless numpy pycocotools
+  /tmp/reference/bin/pip install onnxruntime openvino opencv-python-headless numpy pycocotools
   cargo build --release
   /tmp/reference/bin/python tools/reference/table.py ../shared
 
@@ -63,15 +63,19 @@ def reference(name, file, images, labels_dir):
     return cached(f"{name}-reference", key, compute)
 
 
-def ours(program, library, name, file, images_dir, backend):
+BACKENDS = ("onnxruntime", "openvino", "builtin")
+
+
+def ours(program, libraries, name, file, images_dir, backend):
     def compute():
         command = [program, "eval", file, "--images", images_dir, "--backend", backend, "--json", "-"]
-        environment = {**os.environ, "WATCHPOST_ONNXRUNTIME_LIB": str(library)}
+        environment = {**os.environ, **{variable: str(file) for variable, file in libraries.items()}}
         run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
         report = json.loads(run.stdout)
         return [report["map_50_95"], report["map_50"]]
 
-    return cached(f"{name}-{backend}", digest(file, program), compute)
+    versions = "".join(str(file) for file in libraries.values())
+    return cached(f"{name}-{backend}", digest(file, program) + versions, compute)
 
 
 def rows(options, images, labels_dir):
@@ -82,8 +86,8 @@ def rows(options, images, labels_dir):
         shown = json.loads(subprocess.run([options.watchpost, "model", "show", file, "--json"], check=True,
                                           stdout=subprocess.PIPE).stdout)
         expected = reference(name, file, images, labels_dir)
-        runs = {backend: ours(options.watchpost, options.library, name, file, images[0].parent, backend)
-                for backend in ("onnxruntime", "builtin")}
+        runs = {backend: ours(options.watchpost, options.libraries, name, file, images[0].parent, backend)
+                for backend in BACKENDS}
         print(name, expected, runs, flush=True)
         yield name, file, shown, expected, runs
 
@@ -98,11 +102,13 @@ def off(figures, expected):
 
 
 def cells(name, file, shown, expected, runs):
-    head, native, builtin = shown["head"], runs["onnxruntime"], runs["builtin"]
+    head = shown["head"]
     side = f'{shown["input"]["width"]}x{shown["input"]["height"]}'
     family = FAMILIES.get(head["family"], head["family"])
     yield f"{name}.onnx", family, head["task"], side
-    yield both(native), both(expected), off(native, expected), both(builtin), off(builtin, expected)
+    yield (both(expected),)
+    for backend in BACKENDS:
+        yield both(runs[backend]), off(runs[backend], expected)
     yield f"{file.stat().st_size / 2**20:.1f} MiB", LICENCES.get(name, "AGPL-3.0")
 
 
@@ -110,18 +116,22 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("shared", nargs="?", default="../shared", type=pathlib.Path)
     parser.add_argument("--watchpost", default="target/release/watchpost", type=pathlib.Path)
-    parser.add_argument("--library", type=pathlib.Path, help="ONNX Runtime's library [default: this Python's]")
+    parser.add_argument("--onnxruntime", type=pathlib.Path, help="its library [default: this Python's]")
+    parser.add_argument("--openvino", type=pathlib.Path, help="libopenvino_c.so [default: this Python's]")
     parser.add_argument("--write-reference", action="store_true")
     options = parser.parse_args()
-    if not options.library:
-        capi = pathlib.Path(onnxruntime.__file__).parent / "capi"
-        options.library = sorted(capi.glob("libonnxruntime.so.*"))[0]
+    packages = pathlib.Path(onnxruntime.__file__).parent.parent
+    options.libraries = {
+        "WATCHPOST_ONNXRUNTIME_LIB":
+            options.onnxruntime or sorted(packages.glob("onnxruntime/capi/libonnxruntime.so.*"))[0],
+        "WATCHPOST_OPENVINO_LIB": options.openvino or sorted(packages.glob("openvino/libs/libopenvino_c.so*"))[0],
+    }
     options.watchpost = options.watchpost.resolve()
     CACHE.mkdir(parents=True, exist_ok=True)
     images = sorted((options.shared / "footage/coco-val/images").glob("*.jpg"))
     found = list(rows(options, images, options.shared / "footage/coco-val/labels"))
-    header = ("Model", "Family", "Task", "Input", "mAP 50-95 / 50", "Reference", "Difference", "Built-in engine",
-              "Its difference", "Size", "Licence")
+    header = ("Model", "Family", "Task", "Input", "Reference", "ONNX Runtime", "Its difference", "OpenVINO",
+              "OpenVINO's difference", "Built-in engine", "Built-in's difference", "Size", "Licence")
     lines = [header, tuple("---" for _ in header)]
     lines += [tuple(cell for part in cells(*row) for cell in part) for row in found]
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)

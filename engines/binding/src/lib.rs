@@ -1,10 +1,15 @@
-//! What every engine binding has in common: where libraries are looked for, how an output is lent, and what models want
-//! to know besides the picture.
+//! What every engine binding has in common: where libraries are looked for, in which form a picture goes in, how an output
+//! is lent, and what models want to know besides the picture.
 #![forbid(unsafe_code)]
 
 mod find;
+mod picture;
 
 pub use find::{NotFound, Search};
+pub use picture::{
+    AxisOrder, FIXED_BATCH_MAX, Frame, FrameError, NotShared, Number, PictureInput, PictureInputError, Stack,
+    TensorForm, lend_shares, share_shape,
+};
 
 /// An output tensor of one frame, borrowed from the engine for the duration of a call.
 #[derive(Debug, Clone, Copy)]

@@ -1,5 +1,7 @@
 //! Why a model cannot be loaded or run, in the words of the one who has to do something about it.
 
+use watchpost_binding::{FrameError, NotShared};
+
 /// Why a model cannot be loaded. The caller knows the file's name and puts it in front.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -54,6 +56,9 @@ pub enum LoadError {
         /// Which and why.
         reason: String,
     },
+    /// A fixed batch, and an output that is not one share for each picture of it.
+    #[error(transparent)]
+    Shared(#[from] NotShared),
     /// The proof on one empty frame failed.
     #[error("was loaded but cannot be run: {0}")]
     FirstRun(#[source] RunError),
@@ -83,14 +88,12 @@ pub enum LoadError {
 /// Why one inference failed. The model stays usable after each of them.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The slice is not one frame of this model.
-    #[error("the input has {actual} values and the model takes {expected}")]
-    InputLength {
-        /// Values the model takes.
-        expected: usize,
-        /// Values that were given.
-        actual: usize,
-    },
+    /// What was given is not frames of this model.
+    #[error(transparent)]
+    Frames(#[from] FrameError),
+    /// An output of a fixed batch is not of as many pictures any more.
+    #[error(transparent)]
+    Shared(#[from] NotShared),
     /// The library refused.
     #[error("{reason}")]
     Failed {

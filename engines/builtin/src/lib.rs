@@ -14,4 +14,4 @@ mod nms;
 
 pub use error::{LoadError, RunError};
 pub use model::{LoadOptions, Model, TensorInfo};
-pub use watchpost_binding::TensorView;
+pub use watchpost_binding::{AxisOrder, Frame, FrameError, Number, PictureInput, TensorForm, TensorView};

@@ -13,10 +13,11 @@ use rten::{
 };
 
 use rten_tensor::prelude::*;
-use watchpost_binding::TensorView;
+use watchpost_binding::{Frame, Number, PictureInput, Stack, TensorView, lend_shares, share_shape};
 
 use crate::cut::{self, Cut};
 use crate::halves::Halves;
+use crate::inputs::Settled;
 use crate::{LoadError, RunError, envelope, inputs};
 
 /// A detector for an edge box has megabytes of weights, not gigabytes: beyond this it is a mistake.
@@ -37,7 +38,7 @@ pub struct LoadOptions {
 pub struct TensorInfo {
     /// Its name in the model.
     pub name: String,
-    /// Row-major shape for one frame: nothing is left open.
+    /// Row-major shape, nothing left open: of an input for one inference, of an output for one frame.
     pub shape: Vec<usize>,
     /// `"f32"`, `"i32"`, …: the type inside the engine (it widens f16 to f32 when loading).
     pub dtype: String,
@@ -48,6 +49,9 @@ pub struct Model {
     model: rten::Model,
     threads: Arc<ThreadPool>,
     input_id: NodeId,
+    picture: PictureInput,
+    /// Where the pictures of a fixed batch are put together.
+    stack: Stack,
     /// What the inputs besides the picture are fed with.
     constants: Vec<(NodeId, Value)>,
     /// For a graph that is run in two halves.
@@ -119,7 +123,12 @@ impl Model {
         let model = catch_unwind(AssertUnwindSafe(load))
             .map_err(|panic| LoadError::Panicked { message: panic_message(panic) })??
             .map_err(|error| load_error(&error))?;
-        let (input_id, input, constants) = inputs::settle(&model, options.input_size)?;
+        let Settled { id: input_id, name, picture, constants } = inputs::settle(&model, options.input_size)?;
+        let dtype = match picture.form.number {
+            Number::F32 => "f32",
+            Number::U8 => "u8",
+        };
+        let input = TensorInfo { name, shape: picture.shape().to_vec(), dtype: dtype.to_owned() };
         let threads = options.threads.max(1);
         let pool = catch_unwind(|| ThreadPool::with_num_threads(threads))
             .map_err(|_| LoadError::Threads { threads })?;
@@ -133,14 +142,20 @@ impl Model {
             model,
             threads: Arc::new(pool),
             input_id,
+            picture,
+            stack: Stack::new(picture),
             constants,
             halves,
             output_ids: output_ids.clone(),
             inputs: vec![input],
             outputs: Vec::new(),
         };
-        let empty_frame = vec![0.0; loaded.input_len()];
-        let values = loaded.infer(&empty_frame).map_err(LoadError::FirstRun)?;
+        let len = picture.batch * picture.frame_len();
+        let values = match picture.form.number {
+            Number::F32 => loaded.infer(Frame::F32(&vec![0.0; len])),
+            Number::U8 => loaded.infer(Frame::U8(&vec![0; len])),
+        };
+        let values = values.map_err(LoadError::FirstRun)?;
         for (index, (&id, value)) in output_ids.iter().zip(&values).enumerate() {
             let name = node_name(&loaded.model, id, index);
             let Some(values) = contiguous_f32(value) else {
@@ -153,12 +168,13 @@ impl Model {
                 ValueType::Tensor(element) => element.to_string(),
                 other => other.to_string(),
             };
-            loaded.outputs.push(TensorInfo { name, shape: shape_of(value), dtype });
+            let shape = share_shape(&name, &shape_of(value), picture.batch)?;
+            loaded.outputs.push(TensorInfo { name, shape, dtype });
         }
         Ok(loaded)
     }
 
-    /// The picture, `[1, 3, height, width]`. Inputs that say how large it is are fed with constants and not listed.
+    /// The picture, as [`Self::picture`] says. Inputs that say how large it is are fed with constants and not listed.
     pub fn inputs(&self) -> &[TensorInfo] {
         &self.inputs
     }
@@ -168,17 +184,34 @@ impl Model {
         &self.outputs
     }
 
-    /// Values of one frame's input.
-    pub fn input_len(&self) -> usize {
-        self.inputs[0].shape.iter().product()
+    /// The form of the picture, and how many an inference takes.
+    pub fn picture(&self) -> PictureInput {
+        self.picture
     }
 
-    /// Infers one frame and lends its outputs to `each`. The input is read where it lies.
+    /// Infers one frame of floats and lends its outputs to `each`. The input is read where it lies.
     ///
     /// # Errors
     /// [`RunError`]; the model stays usable. A panic in `each` is the caller's and passes through.
     pub fn run(&mut self, input: &[f32], each: &mut dyn FnMut(&[TensorView<'_>])) -> Result<(), RunError> {
-        let values = self.infer(input)?;
+        self.run_frames(&[Frame::F32(input)], &mut |_index, outputs| each(outputs))
+    }
+
+    /// Infers up to [`PictureInput::batch`] frames at once and lends the outputs of each to `each`, in order. A single one is
+    /// read where it lies.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_frames(
+        &mut self,
+        frames: &[Frame<'_>],
+        each: &mut dyn FnMut(usize, &[TensorView<'_>]),
+    ) -> Result<(), RunError> {
+        // Out of the way of the rest of `self`; it comes back whatever happens below, but for a panic, which ends the model.
+        let mut stack = std::mem::replace(&mut self.stack, Stack::empty());
+        let values = stack.gather(frames).map_err(RunError::from).and_then(|input| self.infer(input));
+        self.stack = stack;
+        let values = values?;
         let mut tensors = Vec::with_capacity(values.len());
         for (info, value) in self.outputs.iter().zip(&values) {
             let data =
@@ -187,20 +220,18 @@ impl Model {
         }
         let views: Vec<TensorView<'_>> =
             tensors.iter().map(|(name, shape, data)| TensorView { name, shape, data }).collect();
-        each(&views);
-        Ok(())
+        Ok(lend_shares(&views, (frames.len(), self.picture.batch), each)?)
     }
 
     /// The library's part of a run. Its graph is immutable and its buffers belong to the call, so nothing
     /// is left half-done when it unwinds.
-    fn infer(&self, input: &[f32]) -> Result<Vec<Value>, RunError> {
-        let expected = self.input_len();
-        if input.len() != expected {
-            return Err(RunError::InputLength { expected, actual: input.len() });
-        }
-        let shape: [usize; 4] = std::array::from_fn(|axis| self.inputs[0].shape[axis]);
-        let view = ValueView::from_shape(shape, input)
-            .map_err(|error| RunError::Failed { reason: error.to_string() })?;
+    fn infer(&self, input: Frame<'_>) -> Result<Vec<Value>, RunError> {
+        let shape = self.picture.shape();
+        let failed = |error: &dyn std::fmt::Display| RunError::Failed { reason: error.to_string() };
+        let view = match input {
+            Frame::F32(values) => ValueView::from_shape(shape, values).map_err(|error| failed(&error))?,
+            Frame::U8(values) => ValueView::from_shape(shape, values).map_err(|error| failed(&error))?,
+        };
         let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.threads)));
         catch_unwind(AssertUnwindSafe(|| {
             let mut inputs: Vec<(NodeId, ValueOrView<'_>)> = vec![(self.input_id, view.into())];

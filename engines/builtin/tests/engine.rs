@@ -5,7 +5,9 @@ mod onnx_writer;
 use onnx_writer::{
     Dim, F16, F32, I64, Onnx, U8, bytes, dims, int_attribute, node, node_with, number, tensor, weights,
 };
-use watchpost_builtin::{LoadError, LoadOptions, Model, RunError};
+use watchpost_builtin::{
+    AxisOrder, Frame, FrameError, LoadError, LoadOptions, Model, Number, RunError, TensorForm, TensorView,
+};
 
 const OPTIONS: LoadOptions = LoadOptions { threads: 1, input_size: None };
 
@@ -90,7 +92,7 @@ fn open_dimensions_are_settled_by_the_caller_and_without_him_refused() {
 fn a_wrong_frame_is_refused_and_the_next_one_works() {
     let mut model = load(&Onnx::doubling(&dims(&[1, 3, 2, 4])), OPTIONS).unwrap();
     let error = model.run(&frame(23), &mut |_| panic!("nothing to hand over")).unwrap_err();
-    assert!(matches!(error, RunError::InputLength { expected: 24, actual: 23 }), "{error}");
+    assert!(matches!(error, RunError::Frames(FrameError::Length { expected: 24, given: 23 })), "{error}");
     model.run(&frame(24), &mut |outputs| assert_eq!(outputs[0].data[23], 46.0)).unwrap();
 }
 
@@ -108,9 +110,10 @@ fn inputs_that_are_not_one_picture_of_floats_are_refused_by_name() {
     };
     for (onnx, words) in [
         (two, "2 inputs"),
-        (typed(U8), "images"),
+        (typed(I64), "images"),
         (Onnx::doubling(&dims(&[1, 1, 2, 4])), "[1, 1, 2, 4]"),
-        (Onnx::doubling(&dims(&[4, 3, 2, 4])), "[4, 3, 2, 4]"),
+        (Onnx::doubling(&dims(&[4, 5, 2, 4])), "[4, 5, 2, 4]"),
+        (Onnx::doubling(&dims(&[65, 3, 2, 4])), "65 pictures"),
         (Onnx::doubling(&dims(&[3, 4])), "2 dimensions"),
         (Onnx::doubling(&dims(&[1, 3, 90_000, 90_000])), "8192"),
     ] {
@@ -120,6 +123,68 @@ fn inputs_that_are_not_one_picture_of_floats_are_refused_by_name() {
     // The engine computes in f32 and widens f16, so this one works.
     let half = load(&typed(F16), OPTIONS).unwrap();
     assert_eq!(half.inputs()[0].dtype, "f32");
+}
+
+/// A model of 2x4 pictures whose output is its input once more, doubled, by whatever operators that takes.
+fn other_form(dtype: u64, shape: &[u64]) -> Onnx {
+    let shape = dims(shape);
+    Onnx {
+        inputs: vec![tensor("images", dtype, &shape)],
+        outputs: vec![tensor("doubled", F32, &shape)],
+        nodes: vec![
+            node_with("Cast", &["images"], &["float"], &[int_attribute("to", F32)]),
+            node("Add", &["float", "float"], &["doubled"]),
+        ],
+        ..Onnx::default()
+    }
+}
+
+#[test]
+fn channels_that_are_last_and_bytes_are_taken_as_they_are() {
+    let mut model = load(&other_form(F32, &[1, 2, 4, 3]), OPTIONS).unwrap();
+    let floats = TensorForm { order: AxisOrder::Nhwc, number: Number::F32 };
+    assert_eq!((model.picture().form, model.picture().width, model.picture().height), (floats, 4, 2));
+    let mut seen = Vec::new();
+    model.run(&frame(24), &mut |outputs| seen = outputs[0].data.to_vec()).unwrap();
+    assert_eq!(seen, frame(24).iter().map(|value| 2.0 * value).collect::<Vec<_>>());
+
+    let mut model = load(&other_form(U8, &[1, 2, 4, 3]), OPTIONS).unwrap();
+    assert_eq!(model.picture().form, TensorForm { order: AxisOrder::Nhwc, number: Number::U8 });
+    let bytes: Vec<u8> = (100..124).collect();
+    let each = &mut |_: usize, outputs: &[TensorView<'_>]| seen = outputs[0].data.to_vec();
+    model.run_frames(&[Frame::U8(&bytes)], each).unwrap();
+    assert_eq!(seen, (100..124).map(|value| 2.0 * value as f32).collect::<Vec<_>>());
+    // Floats for a model of bytes are of another engine.
+    let error = model.run(&frame(24), &mut |_| panic!("nothing to hand over")).unwrap_err();
+    assert!(matches!(error, RunError::Frames(FrameError::Length { expected: 24, given: 0 })), "{error}");
+}
+
+#[test]
+fn a_fixed_batch_takes_as_many_pictures_as_there_are_and_gives_each_its_own() {
+    let mut model = load(&Onnx::doubling(&dims(&[3, 3, 2, 4])), OPTIONS).unwrap();
+    assert_eq!((model.picture().batch, model.outputs()[0].shape.as_slice()), (3, &[1, 3, 2, 4][..]));
+    let (ones, twos) = ([1.0; 24], [2.0; 24]);
+    for frames in [&[Frame::F32(&ones), Frame::F32(&twos), Frame::F32(&ones)][..], &[Frame::F32(&twos)]] {
+        let mut seen = Vec::new();
+        let each = &mut |index: usize, outputs: &[TensorView<'_>]| {
+            assert_eq!(outputs[0].shape, [1, 3, 2, 4]);
+            seen.push((index, outputs[0].data.to_vec()));
+        };
+        model.run_frames(frames, each).unwrap();
+        let doubled = |frame: &Frame<'_>| match frame {
+            Frame::F32(values) => values.iter().map(|value| 2.0 * value).collect::<Vec<_>>(),
+            Frame::U8(_) => panic!("floats"),
+        };
+        assert_eq!(seen, frames.iter().map(doubled).enumerate().collect::<Vec<_>>());
+    }
+    let five = [Frame::F32(&ones); 5];
+    model.run_frames(&five, &mut |_, _| panic!("too many")).unwrap_err();
+    // Which of these twelve rows is of which picture?
+    let mut rows = Onnx::doubling(&dims(&[3, 3, 2, 4]));
+    rows.nodes.push(node("Transpose", &["doubled"], &["rows"]));
+    rows.outputs = vec![tensor("rows", F32, &dims(&[4, 2, 3, 3]))];
+    let error = load(&rows, OPTIONS).unwrap_err();
+    assert!(matches!(error, LoadError::Shared(_)) && error.to_string().contains("rows"), "{error}");
 }
 
 /// RT-DETR and PaddleDetection want to know what size boxes are to be scaled to: they are told the tensor's.
@@ -136,7 +201,7 @@ fn inputs_that_ask_for_the_picture_s_size_are_fed_with_it() {
             ..Onnx::default()
         };
         let mut model = load(&onnx, OPTIONS).unwrap();
-        assert_eq!((model.inputs().len(), model.input_len()), (1, 24));
+        assert_eq!((model.inputs().len(), model.picture().frame_len()), (1, 24));
         let mut size = Vec::new();
         model.run(&frame(24), &mut |outputs| size = outputs[0].data.to_vec()).unwrap();
         size

@@ -31,7 +31,7 @@ fn as_many_threads_as_asked_for_and_one_that_sleeps() {
     let options = LoadOptions { threads: 3, input_size: None };
     let mut model =
         Model::from_bytes(Onnx::doubling(&dims(&[1, 3, 64, 64])).encode().leak(), options).unwrap();
-    let input = vec![1.0; model.input_len()];
+    let input = vec![1.0; model.picture().frame_len()];
     // A thread names itself when it first runs, which may be after the first inferences.
     let mut counted = 0;
     for _ in 0..5000 {

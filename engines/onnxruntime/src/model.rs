@@ -9,11 +9,13 @@ use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{TensorElementType, ValueType};
-use watchpost_binding::TensorView;
+use watchpost_binding::{
+    Frame, NotShared, Number, PictureInput, Stack, TensorView, lend_shares, share_shape,
+};
 use watchpost_cuda::CudaError;
 
 use crate::find::LIBRARY_VARIABLE;
-use crate::inputs::{self, Constant, Picture};
+use crate::inputs::{self, Constant, Picture, Settled};
 use crate::outputs;
 
 /// Where the weights are.
@@ -74,9 +76,9 @@ pub enum LoadError {
     /// The model is not one that takes a picture.
     #[error("the model's input {0}; one of f32 [1, 3, height, width] is needed")]
     Input(String),
-    /// An output that is not of 32-bit floats.
-    #[error("the model's output {0} is not of f32; export the model with f32 outputs")]
-    Output(String),
+    /// A fixed batch, and an output that is not one share for each picture of it.
+    #[error(transparent)]
+    Shared(#[from] NotShared),
 }
 
 /// Why an inference failed.
@@ -87,8 +89,11 @@ pub struct RunError(pub(crate) String);
 /// A model, loaded once.
 pub struct Model {
     session: Session,
-    input: TensorInfo,
+    name: String,
+    input: PictureInput,
     picture: Picture,
+    /// Where the pictures of a fixed batch are put together.
+    stack: Stack,
     /// What the inputs besides the picture are fed with.
     constants: Vec<Constant>,
     outputs: Vec<TensorInfo>,
@@ -129,38 +134,75 @@ impl Model {
         let environment = self::library(library)?;
         let builder = builder(environment, options.threads).map_err(LoadError::Refused)?;
         let session = commit(builder, model).map_err(LoadError::Refused)?;
-        let (input, picture, constants) = inputs::settle(&session, options.input_size)?;
-        let mut loaded = Self { session, input, picture, constants, outputs: Vec::new() };
-        let empty = vec![0.0; loaded.input.shape.iter().product()];
+        let Settled { name, input, picture, constants } = inputs::settle(&session, options.input_size)?;
+        let stack = Stack::new(input);
+        let mut loaded = Self { session, name, input, picture, stack, constants, outputs: Vec::new() };
+        let len = input.batch * input.frame_len();
         let mut outputs = Vec::new();
-        let mut note = |views: &[TensorView<'_>]| {
-            outputs.extend(
-                views.iter().map(|v| TensorInfo { name: v.name.to_owned(), shape: v.shape.to_vec() }),
-            );
+        let mut note = |found: &[TensorView<'_>]| {
+            outputs.extend(found.iter().map(|view| (view.name.to_owned(), view.shape.to_vec())));
+            Ok(())
         };
-        loaded.run(&empty, &mut note).map_err(|error| LoadError::Refused(error.to_string()))?;
-        loaded.outputs = outputs;
+        let ran = match input.form.number {
+            Number::F32 => loaded.infer(&[Frame::F32(&vec![0.0; len])], true, &mut note),
+            Number::U8 => loaded.infer(&[Frame::U8(&vec![0; len])], true, &mut note),
+        };
+        ran.map_err(|error| LoadError::Refused(error.to_string()))?;
+        for (name, shape) in outputs {
+            let shape = share_shape(&name, &shape, input.batch)?;
+            loaded.outputs.push(TensorInfo { name, shape });
+        }
         Ok(loaded)
     }
 
     /// The picture. Inputs that say how large it is are fed with constants and not listed.
-    pub fn input(&self) -> &TensorInfo {
-        &self.input
+    pub fn picture(&self) -> PictureInput {
+        self.input
     }
 
-    /// The outputs, as the first inference gave them.
+    /// The outputs of one frame, as the first inference gave them.
     pub fn outputs(&self) -> &[TensorInfo] {
         &self.outputs
     }
 
-    /// Infers one frame: `input` is read in place, outputs are lent to `each`.
+    /// Infers one frame of floats: `input` is read in place, outputs are lent to `each`.
     ///
     /// # Errors
     /// [`RunError`]; the model stays usable.
     pub fn run(&mut self, input: &[f32], each: &mut dyn FnMut(&[TensorView<'_>])) -> Result<(), RunError> {
+        self.run_frames(&[Frame::F32(input)], &mut |_index, outputs| each(outputs))
+    }
+
+    /// Infers up to [`PictureInput::batch`] frames at once and lends the outputs of each to `each`, in order. A single one is
+    /// read where it lies.
+    ///
+    /// # Errors
+    /// [`RunError`]; the model stays usable.
+    pub fn run_frames(
+        &mut self,
+        frames: &[Frame<'_>],
+        each: &mut dyn FnMut(usize, &[TensorView<'_>]),
+    ) -> Result<(), RunError> {
+        let batch = self.input.batch;
+        self.infer(frames, false, &mut |views| {
+            lend_shares(views, (frames.len(), batch), each).map_err(|error| RunError(error.to_string()))
+        })
+    }
+
+    /// The library's part of a run: `frames` are put together, unless the only one `is_whole` already.
+    fn infer(
+        &mut self,
+        frames: &[Frame<'_>],
+        is_whole: bool,
+        take: &mut dyn FnMut(&[TensorView<'_>]) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
         let fail = |error: ort::Error| RunError(error.to_string());
+        let input = match frames {
+            &[whole] if is_whole => whole,
+            frames => self.stack.gather(frames).map_err(|error| RunError(error.to_string()))?,
+        };
         let mut fed = Vec::with_capacity(1 + self.constants.len());
-        fed.push((self.input.name.as_str(), self.picture.value(&self.input.shape, input).map_err(fail)?));
+        fed.push((self.name.as_str(), self.picture.value(self.input.shape(), input).map_err(fail)?));
         for constant in &self.constants {
             fed.push((constant.name.as_str(), constant.value().map_err(fail)?));
         }
@@ -173,8 +215,7 @@ impl Model {
         }
         let views: Vec<TensorView<'_>> =
             tensors.iter().map(|(name, shape, data)| TensorView { name, shape, data }).collect();
-        each(&views);
-        Ok(())
+        take(&views)
     }
 }
 

@@ -4,9 +4,9 @@ use std::ptr;
 
 use openvino_sys as ov;
 use openvino_sys::ov_element_type_e as Element;
-use watchpost_binding::size_numbers;
+use watchpost_binding::{Number, PictureInput, size_numbers};
 
-use crate::model::{LoadError, TensorInfo};
+use crate::model::LoadError;
 use crate::owned::{ConstPort, Graph, Refusal, Request, Tensor, check, take_text};
 
 /// A tensor on loan, and its numbers.
@@ -67,12 +67,17 @@ fn element_of(port: &ConstPort) -> Result<u32, Refusal> {
     Ok(element)
 }
 
-/// Finds the picture among the inputs, settles its dimensions with batch 1 and, where the model leaves them open, the
-/// size asked for; gives its place and whether it is of half precision.
-pub(crate) fn settle(
-    graph: &Graph,
-    (width, height): (usize, usize),
-) -> Result<(TensorInfo, usize, bool), LoadError> {
+/// The picture's input.
+pub(crate) struct Settled {
+    pub picture: PictureInput,
+    /// Where it is among the model's inputs.
+    pub index: usize,
+    /// Whether its floats are of half precision.
+    pub is_half: bool,
+}
+
+/// Finds the picture among the inputs and settles its dimensions: an open batch is 1, open sides are those asked for.
+pub(crate) fn settle(graph: &Graph, asked: (usize, usize)) -> Result<Settled, LoadError> {
     let inlets = inlets(graph)?;
     let pictures: Vec<_> =
         inlets.iter().enumerate().filter(|(_, inlet)| size_numbers(&inlet.name, (0, 0)).is_none()).collect();
@@ -80,20 +85,17 @@ pub(crate) fn settle(
         return Err(LoadError::Input(format!("is one of {}", pictures.len())));
     };
     let is_half = inlet.element == Element::F16 as u32;
-    if !is_half && inlet.element != Element::F32 as u32 {
-        return Err(LoadError::Input(format!("{} is not of floats", inlet.name)));
-    }
-    let &[batch, channels, model_height, model_width] = &inlet.dims[..] else {
-        return Err(LoadError::Input(format!("{} has {} dimensions", inlet.name, inlet.dims.len())));
+    let number = match inlet.element {
+        element if is_half || element == Element::F32 as u32 => Number::F32,
+        element if element == Element::U8 as u32 => Number::U8,
+        _ => return Err(LoadError::Input(format!("{} is not of floats or bytes", inlet.name))),
     };
-    if batch.is_some_and(|batch| batch != 1) || channels.is_some_and(|channels| channels != 3) {
-        return Err(LoadError::Input(format!("{} has the shape {:?}", inlet.name, inlet.dims)));
-    }
-    let shape = vec![1, 3, model_height.unwrap_or(height), model_width.unwrap_or(width)];
+    let picture = PictureInput::settle(&inlet.dims, number, Some(asked))
+        .map_err(|error| LoadError::Input(format!("{} {error}", inlet.name)))?;
     if inlet.dims.iter().any(Option::is_none) {
-        reshape(graph, *index, &shape)?;
+        reshape(graph, *index, &picture.shape())?;
     }
-    Ok((TensorInfo { name: inlet.name.clone(), shape }, *index, is_half))
+    Ok(Settled { picture, index: *index, is_half })
 }
 
 fn reshape(graph: &Graph, index: usize, shape: &[usize]) -> Result<(), Refusal> {
@@ -112,28 +114,27 @@ fn reshape(graph: &Graph, index: usize, shape: &[usize]) -> Result<(), Refusal> 
 pub(crate) fn feed_constants(
     graph: &Graph,
     request: &Request,
-    size: (usize, usize),
+    &PictureInput { batch, width, height, .. }: &PictureInput,
 ) -> Result<Vec<Constant>, LoadError> {
     let mut constants = Vec::new();
     for (index, inlet) in inlets(graph)?.iter().enumerate() {
-        let Some(numbers) = size_numbers(&inlet.name, size) else { continue };
-        // Two numbers of up to eight bytes. Sides are at most 8192: exact in each type.
-        let mut room: Box<[i64]> = Box::new([0; 2]);
-        let element = if inlet.element == Element::I64 as u32 {
-            room.copy_from_slice(&numbers.map(|number| number as i64));
-            Element::I64
+        let Some(numbers) = size_numbers(&inlet.name, (width, height)) else { continue };
+        // Two numbers a picture. Sides are at most 8192: exact in each type.
+        let (element, one): (Element, Vec<i64>) = if inlet.element == Element::I64 as u32 {
+            (Element::I64, numbers.map(|number| number as i64).to_vec())
         } else if inlet.element == Element::I32 as u32 {
-            room[0] = i64::from_ne_bytes(pair(numbers.map(|number| (number as i32).to_ne_bytes())));
-            Element::I32
+            let both = pair(numbers.map(|number| (number as i32).to_ne_bytes()));
+            (Element::I32, vec![i64::from_ne_bytes(both)])
         } else if inlet.element == Element::F32 as u32 {
-            room[0] = i64::from_ne_bytes(pair(numbers.map(|number| (number as f32).to_ne_bytes())));
-            Element::F32
+            let both = pair(numbers.map(|number| (number as f32).to_ne_bytes()));
+            (Element::F32, vec![i64::from_ne_bytes(both)])
         } else {
             return Err(LoadError::Input(format!("{} is not two numbers of a size", inlet.name)));
         };
-        let mut dims = [1_i64, 2];
+        let mut room = one.repeat(batch).into_boxed_slice();
+        let mut dims = [batch as i64, 2];
         let shape = ov::ov_shape_t { rank: 2, dims: dims.as_mut_ptr() };
-        // SAFETY: `room` holds two numbers of this type and is kept beside the tensor.
+        // SAFETY: `room` holds two numbers of this type for each picture and is kept beside the tensor.
         let tensor = Tensor::made(|tensor| unsafe {
             ov::ov_tensor_create_from_host_ptr(element, shape, room.as_mut_ptr().cast(), tensor)
         })?;

@@ -13,5 +13,5 @@ mod owned;
 
 pub use find::{LIBRARY_VARIABLE, find_library};
 pub use library::{Library, OldestVersion};
-pub use model::{Arithmetic, LoadError, LoadOptions, Mode, Model, ModelBytes, RunError, TensorInfo};
+pub use model::{Arithmetic, LoadError, LoadOptions, Mode, Model, ModelBytes, RunError};
 pub use watchpost_binding::{NotFound, TensorView};

@@ -7,10 +7,12 @@ use std::ptr;
 
 use openvino_sys as ov;
 use openvino_sys::ov_element_type_e as Element;
-use watchpost_binding::TensorView;
+use watchpost_binding::{
+    Frame, NotShared, Number, PictureInput, Stack, TensorView, lend_shares, share_shape,
+};
 
 use crate::find::LIBRARY_VARIABLE;
-use crate::graph::{Constant, feed_constants, output_names, settle};
+use crate::graph::{Constant, Settled, feed_constants, output_names, settle};
 use crate::library::Library;
 use crate::outputs::{floats, shape_of};
 use crate::owned::{Compiled, Core, Graph, Refusal, Request, Tensor, c_string, check, take_text};
@@ -74,22 +76,13 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// Frames that one call of [`Model::run`] infers side by side.
+    /// Inferences that one call of [`Model::run_frames`] does side by side.
     pub fn requests(&self) -> usize {
         match self.mode {
             Mode::Latency => 1,
             Mode::Throughput => self.streams.max(1),
         }
     }
-}
-
-/// An input or output of the model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// Its name in the model.
-    pub name: String,
-    /// Row-major shape for one frame.
-    pub shape: Vec<usize>,
 }
 
 /// Why a model was not loaded.
@@ -119,6 +112,9 @@ pub enum LoadError {
     /// The model is not one that takes a picture.
     #[error("the model's input {0}; one of f32 [1, 3, height, width] is needed")]
     Input(String),
+    /// A fixed batch, and an output that is not one share for each picture of it.
+    #[error(transparent)]
+    Shared(#[from] NotShared),
 }
 
 impl From<Refusal> for LoadError {
@@ -147,6 +143,8 @@ struct Output {
 
 /// One inference and what it reads.
 struct Lane {
+    /// Where the pictures of a fixed batch are put together.
+    stack: Stack,
     /// Half-precision copy of the picture, for models that want it so.
     halves: Option<Vec<half::f16>>,
     // Below, in the order in which it has to go.
@@ -157,7 +155,7 @@ struct Lane {
 
 /// A model, loaded once. Inference needs it exclusively.
 pub struct Model {
-    input: TensorInfo,
+    input: PictureInput,
     /// Where the picture is among the model's inputs.
     input_index: usize,
     outputs: Vec<Output>,
@@ -192,7 +190,7 @@ impl Model {
         let core = Core::made(|core| unsafe { ov::ov_core_create(core) })?;
         configure(&core, options)?;
         let graph = read(&core, model)?;
-        let (input, input_index, is_half) = settle(&graph, options.input_size)?;
+        let Settled { picture: input, index: input_index, is_half } = settle(&graph, options.input_size)?;
         // What was kept under other settings would compute in something else.
         let is_as_asked =
             |compiled: &Compiled| options.arithmetic.is_none() || computes_in(compiled) == options.arithmetic;
@@ -202,25 +200,37 @@ impl Model {
             Some(compiled) => (compiled, blob),
             None => (compile(&core, &graph, &options.device)?, None),
         };
-        let length: usize = input.shape.iter().product();
+        let length = input.batch * input.frame_len();
         let lane = |_| -> Result<Lane, LoadError> {
             // SAFETY: `compiled` is a compiled model.
             let request = Request::made(|request| unsafe {
                 ov::ov_compiled_model_create_infer_request(compiled.raw(), request)
             })?;
-            let constants = feed_constants(&graph, &request, (input.shape[3], input.shape[2]))?;
+            let constants = feed_constants(&graph, &request, &input)?;
             let halves = is_half.then(|| vec![half::f16::ZERO; length]);
-            Ok(Lane { halves, _constants: constants, request })
+            Ok(Lane { stack: Stack::new(input), halves, _constants: constants, request })
         };
         let lanes = (0..options.requests()).map(lane).collect::<Result<Vec<_>, _>>()?;
         let outputs = output_names(&graph)?.into_iter();
         let outputs = outputs.map(|name| Output { name, shape: Vec::new(), converted: Vec::new() }).collect();
         let arithmetic = computes_in(&compiled);
         let mut loaded = Self { input, input_index, outputs, arithmetic, lanes, compiled, blob, _core: core };
-        let empty = vec![0.0; length];
         // All of them: the first inference of each takes its memory.
-        let empties = vec![empty.as_slice(); loaded.lanes.len()];
-        loaded.run(&empties, &mut |_, _| {}).map_err(|error| LoadError::Refused(error.to_string()))?;
+        let (floats, bytes) = match input.form.number {
+            Number::F32 => (vec![0.0; input.frame_len()], Vec::new()),
+            Number::U8 => (Vec::new(), vec![0; input.frame_len()]),
+        };
+        let empty = match input.form.number {
+            Number::F32 => Frame::F32(&floats),
+            Number::U8 => Frame::U8(&bytes),
+        };
+        let empties = vec![empty; loaded.frames_max()];
+        // An output that is nobody's is told apart from one that failed.
+        loaded.infer(&empties).map_err(|error| LoadError::Refused(error.to_string()))?;
+        loaded.lend(0, &mut |_| Ok(())).map_err(|error| LoadError::Refused(error.to_string()))?;
+        for output in &loaded.outputs {
+            share_shape(&output.name, &output.shape, input.batch)?;
+        }
         Ok(loaded)
     }
 
@@ -241,18 +251,22 @@ impl Model {
     }
 
     /// The picture. Inputs that say how large it is are fed with constants and not listed.
-    pub fn input(&self) -> &TensorInfo {
-        &self.input
+    pub fn picture(&self) -> PictureInput {
+        self.input
     }
 
-    /// Frames that one call of [`Self::run`] takes at most.
-    pub fn requests(&self) -> usize {
-        self.lanes.len()
+    /// Frames that one call of [`Self::run_frames`] takes at most: a batch for each inference side by side.
+    pub fn frames_max(&self) -> usize {
+        self.lanes.len() * self.input.batch
     }
 
-    /// Shapes of the outputs, as the first inference gave them.
-    pub fn output_shapes(&self) -> Vec<&[usize]> {
-        self.outputs.iter().map(|output| output.shape.as_slice()).collect()
+    /// Shapes of the outputs for one frame, as the first inference gave them.
+    pub fn output_shapes(&self) -> Vec<Vec<usize>> {
+        let mut shapes: Vec<Vec<usize>> = self.outputs.iter().map(|output| output.shape.clone()).collect();
+        if self.input.batch > 1 {
+            shapes.iter_mut().filter_map(|shape| shape.first_mut()).for_each(|first| *first = 1);
+        }
+        shapes
     }
 
     /// What it really computes in, as far as the device tells.
@@ -260,27 +274,40 @@ impl Model {
         self.arithmetic
     }
 
-    /// Infers frames, at most [`Self::requests`], side by side: `inputs` are read in place, outputs of each are lent to
-    /// `each`, in order.
+    /// Infers frames, at most [`Self::frames_max`], side by side and in batches where the model's are fixed: `inputs` are read
+    /// in place where a model takes one at a time, outputs of each are lent to `each`, in order.
     ///
     /// # Errors
     /// [`RunError`]; the model stays usable.
-    pub fn run(
+    pub fn run_frames(
         &mut self,
-        inputs: &[&[f32]],
+        inputs: &[Frame<'_>],
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), RunError> {
-        if inputs.len() > self.lanes.len() {
-            return Err(RunError(format!("{} frames are more than {}", inputs.len(), self.lanes.len())));
+        self.infer(inputs)?;
+        let batch = self.input.batch;
+        for (lane, frames) in inputs.chunks(batch).enumerate() {
+            self.lend(lane, &mut |views| {
+                let each =
+                    &mut |index: usize, outputs: &[TensorView<'_>]| each(lane * batch + index, outputs);
+                lend_shares(views, (frames.len(), batch), each).map_err(|error| RunError(error.to_string()))
+            })?;
         }
-        let mut tensors = Vec::with_capacity(inputs.len());
-        for (lane, input) in self.lanes.iter_mut().zip(inputs) {
-            tensors.push(lane.feed(&self.input, self.input_index, input)?);
+        Ok(())
+    }
+
+    fn infer(&mut self, inputs: &[Frame<'_>]) -> Result<(), RunError> {
+        if inputs.len() > self.frames_max() {
+            return Err(RunError(format!("{} frames are more than {}", inputs.len(), self.frames_max())));
+        }
+        let mut tensors = Vec::with_capacity(self.lanes.len());
+        for (lane, frames) in self.lanes.iter_mut().zip(inputs.chunks(self.input.batch)) {
+            tensors.push(lane.feed(&self.input, self.input_index, frames)?);
         }
         // Nothing below returns before all that was started has ended: it reads `inputs`.
         let mut outcome = Ok(());
         let mut started = 0;
-        for lane in self.lanes.iter().take(inputs.len()) {
+        for lane in self.lanes.iter().take(tensors.len()) {
             // SAFETY: the request is the library's own, its tensors are set, and what they lie in is held until the waiting
             // below is over.
             outcome = check(unsafe { ov::ov_infer_request_start_async(lane.request.raw()) });
@@ -293,12 +320,16 @@ impl Model {
             // SAFETY: as above; it returns when nothing reads the input any more, also if the inference has failed.
             outcome = outcome.and(check(unsafe { ov::ov_infer_request_wait(lane.request.raw()) }));
         }
-        outcome?;
-        (0..inputs.len()).try_for_each(|index| self.lend(index, each))
+        Ok(outcome?)
     }
 
-    fn lend(&mut self, index: usize, each: &mut dyn FnMut(usize, &[TensorView<'_>])) -> Result<(), RunError> {
-        let request = self.lanes[index].request.raw();
+    /// Hands out the outputs of the last inference of a lane, of all its frames together.
+    fn lend(
+        &mut self,
+        lane: usize,
+        take: &mut dyn FnMut(&[TensorView<'_>]) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
+        let request = self.lanes[lane].request.raw();
         let mut tensors = Vec::with_capacity(self.outputs.len());
         for (index, output) in self.outputs.iter_mut().enumerate() {
             // SAFETY: the request is the library's own; the index is below the count of its outputs.
@@ -313,36 +344,33 @@ impl Model {
             let data = floats(tensor, &output.name, output.shape.iter().product(), &mut output.converted)?;
             views.push(TensorView { name: &output.name, shape: &output.shape, data });
         }
-        each(index, &views);
-        Ok(())
+        take(&views)
     }
 }
 
 impl Lane {
-    /// Has the request read `input` where it lies, which has to stay there until it has; so has what is returned.
-    fn feed(&mut self, info: &TensorInfo, index: usize, input: &[f32]) -> Result<Tensor, RunError> {
-        let length: usize = info.shape.iter().product();
-        if input.len() != length {
-            return Err(RunError(format!("the input holds {} values, not {length}", input.len())));
-        }
-        let (element, data) = match &mut self.halves {
-            None => (Element::F32, input.as_ptr().cast::<c_void>()),
-            Some(halves) => {
+    /// Has the request read the frames where they lie (or where a batch of them was put together), which have to stay there
+    /// until it has; so has what is returned.
+    fn feed(&mut self, info: &PictureInput, index: usize, frames: &[Frame<'_>]) -> Result<Tensor, RunError> {
+        let Self { stack, halves, request, .. } = self;
+        // As many numbers as the input has, or an error.
+        let input = stack.gather(frames).map_err(|error| RunError(error.to_string()))?;
+        let (element, data) = match (halves, input) {
+            (None, Frame::F32(input)) => (Element::F32, input.as_ptr().cast::<c_void>()),
+            (Some(halves), Frame::F32(input)) => {
                 half::slice::HalfFloatSliceExt::convert_from_f32_slice(halves.as_mut_slice(), input);
                 (Element::F16, halves.as_ptr().cast::<c_void>())
             }
+            (_, Frame::U8(input)) => (Element::U8, input.as_ptr().cast::<c_void>()),
         };
-        let mut dims = info.shape.iter().map(|&size| size as i64);
-        let mut dims: [i64; 4] = std::array::from_fn(|_| dims.next().unwrap_or(1));
+        let mut dims = info.shape().map(|size| size as i64);
         let shape = ov::ov_shape_t { rank: 4, dims: dims.as_mut_ptr() };
         // SAFETY: `data` holds as many values as the shape says and outlives the inference; inputs are only read.
         let tensor = Tensor::made(|tensor| unsafe {
             ov::ov_tensor_create_from_host_ptr(element, shape, data.cast_mut(), tensor)
         })?;
         // SAFETY: request and tensor are the library's own.
-        check(unsafe {
-            ov::ov_infer_request_set_input_tensor_by_index(self.request.raw(), index, tensor.raw())
-        })?;
+        check(unsafe { ov::ov_infer_request_set_input_tensor_by_index(request.raw(), index, tensor.raw()) })?;
         Ok(tensor)
     }
 }

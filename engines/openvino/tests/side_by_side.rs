@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use watchpost_binding::Frame;
 use watchpost_openvino::{Arithmetic, Library, LoadOptions, Mode, Model, ModelBytes, find_library};
 
 fn root() -> PathBuf {
@@ -46,9 +47,10 @@ fn picture(number: usize) -> Vec<f32> {
 }
 
 fn infer(model: &mut Model, pictures: &[&[f32]]) -> Vec<Vec<f32>> {
+    let frames: Vec<Frame<'_>> = pictures.iter().map(|picture| Frame::F32(picture)).collect();
     let mut outputs = Vec::new();
     model
-        .run(pictures, &mut |index, tensors| {
+        .run_frames(&frames, &mut |index, tensors| {
             assert_eq!(index, outputs.len());
             outputs.push(tensors[0].data.to_vec());
         })
@@ -69,9 +71,9 @@ fn frames_side_by_side_are_told_apart_and_give_what_each_gives_alone() {
         Model::load(&library, ModelBytes::File(&path), &options(mode, streams), None).unwrap()
     };
     let mut alone = load(Mode::Latency, 5);
-    assert_eq!(alone.requests(), 1);
+    assert_eq!(alone.frames_max(), 1);
     let mut together = load(Mode::Throughput, 3);
-    assert_eq!(together.requests(), 3);
+    assert_eq!(together.frames_max(), 3);
     let pictures: Vec<Vec<f32>> = (0..3).map(picture).collect();
     let pictures: Vec<&[f32]> = pictures.iter().map(Vec::as_slice).collect();
     let expected: Vec<Vec<f32>> = pictures.iter().map(|one| infer(&mut alone, &[one]).remove(0)).collect();
@@ -83,8 +85,12 @@ fn frames_side_by_side_are_told_apart_and_give_what_each_gives_alone() {
     }
     // What is wrong is refused, and nothing is in the way afterwards.
     let short = [0.0; 7];
-    assert!(together.run(&[pictures[0], &short], &mut |_, _| panic!("nothing was inferred")).is_err());
-    assert!(together.run(&[pictures[0]; 4], &mut |_, _| panic!("nothing was inferred")).is_err());
+    let mut refused = |pictures: &[&[f32]]| {
+        let frames: Vec<Frame<'_>> = pictures.iter().map(|picture| Frame::F32(picture)).collect();
+        together.run_frames(&frames, &mut |_, _| panic!("nothing was inferred"))
+    };
+    assert!(refused(&[pictures[0], &short]).is_err());
+    assert!(refused(&[pictures[0]; 4]).is_err());
     assert_same(&infer(&mut together, &pictures[1..2])[0], &expected[1]);
 }
 
@@ -105,7 +111,7 @@ fn a_model_that_was_exported_loads_as_it_was_compiled_and_another_is_compiled_an
         assert!(kept.was_kept());
         // Its weights stay where they are read, whatever becomes of these bytes.
         drop(bytes);
-        assert_eq!((kept.requests(), kept.arithmetic()), (compiled.requests(), Some(Arithmetic::F32)));
+        assert_eq!((kept.frames_max(), kept.arithmetic()), (compiled.frames_max(), Some(Arithmetic::F32)));
         let picture = picture(1);
         assert_same(&infer(&mut kept, &[&picture])[0], &infer(&mut compiled, &[&picture])[0]);
         assert!(compiled.export(&folder.path().join("absent/file")).is_err());

@@ -108,6 +108,7 @@ pub struct Scene {
     street: Street,
     /// The picture without objects, in I420: drawn once, copied into every frame.
     background: Vec<u8>,
+    has_stamp: bool,
 }
 
 impl Scene {
@@ -122,7 +123,17 @@ impl Scene {
         }
         let street = Street::new(&options);
         let background = background::draw(&options, &street);
-        Self { options, street, background }
+        Self { options, street, background, has_stamp: true }
+    }
+
+    /// The same street on a quiet day: something in `crowd` (0..=1) of the places that pass by, 0.8 in [`Scene::new`], and
+    /// no frame number, so that nothing moves while nobody is there. The light still drifts.
+    ///
+    /// # Panics
+    /// As [`Scene::new`].
+    pub fn quiet(options: SceneOptions, crowd: f32) -> Self {
+        let Self { options, street, background, .. } = Self::new(options);
+        Self { options, street: street.with_crowd(crowd), background, has_stamp: false }
     }
 
     /// The options the scene was made of.
@@ -147,8 +158,10 @@ impl Scene {
         self.lay_background(gain, i420);
         let mut canvas = Canvas::new(i420, width, height, gain);
         self.street.actors(seconds, |actor| actor.figure.paint(&mut canvas));
-        canvas.neutral_chroma(stamp::strip(width, height));
-        stamp::draw(&mut i420[..width * height], width, width, height, frame_number);
+        if self.has_stamp {
+            canvas.neutral_chroma(stamp::strip(width, height));
+            stamp::draw(&mut i420[..width * height], width, width, height, frame_number);
+        }
     }
 
     /// Copies the background into the frame in the light of the moment.

@@ -47,6 +47,7 @@ pub struct Street {
     pub lanes: [Lane; 3],
     light_base: f32,
     light_phases: [f64; 2],
+    crowd: f32,
 }
 
 /// How one lane is laid out, as shares of the picture's height (heights) or width (the others). With these no more
@@ -103,7 +104,13 @@ impl Street {
             lanes: lanes.map(|lane| lane.expect("every lane was laid out")),
             light_base: random.between(0.86, 1.04),
             light_phases: [f64::from(random.unit()), f64::from(random.unit())],
+            crowd: CROWD,
         }
+    }
+
+    /// The same street with something in this share of its places.
+    pub fn with_crowd(self, crowd: f32) -> Self {
+        Self { crowd, ..self }
     }
 
     /// The factor on all luma at a moment: a slow drift.
@@ -130,7 +137,7 @@ impl Street {
     fn actor(&self, lane_index: usize, slot: i64, start: f64, seconds: f64) -> Option<Actor> {
         let lane = &self.lanes[lane_index];
         let mut random = Random::of(self.seed, &[2, lane_index as u64, slot as u64]);
-        if !random.chance(CROWD) {
+        if !random.chance(self.crowd) {
             return None;
         }
         let class = random.weighted(match lane.ground {

@@ -139,3 +139,21 @@ fn options_out_of_range_are_named() {
         assert!(message.contains(text), "{message}");
     }
 }
+
+#[test]
+fn on_a_quiet_day_the_picture_stands_still_while_nobody_is_there() {
+    let options = SceneOptions { seed: 3, width: 640, height: 360, fps: 15 };
+    let scene = Scene::quiet(options, 0.08);
+    let (empty, busy): (Vec<u32>, Vec<u32>) = (0..6000).partition(|&number| scene.truth(number).is_empty());
+    assert!(empty.len() > 3000 && busy.len() > 300, "{} empty, {} not", empty.len(), busy.len());
+    let run = empty.windows(2).find(|pair| pair[1] == pair[0] + 1).expect("two in a row");
+    let picture = |number| {
+        let mut i420 = vec![0; frame_bytes(640, 360)];
+        scene.render(number, &mut i420);
+        i420
+    };
+    let (one, other) = (picture(run[0]), picture(run[1]));
+    // The light drifts by less than a code value.
+    assert!(one.iter().zip(&other).all(|(one, other)| one.abs_diff(*other) <= 1));
+    assert!(Scene::new(options).truth(run[0]).len() > 1, "which is not so on other days");
+}

@@ -1,8 +1,10 @@
 //! What goes into a model: one picture, and perhaps numbers that say how large it is.
 
+use watchpost_binding::{AxisOrder, Number, PictureInput, TensorForm};
+
 use super::{ConcludeError, Overrides, Said, join};
 use crate::model::manifest_text::MAX_SIDE;
-use crate::model::{OnnxFacts, TensorFacts};
+use crate::model::{Dim, OnnxFacts, TensorFacts};
 
 /// Inputs besides the picture that exporters of finished detectors ask for. Engines feed them with constants: sizes are
 /// those of the input tensor, so that boxes come out in its pixels.
@@ -33,46 +35,79 @@ pub(in crate::model) fn picture_input(facts: &OnnxFacts) -> Result<&TensorFacts,
     }
 }
 
-/// Width and height of the input, which must be one picture of three float planes.
-pub(super) fn size(
+/// The form of the picture's input, with what is open as `asked`.
+pub(crate) fn settle(facts: &OnnxFacts, asked: Option<(usize, usize)>) -> Result<PictureInput, String> {
+    let input = picture_input(facts)?;
+    let number = match input.dtype {
+        "f32" | "f16" => Number::F32,
+        "u8" => Number::U8,
+        other => return Err(format!("{input} takes {other}, not f32")),
+    };
+    let dims: Vec<Option<usize>> = input.shape.iter().flatten().map(Dim::fixed).collect();
+    match *dims.as_slice() {
+        [_, Some(1), _, last] if last != Some(3) => {
+            return Err(format!("{input} takes grey pictures; three channels are supported"));
+        }
+        [_, Some(count), _, last] if last != Some(3) && count != 3 => {
+            return Err(format!("{input} takes {count} channels; three are supported"));
+        }
+        _ => {}
+    }
+    PictureInput::settle(&dims, number, asked).map_err(|error| format!("{input} {error}"))
+}
+
+/// The picture's input: its width and height, and how many pictures go in at once.
+pub(super) fn picture(
     facts: &OnnxFacts,
+    overrides: &Overrides,
+    say: &mut Said,
+) -> Result<PictureInput, ConcludeError> {
+    let refuse = |reason: String| Err(ConcludeError::Input { reason });
+    // Any size, until it is known which.
+    let (input, form) = match picture_input(facts)
+        .and_then(|input| Ok((input, settle(facts, Some((MAX_SIDE, MAX_SIDE)))?)))
+    {
+        Ok(found) => found,
+        Err(reason) => return refuse(reason),
+    };
+    if input.dtype == "f16" {
+        say.note(format!("{} takes f16: engines convert for it", input.name));
+    }
+    let TensorForm { order, number } = form.form;
+    if order == AxisOrder::Nhwc {
+        say.note(format!("{} has channels last: pictures are laid out so", input.name));
+    }
+    if number == Number::U8 {
+        say.note(format!("{} takes bytes", input.name));
+    }
+    if form.batch > 1 {
+        let batch = form.batch;
+        say.note(format!(
+            "{} takes {batch} pictures at once, no fewer: one inference costs as much as {batch} however many cameras there \
+             are; an export for one picture is better on a CPU",
+            input.name
+        ));
+    }
+    let Some([_, second, third, last]) = input.shape.as_deref() else {
+        return refuse(format!("{input} is not [1, 3, height, width]"));
+    };
+    let (height, width) = match order {
+        AxisOrder::Nchw => (third, last),
+        AxisOrder::Nhwc => (second, third),
+    };
+    let (width, height) = size(facts, input, (width, height), overrides, say)?;
+    Ok(PictureInput { width, height, ..form })
+}
+
+/// Width and height of the input, from the file or the user.
+fn size(
+    facts: &OnnxFacts,
+    input: &TensorFacts,
+    (width, height): (&Dim, &Dim),
     overrides: &Overrides,
     say: &mut Said,
 ) -> Result<(usize, usize), ConcludeError> {
     let refuse = |reason: String| Err(ConcludeError::Input { reason });
-    let input = match picture_input(facts) {
-        Ok(input) => input,
-        Err(reason) => return refuse(reason),
-    };
-    match input.dtype {
-        "f32" => {}
-        "f16" => say.note(format!("{} takes f16: engines convert for it", input.name)),
-        "u8" => {
-            return refuse(format!(
-                "{input} takes bytes; export it with float inputs [1, 3, height, width] (tf2onnx: --inputs-as-nchw)"
-            ));
-        }
-        other => return refuse(format!("{input} takes {other}, not f32")),
-    }
-    let Some([batch, channels, height, width]) = input.shape.as_deref() else {
-        return refuse(format!("{input} is not [1, 3, height, width]"));
-    };
-    if let Some(batch) = batch.fixed().filter(|&batch| batch != 1) {
-        return refuse(format!(
-            "{input} is fixed to batches of {batch}; export it for one picture or dynamic"
-        ));
-    }
-    match (channels.fixed(), width.fixed()) {
-        (None | Some(3), _) => {}
-        (_, Some(3)) => {
-            return refuse(format!(
-                "{input} has channels last; export it as [1, 3, height, width] (tf2onnx: --inputs-as-nchw {})",
-                input.name
-            ));
-        }
-        (Some(1), _) => return refuse(format!("{input} takes grey pictures; three channels are supported")),
-        (Some(count), _) => return refuse(format!("{input} takes {count} channels; three are supported")),
-    }
     let named = facts.metadata.get("imgsz").and_then(|text| image_size(text));
     let size = match (width.fixed(), height.fixed(), overrides.size, named) {
         (Some(width), Some(height), asked, _) => {

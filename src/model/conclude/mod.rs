@@ -9,7 +9,10 @@ mod lists;
 mod origin;
 mod yolo;
 
-pub(super) use input::{is_size_input, picture_input};
+pub(super) use input::is_size_input;
+pub(crate) use input::settle;
+
+use watchpost_binding::PictureInput;
 
 use super::onnx::{OnnxFacts, TensorFacts};
 use super::{ChannelOrder, Fit, HeadRecipe, Manifest, ModelSource};
@@ -153,14 +156,15 @@ pub fn conclude(
         return Err(ConcludeError::NoOutputs);
     }
     let mut say = Said::default();
-    let size = input::size(facts, overrides, &mut say)?;
+    let picture = input::picture(facts, overrides, &mut say)?;
+    let size = (picture.width, picture.height);
     if let Some(description) = described(facts) {
         say.note(description);
     }
     if facts.nodes.iter().any(|node| node.op == "DequantizeLinear") {
         say.note("INT8 inside (QDQ): the built-in engine computes it more slowly than the float model");
     }
-    let scene = Scene::new(facts, size, overrides);
+    let scene = Scene::new(facts, picture, overrides);
     let Head { recipe: head, classes, origin } = families::recognise(&scene, &mut say)?;
     for extra in facts.inputs.iter().filter(|input| is_size_input(input)) {
         say.note(format!(
@@ -192,7 +196,8 @@ pub fn conclude(
 
 /// Width and height of the picture that the model takes, as far as the file and the user tell.
 pub(super) fn input_size(facts: &OnnxFacts, overrides: &Overrides) -> Option<(usize, usize)> {
-    input::size(facts, overrides, &mut Said::default()).ok()
+    let picture = input::picture(facts, overrides, &mut Said::default()).ok()?;
+    Some((picture.width, picture.height))
 }
 
 /// A model's own word for what it is, and how large.
@@ -288,11 +293,18 @@ struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
-    fn new(facts: &'a OnnxFacts, (width, height): (usize, usize), overrides: &Overrides) -> Self {
-        let outputs = facts.outputs.iter().map(|output| Output {
-            name: &output.name,
-            dtype: output.dtype,
-            dims: output.shape.iter().flatten().map(super::Dim::fixed).collect(),
+    fn new(
+        facts: &'a OnnxFacts,
+        PictureInput { batch, width, height, .. }: PictureInput,
+        overrides: &Overrides,
+    ) -> Self {
+        let outputs = facts.outputs.iter().map(|output| {
+            let mut dims: Vec<_> = output.shape.iter().flatten().map(super::Dim::fixed).collect();
+            // Of a fixed batch each picture gets its share.
+            if let Some(first) = dims.first_mut().filter(|first| **first == Some(batch)) {
+                *first = Some(1);
+            }
+            Output { name: &output.name, dtype: output.dtype, dims }
         });
         let labels = overrides.labels.as_ref().map(Vec::len);
         Self {

@@ -1,5 +1,7 @@
 //! What each family's own tool does to a picture before the model sees it.
 
+use watchpost_binding::Number;
+
 use super::{Overrides, Said, Values};
 use crate::model::{ChannelOrder, Fit, InputRecipe, OnnxFacts};
 
@@ -88,6 +90,10 @@ pub(super) fn input_recipe(
     let (name, default_channels, default_fit, default_values) = origin.custom();
     let channels = overrides.channels.unwrap_or(default_channels);
     let fit = overrides.fit.unwrap_or(default_fit);
+    // Who takes bytes makes of them inside what he wants.
+    let takes_bytes =
+        super::settle(facts, Some((width, height))).is_ok_and(|picture| picture.form.number == Number::U8);
+    let default_values = if takes_bytes { Values::Bytes } else { default_values };
     let values = overrides.values.unwrap_or(default_values);
     let padding = if matches!(fit, Fit::Stretch | Fit::CentreCrop) { "" } else { ", padding 114" };
     say.note(format!("{}, {}, values {}{padding}", channels.as_str(), fit.as_str(), values.as_str()));
@@ -106,7 +112,7 @@ pub(super) fn input_recipe(
             default_fit.as_str()
         ));
     }
-    if !certain && overrides.values.is_none() {
+    if !certain && !takes_bytes && overrides.values.is_none() {
         let history = match origin {
             Origin::Yolox => " (YOLOX models of before 2021-08 want imagenet)",
             Origin::RtDetr => " (DEIMv2 with a DINOv3 backbone wants imagenet)",

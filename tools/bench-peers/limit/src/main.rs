@@ -114,7 +114,7 @@ fn engine(arguments: &Arguments) -> Result<Infer, Failure> {
         }
         Backend::Openvino => {
             use watchpost_openvino::{
-                Arithmetic, Library, LoadOptions, Mode, Model, ModelBytes, find_library,
+                Arithmetic, Frame, Library, LoadOptions, Mode, Model, ModelBytes, find_library,
             };
             let options = LoadOptions {
                 device: "CPU".to_owned(),
@@ -122,11 +122,11 @@ fn engine(arguments: &Arguments) -> Result<Infer, Failure> {
                 input_size: (*size, *size),
                 arithmetic: Some(if arguments.bf16 { Arithmetic::Bf16 } else { Arithmetic::F32 }),
                 mode: Mode::Latency,
-                cache_dir: None,
+                streams: 1,
             };
             let library = Library::load(&find_library()?)?;
-            let mut model = Model::load(&library, ModelBytes::File(model), &options)?;
-            Ok(Box::new(move |tensor| Ok(model.run(tensor, &mut |_| {})?)))
+            let mut model = Model::load(&library, ModelBytes::File(model), &options, None)?;
+            Ok(Box::new(move |tensor| Ok(model.run_frames(&[Frame::F32(tensor)], &mut |_, _| {})?)))
         }
     }
 }

@@ -1,0 +1,178 @@
+//! Coded pictures that are kept are decoded later to what they would have been, in order, or thrown away whole.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{make, now};
+use watchpost_pipelines::{
+    Event, Frame, Judgement, Layout, PictureKind, Pipeline, Receiver, SourceKind, Spec, open_coded,
+};
+
+/// Judges by the number of the picture, and remembers what came.
+struct Judge {
+    judge: fn(usize, PictureKind) -> Judgement,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    arrived: usize,
+    kept: usize,
+    skipped: usize,
+    caught_up_at: Vec<usize>,
+    /// Time and a hash of each decoded picture, and how many had arrived.
+    decoded: Vec<(u64, u64, usize)>,
+    kept_most: usize,
+    over: bool,
+}
+
+impl Receiver for Judge {
+    fn frame(&self, frame: Frame) {
+        let picture = frame.picture().expect("in system memory");
+        let (Layout::Planar { y, .. } | Layout::Nv12 { y, .. }) = picture.layout else { panic!("no luma") };
+        let (width, height) = (picture.width as usize, picture.height as usize);
+        let samples = (0..height).flat_map(|row| y.row(row, width));
+        // FNV-1a.
+        let hash = samples.fold(0xcbf2_9ce4_8422_2325, |hash: u64, &sample| {
+            (hash ^ u64::from(sample)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let mut seen = self.seen.lock().unwrap();
+        let arrived = seen.arrived;
+        seen.decoded.push((frame.pts_ns().expect("a time"), hash, arrived));
+    }
+
+    fn event(&self, event: Event) {
+        if matches!(event, Event::Eos | Event::Error(_)) {
+            assert_eq!(event, Event::Eos);
+            self.seen.lock().unwrap().over = true;
+        }
+    }
+
+    fn judge(&self, kind: PictureKind, size_bytes: usize) -> Judgement {
+        assert!(size_bytes > 0);
+        let mut seen = self.seen.lock().unwrap();
+        seen.kept_most = seen.kept_most.max(open_coded());
+        seen.arrived += 1;
+        (self.judge)(seen.arrived - 1, kind)
+    }
+
+    /// Frames are never welcome: only what has to be given away to catch up is.
+    fn is_ready(&self) -> bool {
+        false
+    }
+
+    fn kept(&self, mark: Option<u64>) {
+        assert!(mark.is_some());
+        self.seen.lock().unwrap().kept += 1;
+    }
+
+    fn caught_up(&self) {
+        let mut seen = self.seen.lock().unwrap();
+        let arrived = seen.arrived;
+        seen.caught_up_at.push(arrived);
+    }
+
+    fn skipped(&self, _mark: Option<u64>) {
+        self.seen.lock().unwrap().skipped += 1;
+    }
+}
+
+fn play(path: &Path, kept_bytes_max: usize, judge: fn(usize, PictureKind) -> Judgement) -> Seen {
+    let kind = SourceKind::File { path: path.to_owned() };
+    let spec = Spec { realtime: false, kept_bytes_max, ..Spec::new(kind) };
+    let receiver = Arc::new(Judge { judge, seen: Mutex::default() });
+    let pipeline = Pipeline::start(&spec, "judge", receiver.clone()).expect("it starts");
+    let deadline = now() + Duration::from_secs(60);
+    while !receiver.seen.lock().unwrap().over {
+        assert!(now() < deadline, "no end");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    pipeline.stop();
+    assert_eq!(open_coded(), 0, "nothing is kept of a pipeline that has stopped");
+    let seen = std::mem::take(&mut *receiver.seen.lock().unwrap());
+    assert!(seen.decoded.is_sorted_by_key(|&(pts, ..)| pts), "in order");
+    assert_eq!(seen.decoded.len() + seen.skipped, seen.arrived, "each has one end");
+    seen
+}
+
+/// 240 pictures of 30 a second, a keyframe every 60.
+fn clip(folder: &Path, name: &str, encode: &str) -> PathBuf {
+    let path = folder.join(name);
+    let source = "videotestsrc num-buffers=240 pattern=ball ! video/x-raw,width=320,height=240,framerate=30/1,format=I420";
+    make(&format!("{source} ! {encode}"), &path);
+    path
+}
+
+fn hashes(seen: &Seen) -> Vec<(u64, u64)> {
+    seen.decoded.iter().map(|&(pts, hash, _)| (pts, hash)).collect()
+}
+
+const ROOM: usize = 4 << 20;
+
+/// One test: all of them count what is kept in this process.
+#[test]
+fn what_is_kept_is_decoded_later_to_the_bit_or_thrown_away_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, encode) in [
+        ("ippp.mp4", "x264enc tune=zerolatency key-int-max=60 option-string=scenecut=0 ! h264parse ! mp4mux"),
+        (
+            "b.ts",
+            "x264enc bframes=2 b-adapt=false key-int-max=60 option-string=scenecut=0:open-gop=0 ! h264parse ! mpegtsmux",
+        ),
+        (
+            "h265.mkv",
+            "x265enc key-int-max=60 option-string=bframes=0:scenecut=0:open-gop=0 ! h265parse ! matroskamux",
+        ),
+    ] {
+        let path = clip(folder.path(), name, encode);
+        let all = play(&path, 0, |_, _| Judgement::Decode);
+        assert_eq!((all.decoded.len(), all.kept, all.skipped), (240, 0, 0), "{name}");
+        late_is_the_same(name, &path, &all);
+        never_woken_is_keyframes(name, &path, &all);
+        forgotten_is_thrown_away(name, &path);
+        without_room_nothing_is_broken(name, &path, &all);
+    }
+}
+
+/// Asleep for a GOP and a half, then awake: the whole GOP in which it woke is decoded.
+fn late_is_the_same(name: &str, path: &Path, all: &Seen) {
+    let late = play(path, ROOM, |number, _| if number < 100 { Judgement::Keep } else { Judgement::Decode });
+    // One keyframe, then all from the second on.
+    let whole = hashes(all).into_iter().enumerate();
+    let expected: Vec<_> =
+        whole.filter(|(number, _)| *number == 0 || *number >= 60).map(|(_, one)| one).collect();
+    assert_eq!(hashes(&late), expected, "{name}");
+    assert_eq!(late.caught_up_at.len(), 1, "{name}: {:?}", late.caught_up_at);
+    // 40 pictures are behind: live again after less than so many more.
+    assert!((101..=145).contains(&late.caught_up_at[0]), "{name}: {:?}", late.caught_up_at);
+    assert!((40..=101).contains(&late.kept_most), "{name}: {}", late.kept_most);
+}
+
+fn never_woken_is_keyframes(name: &str, path: &Path, all: &Seen) {
+    let asleep = play(path, ROOM, |_, _| Judgement::Keep);
+    // What the last keyframe left is thrown away with the end.
+    assert_eq!(asleep.decoded.len(), 4, "{name}");
+    assert!(hashes(&asleep).iter().all(|one| hashes(all).contains(one)), "{name}");
+    assert_eq!((asleep.kept, asleep.caught_up_at.len()), (236, 0), "{name}");
+}
+
+/// Kept, then not wanted: nothing is decoded before the next keyframe.
+fn forgotten_is_thrown_away(name: &str, path: &Path) {
+    let seen = play(path, ROOM, |number, kind| match number {
+        0..30 => Judgement::Keep,
+        30..40 if kind == PictureKind::Key => Judgement::Decode,
+        30..40 => Judgement::Leave,
+        _ => Judgement::Decode,
+    });
+    assert_eq!(seen.decoded.len(), 1 + 180, "{name}");
+}
+
+/// What is too much is given up whole, not half.
+fn without_room_nothing_is_broken(name: &str, path: &Path, all: &Seen) {
+    let seen = play(path, 4000, |number, _| if number < 100 { Judgement::Keep } else { Judgement::Decode });
+    assert!(seen.decoded.len() >= 121, "{name}: {}", seen.decoded.len());
+    assert!(hashes(&seen).iter().all(|one| hashes(all).contains(one)), "{name}");
+}
