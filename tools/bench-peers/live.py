@@ -12,7 +12,7 @@ from places import NANO
 
 RATE = 5
 #: What the daemon's cameras are told, one key of the configuration each.
-MODES = ("all", "auto", "keyframes")
+MODES = ("all", "auto", "keyframes", "lazy")
 #: The engine that everybody has in the same arithmetic, and what our `auto` may take where the processor has it.
 BACKENDS = (("onnxruntime", "fp32"),)
 #: Size, scene, B-frames.
