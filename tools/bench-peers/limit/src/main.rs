@@ -114,7 +114,7 @@ fn engine(arguments: &Arguments) -> Result<Infer, Failure> {
         }
         Backend::Openvino => {
             use watchpost_openvino::{
-                Arithmetic, Frame, Library, LoadOptions, Mode, Model, ModelBytes, find_library,
+                Arithmetic, Library, LoadOptions, Mode, Model, ModelBytes, find_library,
             };
             let options = LoadOptions {
                 device: "CPU".to_owned(),
@@ -126,7 +126,9 @@ fn engine(arguments: &Arguments) -> Result<Infer, Failure> {
             };
             let library = Library::load(&find_library()?)?;
             let mut model = Model::load(&library, ModelBytes::File(model), &options, None)?;
-            Ok(Box::new(move |tensor| Ok(model.run_frames(&[Frame::F32(tensor)], &mut |_, _| {})?)))
+            Ok(Box::new(move |tensor| {
+                Ok(model.run_frames(&[watchpost_builtin::Frame::F32(tensor)], &mut |_, _| {})?)
+            }))
         }
     }
 }
