@@ -92,7 +92,7 @@ fn daylight_is_no_motion_and_a_lamp_is() {
 fn what_flickers_all_the_time_is_learned_and_a_person_beside_it_is_still_seen() {
     let (start, mut gate) = (crate::clock::now(), MotionGate::new(OPTIONS));
     // A clock drawn into the picture changes twice a second.
-    let clock = |number: u64| frame(number, 1.0, (number / 3 % 2 == 0).then_some([10, 10, 24, 5]));
+    let clock = |number: u64| frame(number, 1.0, (number / 3).is_multiple_of(2).then_some([10, 10, 24, 5]));
     looks(&mut gate, start, 0..300, clock);
     let (_, moved) = looks(&mut gate, start, 300..400, clock);
     assert!(moved <= 5, "{moved} of 100");
