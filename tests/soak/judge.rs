@@ -1,5 +1,7 @@
 //! PURE: what a run has to show. Controls are judged by the same checks as the daemon that is shipped.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::cycles::Cycle;
@@ -89,7 +91,8 @@ fn held(baseline: Option<&Counts>, end: Option<&Counts>) -> Vec<Check> {
 }
 
 /// Resident memory does not grow over the second half of the work. At rest that is seen sharply, because the daemon
-/// does the same before and after, and has given back what it does not need; at work only a long run averages the coming and going of cameras out.
+/// does the same before and after, and has given back what it does not need; at work only a long run has enough samples of
+/// each number of cameras.
 fn memory(samples: &[Sample], form: &Form) -> [Check; 2] {
     let of = |phase| samples.iter().filter(move |sample| sample.phase == phase);
     let rss = |sample: &Sample| sample.rss_bytes as f64;
@@ -98,7 +101,7 @@ fn memory(samples: &[Sample], form: &Form) -> [Check; 2] {
         let alone: Vec<f64> = alone.map(rss).collect();
         quantile(&alone[alone.len() * 2 / 3..], 0.5)
     };
-    let work: Vec<f64> = of(Phase::Work).map(rss).collect();
+    let work: Vec<&Sample> = of(Phase::Work).collect();
     let rest = at_rest(Phase::Middle).zip(at_rest(Phase::End)).map(|(then, now)| now - then);
     let check = |name, growth: Option<f64>| {
         let Some(growth) = growth else {
@@ -117,13 +120,25 @@ fn memory(samples: &[Sample], form: &Form) -> [Check; 2] {
     [check("memory at rest", rest), at_work]
 }
 
-/// From the median of the first fifth to the median of the last.
-pub fn growth(values: &[f64]) -> Option<f64> {
-    let fifth = values.len() / 5;
-    if fifth < 3 {
-        return None;
+/// From the first third to the last, each time at the same number of cameras, because those that reloads bring and take
+/// weigh more than what is looked for: the differences of the medians, weighted by the samples behind them.
+fn growth(samples: &[&Sample]) -> Option<f64> {
+    const SAMPLES_LEAST: usize = 5;
+    let third = samples.len() / 3;
+    let (first, last) = (&samples[..third], &samples[samples.len() - third..]);
+    let rss = |part: &[&Sample], cameras| -> Vec<f64> {
+        part.iter().filter(|sample| sample.cameras == cameras).map(|sample| sample.rss_bytes as f64).collect()
+    };
+    let (mut sum, mut weight) = (0.0, 0.0);
+    for cameras in first.iter().map(|sample| sample.cameras).collect::<BTreeSet<_>>() {
+        let (then, now) = (rss(first, cameras), rss(last, cameras));
+        let both = then.len().min(now.len());
+        if both >= SAMPLES_LEAST {
+            sum += both as f64 * (quantile(&now, 0.5)? - quantile(&then, 0.5)?);
+            weight += both as f64;
+        }
     }
-    Some(quantile(&values[values.len() - fifth..], 0.5)? - quantile(&values[..fifth], 0.5)?)
+    (weight > 0.0).then(|| sum / weight)
 }
 
 /// The value that a share of all values does not exceed (nearest rank).
