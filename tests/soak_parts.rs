@@ -182,8 +182,22 @@ fn quantiles_are_values_that_were_measured() {
     );
     assert_eq!(quantile(&[7.0], 0.99), Some(7.0));
     assert_eq!(quantile(&[], 0.5), None);
-    assert_eq!(growth(&[1.0; 14]), None, "too few to say anything");
-    assert_eq!(growth(&(0..100).map(f64::from).collect::<Vec<_>>()), Some(80.0));
+    let growth_of = |samples: Vec<Sample>| growth(&samples.iter().collect::<Vec<_>>());
+    assert_eq!(
+        growth_of((0..14).map(|i| sample(0.0, i * MIB + MIB)).collect()),
+        None,
+        "too few to say anything"
+    );
+    assert_eq!(growth_of((0..100).map(|i| sample(0.0, i + MIB)).collect()), Some(67.0));
+    // More and more cameras, 3 MiB each, and a byte with every tenth sample.
+    let busier = |i: u64| {
+        let cameras = 9 + i % 3 + i / 100;
+        Sample { cameras, ..sample(0.0, cameras * 3 * MIB + i / 10) }
+    };
+    let grown = growth_of((0..300).map(busier).collect()).expect("enough of each");
+    assert!((18.0..=21.0).contains(&grown), "{grown}");
+    let others = |i: u64| Sample { cameras: i, ..sample(0.0, MIB) };
+    assert_eq!(growth_of((0..300).map(others).collect()), None, "nothing to compare with");
 }
 
 #[test]

@@ -9,8 +9,7 @@ use serde_json::Value as Json;
 
 use super::environment::Environment;
 use super::files;
-use super::locator::CameraUrl;
-use super::options::Locator;
+use super::locator::{CameraUrl, Locator};
 use super::reading::{Section, text_of};
 use super::secret::Secret;
 use super::source::Place;

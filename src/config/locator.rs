@@ -1,18 +1,81 @@
-//! A camera's URL to a [`Locator`], with the credentials taken out.
+//! What a camera's URL names: URL to [`Locator`], with the credentials taken out, and back.
 //!
 //! The parser is our own because the general ones disagree with what cameras' manuals print: a bare `@`
 //! in a password, `csi://0`, `v4l2:///dev/…`, file names with `#`. No message quotes the URL: it may hold
 //! a password where nobody expects one.
 
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use super::masking;
-use super::options::Locator;
 use super::secret::Secret;
 
 const SCHEMES: [&str; 6] = ["rtsp", "rtsps", "v4l2", "csi", "file", "test"];
 const KNOWN: &str = "known are rtsp://, rtsps://, v4l2:///dev/…, csi://N, file:///…, test://scene";
+
+/// What a camera's URL names. Credentials have been taken out of it.
+///
+/// `Display` and `Debug` show it as a URL in which secret parameters (`?password=…`, which some cameras
+/// want) are replaced by `***`.
+#[derive(Clone, PartialEq)]
+pub enum Locator {
+    /// `rtsp://`, `rtsps://`: the URL without user and password.
+    Rtsp {
+        /// Without user and password; for the library that opens it. To show it, format the [`Locator`].
+        url: String,
+    },
+    /// `v4l2:///dev/video0`, `v4l2:///dev/v4l/by-id/…`
+    V4l2 {
+        /// The device node.
+        device: PathBuf,
+    },
+    /// `csi://0`
+    Csi {
+        /// Index of the sensor.
+        sensor_index: u32,
+    },
+    /// `file:///…`
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+    /// `test://scene?seed=1&fps=15&width=640&height=360`
+    Scene {
+        /// Which scene.
+        seed: u64,
+        /// Pictures a second.
+        fps: u32,
+        /// Pixels.
+        width: u32,
+        /// Pixels.
+        height: u32,
+    },
+}
+
+impl fmt::Display for Locator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Locator::Rtsp { url } => f.write_str(&masking::show_url(url)),
+            Locator::V4l2 { device } => write!(f, "v4l2://{}", encoded(device)),
+            Locator::Csi { sensor_index } => write!(f, "csi://{sensor_index}"),
+            Locator::File { path } => write!(f, "file://{}", encoded(path)),
+            Locator::Scene { seed, fps, width, height } => {
+                write!(f, "test://scene?seed={seed}&fps={fps}&width={width}&height={height}")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Locator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Locator({self})")
+    }
+}
+
+fn encoded(path: &std::path::Path) -> String {
+    percent_encoded(&path.to_string_lossy())
+}
 
 /// A URL taken apart.
 #[derive(Debug, Clone, PartialEq)]

@@ -43,7 +43,7 @@ use tree::Layers;
 
 pub use engine_options::*;
 pub use group::Group;
-pub use locator::{CameraUrl, parse_url};
+pub use locator::{CameraUrl, Locator, parse_url};
 pub use measure::{parse_duration, parse_size, show_duration, show_size};
 pub use names::check_name;
 pub use options::*;

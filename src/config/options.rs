@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::engine_options::{EngineMode, OpenVinoDevice};
 use super::group::Group;
+use super::locator::Locator;
 use super::secret::Secret;
 use super::zone_options::{BoxLimits, LineOptions, ZoneOptions};
-use super::{locator, masking};
 use crate::affinity::CpuSet;
 use crate::shape::Polygon;
 
@@ -193,69 +193,6 @@ impl DetectorOptions {
             engine_cache_limit_bytes: ENGINE_CACHE_LIMIT_BYTES,
         }
     }
-}
-
-/// What a camera's URL names. Credentials have been taken out of it.
-///
-/// `Display` and `Debug` show it as a URL in which secret parameters (`?password=…`, which some cameras
-/// want) are replaced by `***`.
-#[derive(Clone, PartialEq)]
-pub enum Locator {
-    /// `rtsp://`, `rtsps://`: the URL without user and password.
-    Rtsp {
-        /// Without user and password; for the library that opens it. To show it, format the [`Locator`].
-        url: String,
-    },
-    /// `v4l2:///dev/video0`, `v4l2:///dev/v4l/by-id/…`
-    V4l2 {
-        /// The device node.
-        device: PathBuf,
-    },
-    /// `csi://0`
-    Csi {
-        /// Index of the sensor.
-        sensor_index: u32,
-    },
-    /// `file:///…`
-    File {
-        /// The file.
-        path: PathBuf,
-    },
-    /// `test://scene?seed=1&fps=15&width=640&height=360`
-    Scene {
-        /// Which scene.
-        seed: u64,
-        /// Pictures a second.
-        fps: u32,
-        /// Pixels.
-        width: u32,
-        /// Pixels.
-        height: u32,
-    },
-}
-
-impl fmt::Display for Locator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Locator::Rtsp { url } => f.write_str(&masking::show_url(url)),
-            Locator::V4l2 { device } => write!(f, "v4l2://{}", encoded(device)),
-            Locator::Csi { sensor_index } => write!(f, "csi://{sensor_index}"),
-            Locator::File { path } => write!(f, "file://{}", encoded(path)),
-            Locator::Scene { seed, fps, width, height } => {
-                write!(f, "test://scene?seed={seed}&fps={fps}&width={width}&height={height}")
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Locator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Locator({self})")
-    }
-}
-
-fn encoded(path: &std::path::Path) -> String {
-    locator::percent_encoded(&path.to_string_lossy())
 }
 
 /// RTSP lower transport.

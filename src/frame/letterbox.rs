@@ -14,9 +14,10 @@
 //! source's width and grow to the widest source seen, never beyond: [`Letterbox::scratch_bytes_for`] says
 //! how much that is. A frame of a size seen last time allocates nothing and computes no table.
 
+use super::colour::Colour;
 use super::formed::{Formed, FormedTensor, Planar, Rows};
 use super::letterbox_rgb::RgbResize;
-use super::{Geometry, Layout, Matrix, Picture, PictureError, Placement, Plane, Range};
+use super::{Geometry, Layout, Picture, PictureError, Placement, Plane};
 use crate::model::{ChannelOrder, InputRecipe};
 
 /// Why a picture did not reach the tensor.
@@ -325,64 +326,6 @@ fn tap(index: usize, fitted_size: usize, source_size: u32, sub: u8) -> (u32, f64
     (position.floor() as u32, position - position.floor())
 }
 
-/// Y'CbCr with 20 fraction bits to normalised colour: `gain * sample + summand`, then bounded.
-#[derive(Debug, Clone, Copy)]
-struct Colour {
-    red: Channel,
-    green: Channel,
-    blue: Channel,
-}
-
-/// One row of the matrix with the channel's scale and offset folded in.
-#[derive(Debug, Clone, Copy)]
-struct Channel {
-    y: f32,
-    u: f32,
-    v: f32,
-    summand: f32,
-    least: f32,
-    most: f32,
-}
-
-impl Colour {
-    fn new(recipe: &InputRecipe, picture: &Picture<'_>) -> Self {
-        let (kr, kb) = match picture.matrix {
-            Matrix::Bt601 => (0.299, 0.114),
-            Matrix::Bt709 => (0.2126, 0.0722),
-        };
-        let kg = 1.0 - kr - kb;
-        let (black, luma, chroma) = match picture.range {
-            Range::Limited => (16.0, 255.0 / 219.0, 255.0 / 224.0),
-            Range::Full => (0.0, 1.0, 1.0),
-        };
-        // A grey picture has no chroma: whatever the buffers hold then counts nothing.
-        let chroma = if matches!(picture.layout, Layout::Gray { .. }) { 0.0 } else { chroma };
-        let (v_red, u_blue) = (2.0 * (1.0 - kr) * chroma, 2.0 * (1.0 - kb) * chroma);
-        let (red, blue) = match recipe.channels {
-            ChannelOrder::Rgb => (0, 2),
-            ChannelOrder::Bgr => (2, 0),
-        };
-        let channel = |index: usize, u: f64, v: f64| {
-            let (scale, offset) = (f64::from(recipe.scale[index]), f64::from(recipe.offset[index]));
-            let unit = scale / f64::from(1u32 << 20);
-            let ends = (offset as f32, (255.0 * scale + offset) as f32);
-            Channel {
-                y: (luma * unit) as f32,
-                u: (u * unit) as f32,
-                v: (v * unit) as f32,
-                summand: (offset - scale * (luma * black + (u + v) * 128.0)) as f32,
-                least: ends.0.min(ends.1),
-                most: ends.0.max(ends.1),
-            }
-        };
-        Self {
-            red: channel(red, 0.0, v_red),
-            green: channel(1, -u_blue * kb / kg, -v_red * kr / kg),
-            blue: channel(blue, u_blue, 0.0),
-        }
-    }
-}
-
 /// Columns whose row weight is laid out in memory.
 const RUN: usize = 256;
 
@@ -495,13 +438,4 @@ fn convert(colour: &Colour, row: &PickedRow<'_>, red: &mut [f32], green: &mut [f
 /// The value between two neighbours, with 20 fraction bits.
 fn between(pair: [i16; 2], weights: [i16; 2]) -> f32 {
     (i32::from(pair[0]) * i32::from(weights[0]) + i32::from(pair[1]) * i32::from(weights[1])) as f32
-}
-
-impl Channel {
-    /// Comparisons rather than `clamp`, whose rules for NaN cost instructions; there is none here.
-    fn bounded(&self, sum: f32) -> f32 {
-        let value = sum + self.summand;
-        let value = if value < self.least { self.least } else { value };
-        if value > self.most { self.most } else { value }
-    }
 }

@@ -1,6 +1,7 @@
 //! Frames: pictures, slots as credits, the newest-wins mailbox, the letterbox.
 
 mod activity;
+mod colour;
 mod feed;
 mod formed;
 mod freeze;

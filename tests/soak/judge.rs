@@ -122,7 +122,7 @@ fn memory(samples: &[Sample], form: &Form) -> [Check; 2] {
 
 /// From the first third to the last, each time at the same number of cameras, because those that reloads bring and take
 /// weigh more than what is looked for: the differences of the medians, weighted by the samples behind them.
-fn growth(samples: &[&Sample]) -> Option<f64> {
+pub fn growth(samples: &[&Sample]) -> Option<f64> {
     const SAMPLES_LEAST: usize = 5;
     let third = samples.len() / 3;
     let (first, last) = (&samples[..third], &samples[samples.len() - third..]);
