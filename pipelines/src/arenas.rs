@@ -11,27 +11,33 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Limits the heaps that are made from now on, and lets them keep their tops. To be called before the threads begin.
+/// Limits the heaps that are made from now on. To be called before the threads begin.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) fn limit() {
+    set(libc::M_ARENA_MAX, 2, "MALLOC_ARENA_MAX");
+}
+
+/// Lets the heaps keep their tops, for processes that infer frame after frame and then end.
+///
+/// An engine in plain memory takes some ten MiB for each inference and gives them back. Where another thread's memory does not
+/// happen to lie on top of them glibc hands them to the system and asks for them again, page by page: a sixth of the time of an
+/// inference with a small model. Not for months of cameras that come and go: there the heaps grew by 3 MiB in 1,600 restarts.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub fn keep_heap_tops() {
     const MIB: libc::c_int = 1 << 20;
-    // An engine in plain memory takes some ten MiB for each inference and gives them back. Where another thread's memory does
-    // not happen to lie on top of them glibc hands them to the system and asks for them again, page by page: a sixth of the
-    // time of an inference with a small model. What is kept instead is needed a moment later, and `Trim` looks after the rest.
-    // What an operator says about it goes first.
-    let options = [
-        (libc::M_ARENA_MAX, 2, "MALLOC_ARENA_MAX"),
-        (libc::M_MMAP_THRESHOLD, 32 * MIB, "MALLOC_MMAP_THRESHOLD_"),
-        (libc::M_TRIM_THRESHOLD, 64 * MIB, "MALLOC_TRIM_THRESHOLD_"),
-    ];
-    if std::env::var_os("GLIBC_TUNABLES").is_some() {
+    set(libc::M_MMAP_THRESHOLD, 32 * MIB, "MALLOC_MMAP_THRESHOLD_");
+    set(libc::M_TRIM_THRESHOLD, 64 * MIB, "MALLOC_TRIM_THRESHOLD_");
+}
+
+/// What an operator says about it with `variable` goes first.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn set(option: libc::c_int, value: libc::c_int, variable: &str) {
+    if ["GLIBC_TUNABLES", variable].iter().any(|variable| std::env::var_os(variable).is_some()) {
         return;
     }
-    for (option, value, _) in options.iter().filter(|(.., variable)| std::env::var_os(variable).is_none()) {
-        // SAFETY: mallopt takes two integers by value and may be called at any time from any thread (it takes
-        // the allocator's own lock). A value that it refuses changes nothing.
-        let _refused = unsafe { libc::mallopt(*option, *value) };
-    }
+    // SAFETY: mallopt takes two integers by value and may be called at any time from any thread (it takes
+    // the allocator's own lock). A value that it refuses changes nothing.
+    let _refused = unsafe { libc::mallopt(option, value) };
 }
 
 /// How often [`trim_after_closing`] trims after the last pipeline has gone.
@@ -86,6 +92,10 @@ fn trim() {}
 /// Other C libraries have no such heaps.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(crate) fn limit() {}
+
+/// Other C libraries have no such heaps.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn keep_heap_tops() {}
 
 #[cfg(test)]
 mod tests {
