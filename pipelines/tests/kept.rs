@@ -111,6 +111,8 @@ fn hashes(seen: &Seen) -> Vec<(u64, u64)> {
 }
 
 const ROOM: usize = 4 << 20;
+/// The clip whose pictures are not coded in the order in which they are shown.
+const REORDERED: &str = "b.ts";
 
 /// One test: all of them count what is kept in this process.
 #[test]
@@ -119,7 +121,7 @@ fn what_is_kept_is_decoded_later_to_the_bit_or_thrown_away_whole() {
     for (name, encode) in [
         ("ippp.mp4", "x264enc tune=zerolatency key-int-max=60 option-string=scenecut=0 ! h264parse ! mp4mux"),
         (
-            "b.ts",
+            REORDERED,
             "x264enc bframes=2 b-adapt=false key-int-max=60 option-string=scenecut=0:open-gop=0 ! h264parse ! mpegtsmux",
         ),
         (
@@ -144,7 +146,13 @@ fn late_is_the_same(name: &str, path: &Path, all: &Seen) {
     let whole = hashes(all).into_iter().enumerate();
     let expected: Vec<_> =
         whole.filter(|(number, _)| *number == 0 || *number >= 60).map(|(_, one)| one).collect();
-    assert_eq!(hashes(&late), expected, "{name}");
+    let shown = hashes(&late);
+    assert!(shown.iter().all(|one| expected.contains(one)), "{name}");
+    // Where pictures are reordered the first ones after a keyframe have brought it out of the decoder, unshown.
+    let unshown: Vec<_> = expected.iter().filter(|one| !shown.contains(one)).collect();
+    let unshown_max = if name == REORDERED { 4 } else { 0 };
+    assert!(unshown.len() <= unshown_max, "{name}: {unshown:?}");
+    assert!(unshown.iter().all(|(pts_ns, _)| (expected[1].0..expected[10].0).contains(pts_ns)), "{name}");
     assert_eq!(late.caught_up_at.len(), 1, "{name}: {:?}", late.caught_up_at);
     // 40 pictures are behind: live again after less than so many more.
     assert!((101..=145).contains(&late.caught_up_at[0]), "{name}: {:?}", late.caught_up_at);
@@ -156,7 +164,14 @@ fn never_woken_is_keyframes(name: &str, path: &Path, all: &Seen) {
     // What the last keyframe left is thrown away with the end.
     assert_eq!(asleep.decoded.len(), 4, "{name}");
     assert!(hashes(&asleep).iter().all(|one| hashes(all).contains(one)), "{name}");
-    assert_eq!((asleep.kept, asleep.caught_up_at.len()), (236, 0), "{name}");
+    assert_eq!(asleep.caught_up_at.len(), 0, "{name}");
+    let unshown_max = if name == REORDERED { 4 * 4 } else { 0 };
+    assert!((236 - unshown_max..=236).contains(&asleep.kept), "{name}: {}", asleep.kept);
+    // Each keyframe is seen when it comes, not with the next one.
+    assert!(
+        asleep.decoded.iter().zip([0, 60, 120, 180]).all(|(&(.., arrived), key)| arrived <= key + 8),
+        "{name}"
+    );
 }
 
 /// Kept, then not wanted: nothing is decoded before the next keyframe.
