@@ -2,8 +2,9 @@
 //! whether one that is here opens.
 //!
 //! Where the pictures are. Every decoder below is asked for system memory, because the sink takes nothing else from
-//! it, and the sink says that rows may be padded (`accept_video_meta`). Then none of them copies a picture with the CPU
-//! on its own account, as read in their sources; none of it was seen on a device:
+//! it, and the sink says that rows may be padded (`accept_video_meta`). Then none of them should copy a picture with the
+//! CPU on its own account. That is read in the source of `va`, taken from the documentation of the others, and was seen on
+//! no device:
 //! - `va` hands out its surfaces as system memory. The GPU brings one into memory that the CPU reads when the letterbox
 //!   maps it. (A stream that is cropped at its top or left edge is copied by the CPU: `vapostproc` would save that and
 //!   cost every other stream a pass of the GPU.) `qsv` and `vaapi` download into system memory in the decoder.
