@@ -178,7 +178,8 @@ impl Budget {
                 self.add(&owner, "pictures compared for motion", 1, MotionGate::bytes(), Basis::Exact);
             }
             if let Some(lazy) = LazyOptions::of(camera) {
-                self.add(&owner, "coded pictures kept (decode = lazy)", 1, lazy.buffer_bytes, Basis::Bounded);
+                // While they are decoded as much again may arrive behind them.
+                self.add(&owner, "coded pictures kept (decode = lazy)", 2, lazy.buffer_bytes, Basis::Bounded);
             }
             if matches!(camera.locator, Locator::Rtsp { .. }) {
                 let bytes = camera.latency.as_secs_f64() * STREAM_BITS_PER_SECOND as f64 / 8.0;
