@@ -45,7 +45,7 @@ impl Bench {
     fn tool(&self, writes: &str) -> PathBuf {
         let path = self.folder.path().join("tool");
         let text = format!(
-            "#!/bin/sh\ncase \"$2\" in \"import \"*) exit 0;; esac\nwc -c > bytes\necho \"$3 $5 $6\" > asked\n{writes}\n"
+            "#!/bin/sh\ncase \"$2\" in \"import \"*) exit 0;; esac\nwc -c > bytes\necho \"$3 $5 $6 $7\" > asked\n{writes}\n"
         );
         fs::write(&path, text).expect("written");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set");
@@ -87,7 +87,7 @@ fn a_model_that_sees_nearly_as_much_is_kept_with_its_manifest_and_another_is_not
     // What the tool was sent are six pictures of the model's input.
     let read = |name: &str| fs::read_to_string(bench.folder.path().join(name)).expect("written");
     assert_eq!(read("bytes").trim().parse::<usize>().expect("a number"), 6 * 4 * 3 * 640 * 640);
-    assert!(read("asked").trim_end().ends_with("yolov8n.onnx images 1,3,640,640"), "{}", read("asked"));
+    assert!(read("asked").trim_end().ends_with("yolov8n.onnx images 1,3,640,640 openvino"), "{}", read("asked"));
 
     let kept = bench.build(&bench.tool(&copies), &["--max-loss", "0.1", "--json"]);
     assert_eq!(kept.code, Some(0), "{}", kept.stderr);

@@ -1,5 +1,5 @@
-//! `watchpost engine build --precision int8` for the CPU's backends: an INT8 model (QDQ) beside the FP32 one, made by ONNX
-//! Runtime's own tool in the user's Python, and kept only if it sees nearly as much.
+//! `watchpost engine build --precision int8` for the CPU's backends: an INT8 model (QDQ) beside the FP32 one, made in the
+//! user's Python, and kept only if it sees nearly as much.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -62,7 +62,7 @@ pub(super) fn run(
     let labels = args.labels.as_deref();
     let baseline = measure(&args.model, backend, "fp32", folder, labels)?;
     let work = Work::begin(&target.onnx)?;
-    python.quantize(manifest, facts, &calibration, &work, say)?;
+    python.quantize(manifest, facts, &calibration, backend, &work, say)?;
     let quantized = work.describe(manifest, &target)?;
     say("measuring what it sees in int8");
     let candidate = measure(&work.onnx().to_string_lossy(), backend, "int8", folder, labels)?;
@@ -258,6 +258,7 @@ impl Python {
         manifest: &Manifest,
         facts: &OnnxFacts,
         calibration: &Calibration,
+        backend: &str,
         work: &Work,
         say: &mut dyn FnMut(&str),
     ) -> Result<(), Failure> {
@@ -278,7 +279,7 @@ impl Python {
         let mut said = options.open(work.0.join("said")).map_err(failed)?;
         let mut command = Command::new(&self.0);
         command.args(["-c", SCRIPT]).arg(&source).arg(work.onnx());
-        command.arg(name).arg(format!("1,3,{},{}", input.height, input.width));
+        command.arg(name).arg(format!("1,3,{},{}", input.height, input.width)).arg(backend);
         command.stdin(Stdio::piped());
         command.stdout(said.try_clone().map_err(failed)?).stderr(said.try_clone().map_err(failed)?);
         let child = command.spawn().map_err(|error| self.unavailable(&os_words(&error)))?;
