@@ -12,7 +12,7 @@ SCENE = "seed=1,width=1280,height=720,fps=30"
 #: Who, model, detections a second ("all": every picture of the 30).
 OURS = (
     ("onnxruntime", "fp32", NANO, '"all"'), ("openvino", "bf16", NANO, '"all"'), ("onnxruntime", "fp32", NANO, "5"),
-    ("builtin", "fp32", NANO, "5"), ("openvino", "bf16", YOLOV8N, '"all"'),
+    ("builtin", "fp32", NANO, "5"), ("openvino", "bf16", YOLOV8N, '"all"'), ("openvino", "int8", YOLOV8N, '"all"'),
 )
 
 
@@ -24,10 +24,10 @@ def run(bench):
     with Camera(places.TESTCAM, arguments, places.LOG) as camera:
         url = camera.urls[0]
         for backend, precision, model, rate in OURS[:2] if bench.quick else OURS:
-            if precision == "bf16" and not places.has_bf16():
+            if not places.can(model, precision):
                 continue
             keys = f"detect_fps = {rate}\nread_stamp = true"
-            config = daemon.config([url], model.path, backend, precision, keys)
+            config = daemon.config([url], model.file(precision), backend, precision, keys)
             key = (model.name, "ours", backend, precision, rate.strip('"'))
             with daemon.start(config) as child:
                 note(bench, key, child, log, seconds)
