@@ -11,14 +11,15 @@ from child import Camera, Child, Failed
 from places import NANO, YOLOV8N
 
 RATE = 5
-#: Model, engine, arithmetic, and what its cameras are told to decode. The first row computes as the Python loop does, the others
-#: detect as well (`int8.py`, docs/models.md) in less time.
+#: Model, engine, arithmetic. In fp32 they compute what the Python loop does; in bf16 and INT8 they detect as well (`int8.py`,
+#: docs/models.md) in less time.
 OURS = (
-    (NANO, "onnxruntime", "fp32", ("all", "auto", "keyframes", "lazy")),
-    (YOLOV8N, "onnxruntime", "fp32", ("auto",)),
-    (YOLOV8N, "openvino", "bf16", ("auto", "lazy")),
-    (YOLOV8N, "openvino", "int8", ("auto", "lazy")),
+    (NANO, "onnxruntime", "fp32"), (YOLOV8N, "onnxruntime", "fp32"), (YOLOV8N, "openvino", "bf16"), (YOLOV8N, "openvino", "int8"),
 )
+#: What cameras are told to decode, by scene. Nobody sleeps on a busy street: `lazy` is there to show what it costs.
+MODES = {"busy": ("all", "auto", "keyframes", "lazy"), "quiet": ("auto", "lazy", "lazy, motion_gate")}
+#: The same for the larger model, where less has to be shown.
+MODES_OF_LARGER = {"busy": ("auto",), "quiet": ("lazy",)}
 #: Size, scene, B-frames, models.
 STREAMS = (
     ("720p30", "busy", False, (NANO,)), ("720p30", "quiet", False, (NANO,)), ("720p30", "busy", True, (NANO,)),
@@ -30,8 +31,10 @@ QUICK_STREAMS = (("1080p30", "busy", False, (NANO,)), ("1080p30", "busy", True, 
 CAMERAS = 2
 #: Until all is warm: opened, learnt what may be left out, caches filled.
 WARM_SECONDS = 6
-#: Until `lazy` sleeps: what stands still counts as furniture only after a minute.
-ASLEEP_SECONDS = 80
+#: Until `lazy` sleeps: nothing has moved for `motion_hold`, and the stream's sizes are known.
+ASLEEP_SECONDS = 30
+#: What is looked for: a table that stands there would keep a camera awake for a minute.
+CLASSES = 'classes = ["person", "car"]'
 
 
 def run(bench):
@@ -47,16 +50,15 @@ def run(bench):
 
 
 def of_stream(bench, stream, models, url, seconds):
-    for model, backend, precision, modes in OURS:
+    is_quiet = stream[1] == "quiet"
+    for model, backend, precision in OURS:
         if model not in models or not places.can(model, precision):
             continue
-        for mode in modes:
-            # Nobody sleeps on a busy street: once is enough to show what it costs there.
-            if mode == "lazy" and stream[1] == "busy" and model is not NANO:
-                continue
-            keys = f'detect_fps = {RATE}\ndecode = "{mode}"'
+        for mode in (MODES if model is NANO else MODES_OF_LARGER)[stream[1]]:
+            decode, *gate = mode.split(", ")
+            keys = "\n".join([f'detect_fps = {RATE}\ndecode = "{decode}"', CLASSES, *(f"{key} = true" for key in gate)])
             config = daemon.config([url] * CAMERAS, model.file(precision), backend, precision, keys)
-            warm = ASLEEP_SECONDS if mode == "lazy" and stream[1] == "quiet" and not bench.quick else WARM_SECONDS
+            warm = ASLEEP_SECONDS if decode == "lazy" and is_quiet else WARM_SECONDS
             with daemon.start(config) as child:
                 note(bench, (*stream, model.name, "ours", mode, f"{backend} {precision}"), child, CAMERAS, warm, seconds)
     for model in models if places.has_python() else ():

@@ -5,10 +5,7 @@ from child import LEAD, Failed, frames_of
 from places import NANO, YOLOV8N
 
 #: Who runs which engine in which arithmetic.
-ENGINES = (
-    ("builtin", "fp32"), ("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"), ("onnxruntime", "int8"),
-    ("openvino", "int8"),
-)
+ENGINES = (("builtin", "fp32"), ("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8"))
 
 
 def ours(model, backend, precision, frames):
