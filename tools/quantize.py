@@ -10,8 +10,8 @@ What is quantized: convolutions and multiplications by constant weights, where n
 eight bits and a scale for each channel. The input of a layer has eight bits and one scale for all of its channels; its
 range is the one with the least squared error on samples of all pictures. Not quantized are
 - the last layers: boxes and scores lose the most by eight bits and gain nothing;
-- layers whose input would lose more than a thousandth of its variance, where a few great values spread the steps too far
-  for the many small ones (they cost no more than a tenth of the time, see docs/models.md);
+- layers to whose input rounding would add noise of more than a thousandth of its variance, because a few great values
+  spread the steps too far for the many small ones;
 - depthwise convolutions: each of their channels has a range of its own, often a hundredth of its neighbour's, which one
   scale for all of them wipes out; they are a small part of the work, and slow in eight bits besides.
 OpenVINO computes a layer and its activation function in one go and rounds only what comes out of both. ONNX Runtime has
@@ -40,7 +40,7 @@ OPSET = 13
 # So many values of each tensor of each picture are looked at, and so many pictures' are kept: half a megabyte a tensor.
 SAMPLES = 2048
 PICTURES = 64
-# Of the variance of a layer's input, what rounding may add as noise.
+# What part of the variance rounding may add as noise.
 NOISE = 0.001
 
 
@@ -62,6 +62,14 @@ def function_behind(tensor, readers):
         products = [node for node in behind if node.op_type == "Mul"]
         return "SiLU" if all(set(node.input) <= gates | {tensor} for node in products) else None
     return kinds.pop() if len(kinds) == 1 and kinds <= FLOORS.keys() else None
+
+
+def noise(values, low, high):
+    """What rounding to 256 steps of a range adds, as a part of the variance."""
+    step = max((high - low) / 255, 1e-12)
+    zero = round(-low / step)
+    rounded = (numpy.clip(numpy.round(values / step) + zero, 0, 255) - zero) * step
+    return float(((rounded - values) ** 2).mean()) / max(float(values.var()), 1e-12)
 
 
 def readers_of(graph):
@@ -142,26 +150,20 @@ class Ranges:
             elif place < PICTURES:
                 self.samples[tensor][place] = sample
 
-    def least_error(self, tensor):
-        """The range of which 256 steps are nearest to what was seen, and the error's part of the variance."""
+    def of_input(self, tensor):
+        """The range of which 256 steps are nearest to what was seen, and the noise of rounding to them."""
         low, high = min(self.lows[tensor] + [0]), max(self.highs[tensor] + [0])
         ends = numpy.array(self.lows[tensor] + self.highs[tensor], numpy.float32)
         values = numpy.concatenate(self.samples[tensor] + [ends])
-
-        def error(low, high):
-            step = max((high - low) / 255, 1e-12)
-            zero = round(-low / step)
-            rounded = (numpy.clip(numpy.round(values / step) + zero, 0, 255) - zero) * step
-            return float(((rounded - values) ** 2).mean())
-
         best_low, best_high = low, high
         for _ in range(2):
-            best_low = min((low * part for part in numpy.linspace(1, 0.02, 50)), key=lambda end: error(end, best_high))
-            best_high = min((high * part for part in numpy.linspace(1, 0.1, 46)), key=lambda end: error(best_low, end))
-        return best_low, best_high, error(best_low, best_high) / max(float(values.var()), 1e-12)
+            lows, highs = low * numpy.linspace(1, 0.02, 50), high * numpy.linspace(1, 0.1, 46)
+            best_low = min(lows, key=lambda end: noise(values, end, best_high))
+            best_high = min(highs, key=lambda end: noise(values, best_low, end))
+        return best_low, best_high, noise(values, best_low, best_high)
 
-    def spanned(self, tensor, floor):
-        """From the mean of the pictures' least values to that of their greatest, and never below the floor."""
+    def of_output(self, tensor, floor):
+        """From the mean of the pictures' least values to that of their greatest, but not below the floor."""
         return max(numpy.mean(self.lows[tensor]), floor), numpy.mean(self.highs[tensor])
 
 
@@ -171,8 +173,6 @@ class Writer:
     def __init__(self, graph, inputs, outputs):
         self.graph, self.inputs, self.outputs = graph, inputs, outputs
         self.weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-        self.readers = readers_of(graph)
-        self.given = {one.name for one in graph.output}
         self.steps = {}
         self.nodes = []
 
@@ -187,7 +187,8 @@ class Writer:
         zero = numpy.uint8(numpy.clip(round(-low / float(step)), 0, 255))
         scale = self.constant(f"{target}_step", numpy.array(step))
         point = self.constant(f"{target}_zero", numpy.array(zero))
-        for kind, source, to in (("QuantizeLinear", tensor, f"{target}_codes"), ("DequantizeLinear", f"{target}_codes", target)):
+        codes = f"{target}_codes"
+        for kind, source, to in (("QuantizeLinear", tensor, codes), ("DequantizeLinear", codes, target)):
             self.nodes.append(helper.make_node(kind, [source, scale, point], [to], name=to))
         return step
 
@@ -228,17 +229,16 @@ class Writer:
             codes = numpy.round(bias / steps.astype(numpy.float64)).astype(numpy.int32)
             quantized.input[2] = self.codes(f"{name}_bias", codes, steps, 0)
         self.nodes.append(quantized)
-        if self.outputs and node.output[0] not in self.given:
+        if node.output[0] in self.outputs:
             quantized.output[0] = name
-            floor = FLOORS.get(function_behind(node.output[0], self.readers), -numpy.inf)
-            self.rounded(name, *self.outputs.spanned(node.output[0], floor), node.output[0])
+            self.rounded(name, *self.outputs[node.output[0]], node.output[0])
 
     def write(self, quantized):
         for node in self.graph.node:
             self.layer(node) if node.output[0] in quantized else self.nodes.append(node)
         del self.graph.node[:]
         self.graph.node.extend(self.nodes)
-        read = {tensor for node in self.nodes for tensor in node.input} | self.given
+        read = {tensor for node in self.nodes for tensor in node.input} | {one.name for one in self.graph.output}
         kept = [tensor for tensor in self.graph.initializer if tensor.name in read]
         del self.graph.initializer[:]
         self.graph.initializer.extend(kept)
@@ -278,11 +278,16 @@ def main(model, target, name, shape, backend):
         refuse("no picture came")
     inputs = {}
     for tensor in dict.fromkeys(node.input[0] for node in found):
-        low, high, noise = ranges.least_error(tensor)
-        if noise <= NOISE:
+        low, high, added = ranges.of_input(tensor)
+        if added <= NOISE:
             inputs[tensor] = low, high
     quantized = {node.output[0] for node in found if node.input[0] in inputs}
-    Writer(prepared.graph, inputs, ranges if rounds_outputs else None).write(quantized)
+    outputs = {}
+    if rounds_outputs:
+        readers = readers_of(prepared.graph)
+        for tensor in quantized - {one.name for one in prepared.graph.output}:
+            outputs[tensor] = ranges.of_output(tensor, FLOORS.get(function_behind(tensor, readers), -numpy.inf))
+    Writer(prepared.graph, inputs, outputs).write(quantized)
     onnx.checker.check_model(prepared)
     onnx.save(prepared, target)
     print(f"calibrated with {ranges.count} pictures, {len(quantized)} of {len(found)} layers quantized")

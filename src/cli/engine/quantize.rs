@@ -246,8 +246,8 @@ impl Python {
     fn unavailable(&self, why: &str) -> Failure {
         let name = self.0.to_string_lossy();
         let words = format!(
-            "INT8 models for the CPU are made by ONNX Runtime's tool, which {name} does not have: {why}; make a \
-             Python environment with it (python3 -m venv DIR && DIR/bin/pip install onnxruntime onnx) and name it: \
+            "INT8 models for the CPU are made in Python with onnxruntime and onnx, which {name} does not have: {why}; \
+             make an environment with them (python3 -m venv DIR && DIR/bin/pip install onnxruntime onnx) and name it: \
              {PYTHON_VARIABLE}=DIR/bin/python"
         );
         Failure::new(exit::UNAVAILABLE, words)
@@ -298,7 +298,7 @@ impl Python {
             Some(MODEL_REFUSED) => {
                 Failure::new(exit::NO_INPUT, format!("{} cannot be quantized: {words}", manifest.name))
             }
-            _ => Failure::new(exit::INTERNAL, format!("ONNX Runtime's tool failed ({status}): {words}")),
+            _ => Failure::new(exit::INTERNAL, format!("the tool that quantizes failed ({status}): {words}")),
         })
     }
 }
