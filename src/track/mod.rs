@@ -131,6 +131,8 @@ struct Track {
     bbox: [f32; 4],
     born_at: Duration,
     seen_at: Duration,
+    /// Height of the box where it was seen last.
+    seen_height: f32,
 }
 
 /// The identities of one camera's objects.
@@ -197,7 +199,10 @@ impl Tracker {
         if (moment.width, moment.height) != (last.width, last.height) {
             let ratio = |new: u32, old: u32| new.max(1) as f32 / old.max(1) as f32;
             let (horizontal, vertical) = (ratio(moment.width, last.width), ratio(moment.height, last.height));
-            self.tracks.iter_mut().for_each(|track| track.motion.scale(horizontal, vertical));
+            for track in &mut self.tracks {
+                track.motion.scale(horizontal, vertical);
+                track.seen_height *= vertical;
+            }
         }
         for track in &mut self.tracks {
             track.motion.predict(gap.as_secs_f32(), track.standing == Standing::Lost);
@@ -245,6 +250,7 @@ impl Tracker {
                 bbox: object.bbox,
                 born_at: at,
                 seen_at: at,
+                seen_height: object.bbox[3] - object.bbox[1],
             });
         }
     }
