@@ -11,6 +11,8 @@
 //!   after a time, not after a number of frames.
 //! - Where the prediction is vague (few frames a second, a second sighting, a gap), boxes are widened by that vagueness
 //!   before they are compared, after the paper's stages: see `stages.rs`.
+//! - Heights count, not places alone, and a track that was lost long ago or has just begun has the weaker claim to a box:
+//!   people leave a picture, and others come where they left.
 //! - A track is of a class. Only a box that nothing of its own class explains, and that lies on a track's box, may
 //!   change it: a van that the detector calls a truck for a moment is still the same van.
 //! - Everything is bounded and allocated in `new`.
