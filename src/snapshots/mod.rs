@@ -45,9 +45,12 @@ const INTERVAL: Duration = Duration::from_millis(400);
 /// Around the box, in its own sides.
 const MARGIN: f32 = 0.12;
 
-/// The threads that write, by folder, oldest first; ended ones are disconnected. All reloads of a process share it.
+/// The threads that write. All reloads of a process share it.
 #[derive(Debug, Clone, Default)]
-pub struct Writers(Arc<Mutex<Vec<(PathBuf, Receiver<Infallible>)>>>);
+pub struct Writers(Arc<Mutex<Vec<Writer>>>);
+
+/// One of them, and its folder; disconnected when it has ended.
+type Writer = (PathBuf, Receiver<Infallible>);
 
 impl Writers {
     /// One more for a folder, which writes as long as the sender lives; and those that have to end before.

@@ -67,12 +67,6 @@ fn outline_within_the_box(head: &HeadRecipe, rows: Given) {
     assert!(message.contains("prototypes [1, 2, height, width]"), "{message}");
 }
 
-fn decoder_error(head: &HeadRecipe, input: InputRecipe, labels: usize, outputs: &[Given]) -> String {
-    let shapes: Vec<(&str, &[usize])> =
-        outputs.iter().map(|given| (given.name, given.shape.as_slice())).collect();
-    decoder(head, input, labels).check_outputs(&shapes).expect_err("foreign shapes").to_string()
-}
-
 #[test]
 fn oriented_boxes_are_enclosed_and_only_the_same_ones_suppress_each_other() {
     let head = HeadRecipe::Yolov8 { extra: Extra::Angle };

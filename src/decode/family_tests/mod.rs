@@ -109,6 +109,12 @@ fn survives_nonsense(head: &HeadRecipe, input: InputRecipe, labels: usize, outpu
     }
 }
 
+fn decoder_error(head: &HeadRecipe, input: InputRecipe, labels: usize, outputs: &[Given]) -> String {
+    let shapes: Vec<(&str, &[usize])> =
+        outputs.iter().map(|given| (given.name, given.shape.as_slice())).collect();
+    decoder(head, input, labels).check_outputs(&shapes).expect_err("foreign shapes").to_string()
+}
+
 fn logit(score: f32) -> f32 {
     (score / (1.0 - score)).ln()
 }
