@@ -162,9 +162,9 @@ impl Guard {
         let outlet = &self.reporter.outlet;
         let mark = self.reporter.rtp_times.changes_count().or(picture.pts().map(gst::ClockTime::nseconds));
         let mut passage = self.passage();
-        let coded = passage.coded.look(picture);
+        let kind = passage.coded.kind(picture);
         let was_behind = passage.kept.is_released();
-        let (course, cleared) = passage.steer(picture, coded.kind, outlet.judge(coded));
+        let (course, cleared) = passage.steer(picture, kind, outlet.judge(kind, picture.size()));
         let has_given_up = was_behind && !passage.kept.is_released();
         drop(passage);
         if has_given_up {

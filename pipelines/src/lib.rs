@@ -20,7 +20,6 @@
 //! - every text that leaves the crate went through [`scrub()`].
 
 mod arenas;
-mod bits;
 mod build;
 mod capture_time;
 mod census;
@@ -46,7 +45,6 @@ mod picture_limit;
 mod pipeline;
 mod plan;
 mod probe;
-mod quantiser;
 mod recording;
 mod report;
 mod rtp_check;
@@ -60,7 +58,7 @@ mod video_unit;
 
 pub use arenas::{keep_heap_tops, trim_after_closing};
 pub use census::{live_objects, open_coded, open_frames, open_objects, open_pipelines};
-pub use coded::{CodedPicture, PictureKind};
+pub use coded::PictureKind;
 pub use devices::{Camera, DecoderEntry, DeviceReport, MissingEntry, devices};
 pub use failure::{Failure, FailureClass, InitError, StartError};
 pub use frame::{Frame, PixelFormat, Pixels};

@@ -8,7 +8,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use crate::capture_time::CaptureClock;
-use crate::coded::{CodedPicture, PictureKind};
+use crate::coded::PictureKind;
 use crate::failure::{Failure, FailureClass};
 use crate::frame::{Frame, Origin, Pixels};
 
@@ -38,9 +38,9 @@ pub trait Receiver: Send + Sync {
     fn wants(&self, _kind: PictureKind) -> bool {
         true
     }
-    /// What becomes of the next coded picture. Asked for each, in order.
-    fn judge(&self, picture: CodedPicture) -> Judgement {
-        if self.wants(picture.kind) { Judgement::Decode } else { Judgement::Leave }
+    /// What becomes of the next coded picture, of this kind and size. Asked for each, in order.
+    fn judge(&self, kind: PictureKind, _size_bytes: usize) -> Judgement {
+        if self.wants(kind) { Judgement::Decode } else { Judgement::Leave }
     }
     /// Whether a frame would be welcome at once. Asked while kept pictures are decoded, which may be faster than frames are
     /// needed.
@@ -169,7 +169,7 @@ pub(crate) trait Outlet: Send + Sync {
     /// A message. The first [`Event::Eos`] or [`Event::Error`] is the last event.
     fn event(&self, event: Event);
     /// See [`Receiver::judge`].
-    fn judge(&self, _picture: CodedPicture) -> Judgement {
+    fn judge(&self, _kind: PictureKind, _size_bytes: usize) -> Judgement {
         Judgement::Decode
     }
     /// See [`Receiver::is_ready`].
@@ -260,9 +260,9 @@ impl Outlet for Push {
         self.with_receiver(|receiver| receiver.event(event));
     }
 
-    fn judge(&self, picture: CodedPicture) -> Judgement {
+    fn judge(&self, kind: PictureKind, size_bytes: usize) -> Judgement {
         let receiver = self.receiver.read().unwrap_or_else(PoisonError::into_inner);
-        receiver.as_deref().map_or(Judgement::Decode, |receiver| receiver.judge(picture))
+        receiver.as_deref().map_or(Judgement::Decode, |receiver| receiver.judge(kind, size_bytes))
     }
 
     fn is_ready(&self) -> bool {

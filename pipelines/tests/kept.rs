@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use common::{make, now};
 use watchpost_pipelines::{
-    CodedPicture, Event, Frame, Judgement, Layout, PictureKind, Pipeline, Receiver, SourceKind, Spec,
-    open_coded,
+    Event, Frame, Judgement, Layout, PictureKind, Pipeline, Receiver, SourceKind, Spec, open_coded,
 };
 
 /// Judges by the number of the picture, and remembers what came.
@@ -52,12 +51,12 @@ impl Receiver for Judge {
         }
     }
 
-    fn judge(&self, picture: CodedPicture) -> Judgement {
-        assert!(picture.size_bytes > 0);
+    fn judge(&self, kind: PictureKind, size_bytes: usize) -> Judgement {
+        assert!(size_bytes > 0);
         let mut seen = self.seen.lock().unwrap();
         seen.kept_most = seen.kept_most.max(open_coded());
         seen.arrived += 1;
-        (self.judge)(seen.arrived - 1, picture.kind)
+        (self.judge)(seen.arrived - 1, kind)
     }
 
     /// Frames are never welcome: only what has to be given away to catch up is.

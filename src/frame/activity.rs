@@ -6,7 +6,7 @@
 //! absolute deviation (MAD), of the logarithm, because sizes vary in proportion. What exceeds [`DRIFT`] deviations adds up (the
 //! CUSUM of Page, 1954), what stays below takes away, and [`ALARM`] is an alarm. One picture alone is never one.
 
-use crate::source::{CodedPicture, PictureKind};
+use crate::source::PictureKind;
 
 /// Sizes that are remembered of each like.
 const WINDOW: usize = 48;
@@ -82,8 +82,7 @@ impl Default for Activity {
 
 impl Activity {
     /// Looks at the next picture. `learns`: the scene is still, as far as others know. True is an alarm.
-    pub fn saw(&mut self, picture: CodedPicture, learns: bool) -> bool {
-        let CodedPicture { kind, size_bytes, .. } = picture;
+    pub fn saw(&mut self, kind: PictureKind, size_bytes: usize, learns: bool) -> bool {
         let like = match kind {
             PictureKind::Key => {
                 self.place = 0;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::activity::Activity;
 use crate::config::{CameraOptions, Decode};
 use crate::metrics::Wake;
-use crate::source::{CodedPicture, PictureKind};
+use crate::source::PictureKind;
 
 /// A camera that is behind for longer is not taken to catch up any more.
 const CATCH_UP_MAX: Duration = Duration::from_secs(10);
@@ -141,8 +141,13 @@ impl Lazy {
     }
 
     /// The next coded picture arrives at `at`. `object_at`: the newest frame with an object that is not at rest.
-    pub fn coded(&mut self, picture: CodedPicture, at: Instant, object_at: Option<Instant>) -> Treatment {
-        let CodedPicture { kind, size_bytes, .. } = picture;
+    pub fn coded(
+        &mut self,
+        kind: PictureKind,
+        size_bytes: usize,
+        at: Instant,
+        object_at: Option<Instant>,
+    ) -> Treatment {
         self.gops.saw(kind, size_bytes, at);
         if let Some(object_at) = object_at {
             self.active_at = self.active_at.max(Some(object_at));
@@ -153,7 +158,7 @@ impl Lazy {
             Some(_) => self.activity.is_calm(),
             None => !self.is_catching_up(at) && (!self.has_eyes || quiet > STILL_AFTER),
         };
-        let alarm = self.activity.saw(picture, learns);
+        let alarm = self.activity.saw(kind, size_bytes, learns);
         match self.asleep_since {
             None => {
                 if alarm {

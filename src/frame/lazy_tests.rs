@@ -5,10 +5,6 @@ use super::*;
 const OPTIONS: LazyOptions =
     LazyOptions { hold: Duration::from_secs(5), buffer_bytes: 200_000, buffer_time: Duration::from_secs(6) };
 
-fn coded(kind: PictureKind, size_bytes: usize) -> CodedPicture {
-    CodedPicture { kind, size_bytes, qp: None }
-}
-
 /// Plays one camera.
 struct Play {
     lazy: Lazy,
@@ -43,7 +39,7 @@ impl Play {
             if self.number.is_multiple_of(self.gop) { PictureKind::Key } else { PictureKind::Reference };
         let wobble = (self.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) % 100;
         let size = (factor * (950 + wobble) as f64) as usize;
-        let treatment = self.lazy.coded(coded(kind, size), at, self.object_at);
+        let treatment = self.lazy.coded(kind, size, at, self.object_at);
         let is_shown = kind == PictureKind::Key || treatment == Treatment::Decode;
         if self.eyes && is_shown {
             self.lazy.looked(moves, at);
@@ -168,7 +164,7 @@ fn what_is_kept_never_has_more_bytes_or_lasts_longer_than_was_allowed() {
             if play.number.is_multiple_of(play.gop) { PictureKind::Key } else { PictureKind::Reference };
         let size = (factor * 1000.0) as usize;
         let at = play.now();
-        match play.lazy.coded(coded(kind, size), at, None) {
+        match play.lazy.coded(kind, size, at, None) {
             Treatment::Keep if kind == PictureKind::Key => bytes = 0,
             Treatment::Keep => bytes += size,
             Treatment::Decode => {
@@ -221,7 +217,7 @@ proptest::proptest! {
         for (kind, size, gap_ms, moves) in pictures {
             let kind = match kind { 0 => PictureKind::Key, 1..8 => PictureKind::Disposable, _ => PictureKind::Reference };
             at += Duration::from_millis(gap_ms);
-            match play.lazy.coded(coded(kind, size), at, None) {
+            match play.lazy.coded(kind, size, at, None) {
                 Treatment::Keep if kind == PictureKind::Key => { bytes = 0; since = None; }
                 Treatment::Keep => { bytes += size; since.get_or_insert(at); }
                 Treatment::Decode => { bytes = 0; since = None; play.lazy.caught_up(); }

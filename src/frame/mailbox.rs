@@ -12,7 +12,7 @@ use super::pacer::Pacer;
 use super::thinning::Thinning;
 use crate::config::Decode;
 use crate::metrics::Outcome;
-use crate::source::{Arrived, CodedPicture, Fault, Judgement, PictureKind, Receiver, Stage};
+use crate::source::{Arrived, Fault, Judgement, PictureKind, Receiver, Stage};
 
 /// A camera of which only keyframes are decoded has to send one within this time; else nobody could say
 /// whether its pictures can still be decoded.
@@ -203,14 +203,13 @@ impl Receiver for Mailbox {
         wanted && (kind == PictureKind::Key || !self.feed.keyframes_only())
     }
 
-    fn judge(&self, at: Instant, picture: CodedPicture) -> Judgement {
-        let kind = picture.kind;
+    fn judge(&self, at: Instant, kind: PictureKind, size_bytes: usize) -> Judgement {
         let mut inside = self.lock();
         let Inside { lazy: Some(lazy), thinning, .. } = &mut *inside else {
             drop(inside);
             return if self.wants(at, kind) { Judgement::Decode } else { Judgement::Leave };
         };
-        let treatment = lazy.coded(picture, at, self.feed.last_object());
+        let treatment = lazy.coded(kind, size_bytes, at, self.feed.last_object());
         if let Some(why) = lazy.take_woken_by() {
             self.feed.metrics.wakes(why);
             tracing::debug!(camera = self.feed.name(), reason = why.as_str(), "the camera wakes");
@@ -347,7 +346,7 @@ mod tests {
         let at = |number: u64| start + Duration::from_millis(25 * number);
         let judge = |number: u64, size_bytes| {
             let kind = if number.is_multiple_of(80) { PictureKind::Key } else { PictureKind::Reference };
-            let judgement = mailbox.judge(at(number), CodedPicture { kind, size_bytes, qp: None });
+            let judgement = mailbox.judge(at(number), kind, size_bytes);
             match judgement {
                 Judgement::Keep if kind != PictureKind::Key => mailbox.kept(at(number), Some(number)),
                 _ => arrives(&mailbox, start, number),
@@ -361,8 +360,7 @@ mod tests {
         assert_eq!(judge(601, 1000), Judgement::Keep);
         assert!(mailbox.leaves_out() && mailbox.feed.metrics.snapshot(start).asleep);
         assert_eq!(mailbox.feed.last_progress(), Some(at(601)));
-        let large = CodedPicture { kind: PictureKind::Reference, size_bytes: 20_000, qp: None };
-        let coded = |number| mailbox.judge(at(number), large);
+        let coded = |number| mailbox.judge(at(number), PictureKind::Reference, 20_000);
         assert!((602..610).any(|number| coded(number) == Judgement::Decode));
         assert_eq!(mailbox.feed.metrics.wake_count(crate::metrics::Wake::Coded), 1);
         // Now those before it come out of the decoder, late, and time does not run back for that.

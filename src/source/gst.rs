@@ -266,8 +266,8 @@ impl pipelines::Receiver for Inlet {
         self.receiver.wants(clock::now(), kind)
     }
 
-    fn judge(&self, picture: pipelines::CodedPicture) -> pipelines::Judgement {
-        self.receiver.judge(clock::now(), picture)
+    fn judge(&self, kind: pipelines::PictureKind, size_bytes: usize) -> pipelines::Judgement {
+        self.receiver.judge(clock::now(), kind, size_bytes)
     }
 
     fn is_ready(&self) -> bool {

@@ -19,7 +19,7 @@ pub use lookup::Lookup;
 pub use memory::{MemoryFrame, MemoryPicture};
 pub use scene::SceneSource;
 pub use watchpost_picture::{Layout, Matrix, Picture, PictureError, Plane, Range};
-pub use watchpost_pipelines::{CodedPicture, Gpu, Judgement, PictureKind, Pixels};
+pub use watchpost_pipelines::{Gpu, Judgement, PictureKind, Pixels};
 
 /// Which clock a frame's wall time comes from. The names are those of the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -161,9 +161,9 @@ pub trait Receiver: Send + Sync {
     fn wants(&self, _at: Instant, _kind: PictureKind) -> bool {
         true
     }
-    /// What becomes of the next coded picture; asked for each, in order, in place of [`Self::wants`].
-    fn judge(&self, at: Instant, picture: CodedPicture) -> Judgement {
-        if self.wants(at, picture.kind) { Judgement::Decode } else { Judgement::Leave }
+    /// What becomes of the next coded picture, of this kind and size; asked for each, in order, in place of [`Self::wants`].
+    fn judge(&self, at: Instant, kind: PictureKind, _size_bytes: usize) -> Judgement {
+        if self.wants(at, kind) { Judgement::Decode } else { Judgement::Leave }
     }
     /// Whether a frame that came now would not take the place of another. Asked while what was kept is decoded.
     fn is_ready(&self) -> bool {
