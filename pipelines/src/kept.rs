@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gstreamer as gst;
 
@@ -24,11 +26,14 @@ pub(crate) struct Kept {
     bytes_max: usize,
     /// Pictures that are decoded with each that arrives; 0: they are not.
     share: usize,
+    /// How many there are, for whoever takes the pipeline down.
+    count: Arc<AtomicUsize>,
 }
 
 impl Kept {
-    pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { pictures: VecDeque::new(), bytes: 0, bytes_max, share: 0 }
+    /// None; `count` follows how many there are.
+    pub(crate) fn new(bytes_max: usize, count: Arc<AtomicUsize>) -> Self {
+        Self { pictures: VecDeque::new(), bytes: 0, bytes_max, share: 0, count }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -55,6 +60,7 @@ impl Kept {
         let Ok(copy) = picture.copy_deep() else { return false };
         self.bytes += copy.size();
         self.pictures.push_back((copy, Ticket::of_coded()));
+        self.count.fetch_add(1, Ordering::Relaxed);
         true
     }
 
@@ -74,6 +80,7 @@ impl Kept {
     pub(crate) fn pop(&mut self) -> Option<gst::Buffer> {
         let (picture, _) = self.pictures.pop_front()?;
         self.bytes -= picture.size();
+        self.count.fetch_sub(1, Ordering::Relaxed);
         if self.pictures.is_empty() {
             self.share = 0;
         }
@@ -83,6 +90,7 @@ impl Kept {
     /// Throws all away; returns how many.
     pub(crate) fn clear(&mut self) -> usize {
         let count = self.pictures.len();
+        self.count.fetch_sub(count, Ordering::Relaxed);
         // The memory of the list too: a burst must not be kept for months.
         self.pictures = VecDeque::new();
         (self.bytes, self.share) = (0, 0);
@@ -112,22 +120,24 @@ mod tests {
 
     #[test]
     fn no_more_bytes_are_kept_than_allowed_and_all_of_them_are_counted() {
-        let mut kept = Kept::new(1000);
+        let count = Arc::new(AtomicUsize::new(0));
+        let mut kept = Kept::new(1000, count.clone());
         assert!(kept.push(&picture(600, 0)) && kept.push(&picture(400, 40)));
         assert!(!kept.push(&picture(1, 80)));
         kept.release();
         assert!(kept.push(&picture(1000, 80)), "what arrives while it catches up");
         assert!(!kept.push(&picture(1, 120)));
         assert_eq!(kept.pop().map(|picture| picture.size()), Some(600));
-        assert_eq!(kept.bytes, 1400);
+        assert_eq!((kept.bytes, count.load(Ordering::Relaxed)), (1400, 2));
         assert_eq!((kept.clear(), kept.bytes, kept.is_released()), (2, 0, false));
-        assert!(!Kept::new(0).push(&picture(1, 0)));
+        assert_eq!(count.load(Ordering::Relaxed), 0);
+        assert!(!Kept::new(0, count).push(&picture(1, 0)));
     }
 
     #[test]
     fn the_longer_it_is_behind_the_faster_it_is_given_away() {
         for (last_ms, share) in [(100, 2), (4_000, 4), (10_000, 7), (10_000_000, 17)] {
-            let mut kept = Kept::new(1000);
+            let mut kept = Kept::new(1000, Arc::default());
             assert!(kept.push(&picture(1, 0)) && kept.push(&picture(1, last_ms)));
             kept.release();
             assert_eq!(kept.share(), share, "{last_ms} ms");
