@@ -19,6 +19,13 @@ const CATCH_UP_S: u64 = 2;
 /// How much is kept where pictures do not say their times.
 const UNKNOWN_S: u64 = 4;
 
+/// The most that is ever kept in front of a decoder whose [`Spec::kept_bytes_max`](crate::Spec::kept_bytes_max) is this: while
+/// pictures are given away one more comes with each, so room is what was promised, and what is on its way.
+#[must_use]
+pub const fn kept_bytes_bound(kept_bytes_max: usize) -> usize {
+    kept_bytes_max.saturating_mul(2)
+}
+
 /// Pictures in the order in which they arrived, and how fast they are given away.
 pub(crate) struct Kept {
     pictures: VecDeque<(gst::Buffer, Ticket)>,
@@ -52,9 +59,8 @@ impl Kept {
 
     /// Keeps a copy; false if there is no room for it, or no memory.
     pub(crate) fn push(&mut self, picture: &gst::BufferRef) -> bool {
-        // While they are given away one more comes with each: room is what was promised, and what is on its way.
-        let bytes_max = if self.is_released() { 2 * self.bytes_max } else { self.bytes_max };
-        if self.bytes + picture.size() > bytes_max || self.pictures.len() >= PICTURES_MAX {
+        let bytes_max = if self.is_released() { kept_bytes_bound(self.bytes_max) } else { self.bytes_max };
+        if self.bytes.saturating_add(picture.size()) > bytes_max || self.pictures.len() >= PICTURES_MAX {
             return false;
         }
         let Ok(copy) = picture.copy_deep() else { return false };
@@ -132,6 +138,26 @@ mod tests {
         assert_eq!((kept.clear(), kept.bytes, kept.is_released()), (2, 0, false));
         assert_eq!(count.load(Ordering::Relaxed), 0);
         assert!(!Kept::new(0, count).push(&picture(1, 0)));
+    }
+
+    #[test]
+    fn whatever_comes_and_goes_the_bound_holds_and_is_reached() {
+        let (mut kept, mut most) = (Kept::new(10_000, Arc::default()), 0);
+        for number in 0..2000_u64 {
+            let bytes = 100 + (number * 7919 % 400) as usize;
+            if !kept.push(&picture(bytes, 40 * number)) && !kept.is_released() {
+                kept.release();
+            }
+            // More comes than goes, until it is full; then all of it goes.
+            if number % 3 == 0 && kept.is_released() {
+                kept.pop();
+            }
+            if number % 500 == 499 {
+                while kept.pop().is_some() {}
+            }
+            most = most.max(kept.bytes);
+        }
+        assert!((kept_bytes_bound(10_000) - 500..=kept_bytes_bound(10_000)).contains(&most), "{most}");
     }
 
     #[test]
