@@ -15,6 +15,7 @@ import sys
 import time
 
 import cost
+import int8
 import latency
 import live
 import offline
@@ -33,6 +34,8 @@ class Bench:
         self.quick = quick
         self.values = {section: {} for section in SECTIONS}
         self.missing = []
+        #: What `watchpost engine build` said of the INT8 model.
+        self.int8 = ""
         self.loads = []
         self.began = time.time()
 
@@ -70,6 +73,10 @@ def main():
     except Failed as failed:
         sys.exit(f"bench-peers: {failed}")
     bench = Bench(args.quick)
+    try:
+        bench.int8 = int8.build()
+    except Failed as failed:
+        bench.miss("INT8", "yolov8n", failed)
     for section in wanted:
         SECTIONS[section].run(bench)
         # What was measured is not lost when a later section is interrupted.

@@ -8,54 +8,71 @@ import offline
 import places
 import streams
 from child import Camera, Child, Failed
-from places import NANO
+from places import NANO, YOLOV8N
 
 RATE = 5
-#: What the daemon's cameras are told, one key of the configuration each.
-MODES = ("all", "auto", "keyframes", "lazy")
-#: The engine that everybody has in the same arithmetic, and what our `auto` may take where the processor has it.
-BACKENDS = (("onnxruntime", "fp32"),)
-#: Size, scene, B-frames.
-STREAMS = (
-    ("720p30", "busy", False), ("720p30", "quiet", False), ("720p30", "busy", True),
-    ("1080p30", "busy", False), ("1080p30", "quiet", False), ("1080p30", "busy", True),
+#: Model, engine, arithmetic. In fp32 they compute what the Python loop does; in bf16 and INT8 they detect as well (`int8.py`,
+#: docs/models.md) in less time.
+OURS = (
+    (NANO, "onnxruntime", "fp32"), (YOLOV8N, "onnxruntime", "fp32"), (YOLOV8N, "openvino", "bf16"), (YOLOV8N, "openvino", "int8"),
 )
-QUICK_STREAMS = (("1080p30", "busy", False), ("1080p30", "busy", True))
+#: What cameras are told to decode, by scene. Nobody sleeps on a busy street: `lazy` is there to show what it costs.
+MODES = {"busy": ("all", "auto", "keyframes", "lazy"), "quiet": ("auto", "lazy", "lazy, motion_gate")}
+#: The same for the larger model, where less has to be shown.
+MODES_OF_LARGER = {"busy": ("auto",), "quiet": ("lazy",)}
+#: Size, scene, B-frames, models.
+STREAMS = (
+    ("720p30", "busy", False, (NANO,)), ("720p30", "quiet", False, (NANO,)), ("720p30", "busy", True, (NANO,)),
+    ("1080p30", "busy", False, (NANO, YOLOV8N)), ("1080p30", "quiet", False, (NANO, YOLOV8N)),
+    ("1080p30", "busy", True, (NANO, YOLOV8N)),
+)
+QUICK_STREAMS = (("1080p30", "busy", False, (NANO,)), ("1080p30", "busy", True, (YOLOV8N,)))
 #: Cameras of the daemon at one time, so that what they share is shared.
 CAMERAS = 2
+#: Until all is warm: opened, learnt what may be left out, caches filled.
+WARM_SECONDS = 6
+#: Until `lazy` sleeps: nothing has moved for `motion_hold`, and the stream's sizes are known.
+ASLEEP_SECONDS = 30
+#: What is looked for: a table that stands there would keep a camera awake for a minute.
+CLASSES = 'classes = ["person", "car"]'
 
 
 def run(bench):
     seconds = 4 if bench.quick else 10
-    for size, scene, b_frames in QUICK_STREAMS if bench.quick else STREAMS:
+    for size, scene, b_frames, models in QUICK_STREAMS if bench.quick else STREAMS:
         bench.load(f"live, {size}, {scene}" + (", B-frames" if b_frames else ""))
+        stream = (size, scene, "B" if b_frames else "P")
         try:
             with Camera(places.TESTCAM, streams.camera_arguments(size, scene, b_frames), places.LOG) as camera:
-                of_stream(bench, (size, scene, "B" if b_frames else "P"), camera.urls[0], seconds)
+                of_stream(bench, stream, models, camera.urls[0], seconds)
         except Failed as failed:
-            bench.miss("live", (size, scene, "B" if b_frames else "P"), failed)
+            bench.miss("live", stream, failed)
 
 
-def of_stream(bench, stream, url, seconds):
-    for mode in MODES:
-        for backend, precision in BACKENDS:
-            keys = f'detect_fps = {RATE}\ndecode = "{mode}"'
-            config = daemon.config([url] * CAMERAS, NANO.path, backend, precision, keys)
+def of_stream(bench, stream, models, url, seconds):
+    is_quiet = stream[1] == "quiet"
+    for model, backend, precision in OURS:
+        if model not in models or not places.can(model, precision):
+            continue
+        for mode in (MODES if model is NANO else MODES_OF_LARGER)[stream[1]]:
+            decode, *gate = mode.split(", ")
+            keys = "\n".join([f'detect_fps = {RATE}\ndecode = "{decode}"', CLASSES, *(f"{key} = true" for key in gate)])
+            config = daemon.config([url] * CAMERAS, model.file(precision), backend, precision, keys)
+            warm = ASLEEP_SECONDS if decode == "lazy" and is_quiet else WARM_SECONDS
             with daemon.start(config) as child:
-                note(bench, (*stream, "ours", mode, backend), child, CAMERAS, seconds)
-    if places.has_python():
-        loop = offline.python_loop(url, NANO, "--interval", 1 / RATE)
+                note(bench, (*stream, model.name, "ours", mode, f"{backend} {precision}"), child, CAMERAS, warm, seconds)
+    for model in models if places.has_python() else ():
+        loop = offline.python_loop(url, model, "--interval", 1 / RATE)
         with Child(loop, log=places.LOG) as child:
-            note(bench, (*stream, "Python loop", "", "onnxruntime"), child, 1, seconds)
+            note(bench, (*stream, model.name, "Python loop", "", "onnxruntime fp32"), child, 1, WARM_SECONDS, seconds)
 
 
-def note(bench, key, child, cameras, seconds):
-    """What a camera costs once all is warm: opened, learnt what may be left out, caches filled."""
+def note(bench, key, child, cameras, warm, seconds):
+    """What a camera costs once all is warm."""
     try:
-        first = next(child.detections(30), None)
-        if first is None:
+        if next(child.detections(30), None) is None:
             raise Failed("no detections within 30 s")
-        for _ in child.lines(4 if seconds < 10 else 6):
+        for _ in child.lines(warm):
             pass
         began, spent = time.monotonic(), child.cpu_seconds()
         records = [json.loads(line) for _, _, line in child.detections(seconds)]

@@ -5,12 +5,12 @@ from child import LEAD, Failed, frames_of
 from places import NANO, YOLOV8N
 
 #: Who runs which engine in which arithmetic.
-ENGINES = (("builtin", "fp32"), ("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
+ENGINES = (("builtin", "fp32"), ("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8"))
 
 
 def ours(model, backend, precision, frames):
     return [
-        places.WATCHPOST, "detect", places.CLIP, "-m", model.path, "--backend", backend, "--precision", precision,
+        places.WATCHPOST, "detect", places.CLIP, "-m", model.file(precision), "--backend", backend, "--precision", precision,
         "--threads", 1, "--max-frames", frames + LEAD, "--log-level", "error",
     ]
 
@@ -18,7 +18,7 @@ def ours(model, backend, precision, frames):
 def limit(model, backend, precision, frames):
     bf16 = ["--bf16"] if precision == "bf16" else []
     return [
-        places.LIMIT, places.CLIP, "--model", model.path, "--backend", backend, "--size", model.size,
+        places.LIMIT, places.CLIP, "--model", model.file(precision), "--backend", backend, "--size", model.size,
         "--max-frames", frames + LEAD, *bf16,
     ]
 
@@ -35,7 +35,7 @@ def contestants(model, frames):
     """Name, command, environment; ours and its limit side by side."""
     rows = []
     for backend, precision in ENGINES:
-        if precision == "bf16" and not places.has_bf16():
+        if not places.can(model, precision):
             continue
         env = places.environment()
         rows.append((("ours", backend, precision), ours(model, backend, precision, frames), env))

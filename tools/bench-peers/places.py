@@ -19,12 +19,18 @@ TESTCAM = RELEASE / "watchpost-testcam"
 LIMIT = RELEASE / "watchpost-bench-limit"
 PYTHON = PEERS / "venv/bin/python"
 CLIP = SHARED / "footage/people-walking-720p.mp4"
+#: Begins with a room that nobody is in.
+ROOM = SHARED / "footage/one-by-one-person-detection.mp4"
 
 
 class Model:
     def __init__(self, name, size, head):
         self.name, self.size, self.head = name, size, head
         self.path = SHARED / f"models/{name}.onnx"
+
+    def file(self, precision):
+        """The file for this arithmetic: INT8 is another model, made by `int8.py`."""
+        return WORK / f"{self.name}-int8.onnx" if precision == "int8" else self.path
 
 
 NANO = Model("yolox_nano", 416, "yolox")
@@ -67,9 +73,11 @@ def has_ultralytics():
     return (PEERS / "ultralytics-is-here").exists()
 
 
-def has_bf16():
-    """Whether the processor computes in bfloat16 (AVX-512 or AMX)."""
-    return "avx512_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
+def can(model, precision):
+    """Whether there is something to measure: a processor with bfloat16 (AVX-512 or AMX), a model in INT8."""
+    if precision == "bf16":
+        return "avx512_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
+    return model.file(precision).exists()
 
 
 def check():
@@ -79,6 +87,7 @@ def check():
         (TESTCAM, "run `make bench-peers`"),
         (LIMIT, "run `make bench-peers`"),
         (CLIP, "set WATCHPOST_SHARED to the folder with footage and models"),
+        (ROOM, "set WATCHPOST_SHARED"),
         (NANO.path, "set WATCHPOST_SHARED"),
         (YOLOV8N.path, "set WATCHPOST_SHARED"),
     ):

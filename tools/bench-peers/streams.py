@@ -17,13 +17,14 @@ def camera_arguments(size, scene, b_frames):
 
 
 def clip(size, scene):
-    """`busy`: the footage, people walking; `quiet`: its first picture with the noise of a sensor."""
+    """`busy`: the footage, people walking; `quiet`: an empty room with the noise of a sensor."""
     width, height, _ = SIZES[size]
     path = places.WORK / f"{scene}-{size}.mp4"
     if not path.exists():
         if not places.has_python():
             raise Failed("the clips are made with the Python peers, which are not installed")
-        make = [places.PYTHON, places.SCRIPTS / "make_clip.py", places.CLIP, path, width, height, scene]
+        footage = places.CLIP if scene == "busy" else places.ROOM
+        make = [places.PYTHON, places.SCRIPTS / "make_clip.py", footage, path, width, height, scene]
         with open(places.LOG, "ab") as log:
             done = subprocess.run([str(word) for word in make], stdout=log, stderr=log)
         if done.returncode != 0:
