@@ -91,8 +91,13 @@ impl Stream {
         Self::new(path, f64::from(options.fps), vec![Vec::new(); frames as usize])
     }
 
-    /// A clip, encoded again; `None` if it is not there.
-    pub fn of_clip(folder: &Path, name: &str, encoding: Encoding) -> Option<Self> {
+    /// A clip, encoded again; `None` if it is not there. What it shows is found out where it is not `known`.
+    pub fn of_clip(
+        folder: &Path,
+        name: &str,
+        encoding: Encoding,
+        known: Option<Vec<Vec<Seen>>>,
+    ) -> Option<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let shared =
             std::env::var_os("WATCHPOST_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from);
@@ -113,19 +118,7 @@ impl Stream {
             path.display()
         );
         launch(&line, Stdio::null()).wait().expect("gst-launch-1.0 ends");
-        let records = folder.join("records.jsonl");
-        let mut detect = Command::new(env!("CARGO_BIN_EXE_watchpost"));
-        let args = ["detect", "--track", "--classes", "person,car,truck,bus", "--backend", "builtin"];
-        let status = detect.args(args).arg(&path).arg("-m").arg(&model).arg("-o").arg(&records).status();
-        assert!(status.expect("watchpost runs").success());
-        let text = std::fs::read_to_string(&records).expect("records");
-        let mut seen = Vec::new();
-        for line in text.lines() {
-            let record: serde_json::Value = serde_json::from_str(line).expect("JSON");
-            let objects = record["objects"].as_array().into_iter().flatten();
-            seen.push(objects.filter_map(tracked).collect());
-        }
-        Some(Self::new(path, fps, seen))
+        Some(Self::new(path.clone(), fps, known.unwrap_or_else(|| detected(folder, &path, &model))))
     }
 
     fn new(path: PathBuf, fps: f64, seen: Vec<Vec<Seen>>) -> Self {
@@ -143,6 +136,23 @@ impl Stream {
         events.retain(|event| f64::from(event.last - event.first) >= fps / 2.0);
         Self { path, fps, seen, events }
     }
+}
+
+/// What the detector says of every frame.
+fn detected(folder: &Path, path: &Path, model: &Path) -> Vec<Vec<Seen>> {
+    let records = folder.join("records.jsonl");
+    let mut detect = Command::new(env!("CARGO_BIN_EXE_watchpost"));
+    let args = ["detect", "--track", "--classes", "person,car,truck,bus", "--backend", "builtin"];
+    let status = detect.args(args).arg(path).arg("-m").arg(model).arg("-o").arg(&records).status();
+    assert!(status.expect("watchpost runs").success());
+    let text = std::fs::read_to_string(&records).expect("records");
+    let mut seen = Vec::new();
+    for line in text.lines() {
+        let record: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let objects = record["objects"].as_array().into_iter().flatten();
+        seen.push(objects.filter_map(tracked).collect());
+    }
+    seen
 }
 
 fn tracked(object: &serde_json::Value) -> Option<Seen> {
