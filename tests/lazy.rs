@@ -209,7 +209,7 @@ fn pictures_that_come_out_of_order_are_shown_in_order_and_with_their_own_times()
     }
 }
 
-/// What a daemon of cameras that sleep holds: descriptors, threads, pipelines, slots, and memory.
+/// What a daemon of cameras that sleep holds for good: pipelines and their objects, and memory.
 fn at_rest(daemon: &Daemon, cameras: &[&str]) -> (Value, u64) {
     // Those of a stream that is asleep hold what came since the keyframe, and no decoded frame.
     wait_for("all sleep and hold nothing", LONG, || {
@@ -222,7 +222,7 @@ fn at_rest(daemon: &Daemon, cameras: &[&str]) -> (Value, u64) {
         (asleep && free && coded < u64::from(CYCLE_GOP) * cameras.len() as u64).then(|| {
             let mut handles = debug.handles.clone();
             // They come and go with every picture.
-            for moving in ["coded", "frame", "thread"] {
+            for moving in ["coded", "frame", "slot", "thread"] {
                 handles.as_object_mut().expect("an object").remove(moving);
             }
             // And the connection that asks.

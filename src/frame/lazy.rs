@@ -23,6 +23,8 @@ use crate::source::PictureKind;
 const CATCH_UP_MAX: Duration = Duration::from_secs(10);
 /// Whose keyframes are further apart is decoded in full.
 const BUFFER_TIME: Duration = Duration::from_secs(10);
+/// Woken by coded pictures and not confirmed by anything that moves in them it is awake for no longer than this.
+const DOUBT: Duration = Duration::from_secs(3);
 /// After so long a sleep smaller changes of the sizes wake it again.
 const RELENT_AFTER: Duration = Duration::from_secs(600);
 /// Sizes are those of a still scene so long after the last motion.
@@ -275,7 +277,8 @@ impl Lazy {
     fn may_sleep(&mut self, at: Instant) -> bool {
         let quiet =
             self.active_at.map_or(Duration::ZERO, |active_at| at.saturating_duration_since(active_at));
-        if quiet < self.options.hold || self.is_catching_up(at) || !self.activity.has_learned() {
+        let hold = if self.is_unconfirmed { DOUBT.min(self.options.hold) } else { self.options.hold };
+        if quiet < hold || self.is_catching_up(at) || !self.activity.has_learned() {
             return false;
         }
         let fits = self.gops.fit(&self.options, at);

@@ -221,6 +221,20 @@ fn alarms_for_nothing_make_it_reluctant_and_those_for_something_do_not() {
 }
 
 #[test]
+fn an_alarm_for_nothing_is_soon_over_and_one_for_something_is_not() {
+    for (moves, decoded) in [(false, 60..110), (true, 130..220)] {
+        let mut play = Play::new().asleep();
+        for _ in 0..20 {
+            play.picture(3.0, moves);
+        }
+        assert!(play.lazy.take_woken_by().is_some() && !play.lazy.is_asleep());
+        play.lazy.caught_up();
+        let awake = play.seconds(10, 1.0, false);
+        assert!(decoded.contains(&awake), "{moves}: {awake}");
+    }
+}
+
+#[test]
 fn without_eyes_coded_pictures_keep_it_awake() {
     let mut play = Play { eyes: false, ..Play::new() }.asleep();
     play.seconds(1, 3.0, false);
