@@ -6,6 +6,7 @@
 
 use serde::Serialize;
 use watchpost_cuda::{Element, Ledger, Owner};
+use watchpost_pipelines::kept_bytes_bound;
 
 use crate::config::{Config, Locator};
 use crate::decode::Decoder;
@@ -178,8 +179,8 @@ impl Budget {
                 self.add(&owner, "pictures compared for motion", 1, MotionGate::bytes(), Basis::Exact);
             }
             if let Some(lazy) = LazyOptions::of(camera) {
-                // While they are decoded as much again may arrive behind them.
-                self.add(&owner, "coded pictures kept (decode = lazy)", 2, lazy.buffer_bytes, Basis::Bounded);
+                let most_bytes = kept_bytes_bound(lazy.buffer_bytes);
+                self.add(&owner, "coded pictures kept (decode = lazy)", 1, most_bytes, Basis::Bounded);
             }
             if matches!(camera.locator, Locator::Rtsp { .. }) {
                 let bytes = camera.latency.as_secs_f64() * STREAM_BITS_PER_SECOND as f64 / 8.0;

@@ -36,9 +36,10 @@ impl Mode {
         }
     }
 
-    fn options(self) -> CameraOptions {
+    fn options(self, hold: Duration) -> CameraOptions {
         CameraOptions {
             decode: if matches!(self, Self::Lazy | Self::Both) { Decode::Lazy } else { Decode::All },
+            motion_hold: hold,
             motion_gate: matches!(self, Self::Gate | Self::Both),
             ..CameraOptions::new("bench", Locator::Csi { sensor_index: 0 })
         }
@@ -203,8 +204,8 @@ impl pipelines::Receiver for Player {
     }
 }
 
-fn player(stream: &Stream, mode: Mode, detect_fps: f64) -> Player {
-    let (start, options) = (clock::now(), mode.options());
+fn player(stream: &Stream, mode: Mode, detect_fps: f64, hold: Duration) -> Player {
+    let (start, options) = (clock::now(), mode.options(hold));
     let registry = Registry::new(["bench"], [], start);
     let input = InputRecipe {
         width: 4,
@@ -240,11 +241,11 @@ fn player(stream: &Stream, mode: Mode, detect_fps: f64) -> Player {
     }
 }
 
-/// Plays it.
-pub fn play(stream: &Stream, mode: Mode, detect_fps: f64) -> Outcome {
-    let player = Arc::new(player(stream, mode, detect_fps));
+/// Plays it; the camera is awake for `hold` after the last motion.
+pub fn play(stream: &Stream, mode: Mode, detect_fps: f64, hold: Duration) -> Outcome {
+    let player = Arc::new(player(stream, mode, detect_fps, hold));
     let kind = pipelines::SourceKind::File { path: stream.path.clone() };
-    let kept_bytes_max = LazyOptions::of(&mode.options()).map_or(0, |lazy| lazy.buffer_bytes);
+    let kept_bytes_max = LazyOptions::of(&mode.options(hold)).map_or(0, |lazy| lazy.buffer_bytes);
     let spec = pipelines::Spec { realtime: false, kept_bytes_max, ..pipelines::Spec::new(kind) };
     let cpu_before = process_usage().cpu_seconds;
     let receiver = Arc::clone(&player) as Arc<dyn pipelines::Receiver>;

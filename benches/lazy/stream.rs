@@ -10,15 +10,29 @@ use watchpost_scene::{Scene, SceneOptions, frame_bytes};
 #[derive(Debug, Clone, Copy)]
 pub struct Encoding {
     pub name: &'static str,
+    /// `BITRATE`: that of the stream, in kbit/s.
     x264: &'static str,
 }
 
 impl Encoding {
     pub const ALL: [Self; 3] = [
-        Self { name: "IPPP, constant bit rate", x264: "tune=zerolatency bitrate=2000" },
-        Self { name: "IPPP, constant quality", x264: "tune=zerolatency pass=qual quantizer=24" },
-        Self { name: "B-frames", x264: "bframes=2 b-adapt=false rc-lookahead=4 bitrate=2000" },
+        Self {
+            name: "IPPP, constant bit rate",
+            x264: "tune=zerolatency bitrate=BITRATE vbv-buf-capacity=500",
+        },
+        Self { name: "IPPP, constant quality", x264: "tune=zerolatency pass=quant quantizer=28" },
+        Self {
+            name: "B-frames, constant bit rate",
+            x264: "bframes=2 b-adapt=false rc-lookahead=4 bitrate=BITRATE vbv-buf-capacity=500",
+        },
     ];
+
+    /// Options for pictures of this size and rate: half a megabit a second for 640x360 at 15/s, 4 for 1920x1080 at 30/s.
+    fn options(self, width: u32, height: u32, fps: f64) -> String {
+        let pixels_per_second = f64::from(width * height) * fps;
+        let bitrate = 500.0 * (pixels_per_second / (640.0 * 360.0 * 15.0)).powf(0.72);
+        self.x264.replace("BITRATE", &format!("{bitrate:.0}"))
+    }
 }
 
 /// What is in a frame.
@@ -56,7 +70,7 @@ impl Stream {
     /// A street on a quiet day at 640x360 and 15/s, with sensor noise of +-`noise` code values.
     pub fn of_scene(folder: &Path, seed: u64, noise: i32, encoding: Encoding, seconds: u32) -> Self {
         let options = SceneOptions { seed, width: 640, height: 360, fps: 15 };
-        let scene = Scene::quiet(options, 0.10);
+        let scene = Scene::quiet(options, 0.05);
         let path = folder.join("scene.mp4");
         let frames = seconds * options.fps;
         render(&scene, frames, noise, encoding, &path);
@@ -77,8 +91,13 @@ impl Stream {
         Self::new(path, f64::from(options.fps), vec![Vec::new(); frames as usize])
     }
 
-    /// A clip, encoded again; `None` if it is not there.
-    pub fn of_clip(folder: &Path, name: &str, encoding: Encoding) -> Option<Self> {
+    /// A clip, encoded again; `None` if it is not there. What it shows is found out where it is not `known`.
+    pub fn of_clip(
+        folder: &Path,
+        name: &str,
+        encoding: Encoding,
+        known: Option<Vec<Vec<Seen>>>,
+    ) -> Option<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let shared =
             std::env::var_os("WATCHPOST_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from);
@@ -95,23 +114,11 @@ impl Stream {
             "filesrc location={} ! decodebin ! videoconvert ! x264enc speed-preset=superfast key-int-max={gop} {} \
              option-string=scenecut=0 ! h264parse ! mp4mux ! filesink location={}",
             clip.display(),
-            encoding.x264,
+            encoding.options(768, 432, fps),
             path.display()
         );
         launch(&line, Stdio::null()).wait().expect("gst-launch-1.0 ends");
-        let records = folder.join("records.jsonl");
-        let mut detect = Command::new(env!("CARGO_BIN_EXE_watchpost"));
-        let args = ["detect", "--track", "--classes", "person,car,truck,bus", "--backend", "builtin"];
-        let status = detect.args(args).arg(&path).arg("-m").arg(&model).arg("-o").arg(&records).status();
-        assert!(status.expect("watchpost runs").success());
-        let text = std::fs::read_to_string(&records).expect("records");
-        let mut seen = Vec::new();
-        for line in text.lines() {
-            let record: serde_json::Value = serde_json::from_str(line).expect("JSON");
-            let objects = record["objects"].as_array().into_iter().flatten();
-            seen.push(objects.filter_map(tracked).collect());
-        }
-        Some(Self::new(path, fps, seen))
+        Some(Self::new(path.clone(), fps, known.unwrap_or_else(|| detected(folder, &path, &model))))
     }
 
     fn new(path: PathBuf, fps: f64, seen: Vec<Vec<Seen>>) -> Self {
@@ -129,6 +136,23 @@ impl Stream {
         events.retain(|event| f64::from(event.last - event.first) >= fps / 2.0);
         Self { path, fps, seen, events }
     }
+}
+
+/// What the detector says of every frame.
+fn detected(folder: &Path, path: &Path, model: &Path) -> Vec<Vec<Seen>> {
+    let records = folder.join("records.jsonl");
+    let mut detect = Command::new(env!("CARGO_BIN_EXE_watchpost"));
+    let args = ["detect", "--track", "--classes", "person,car,truck,bus", "--backend", "builtin"];
+    let status = detect.args(args).arg(path).arg("-m").arg(model).arg("-o").arg(&records).status();
+    assert!(status.expect("watchpost runs").success());
+    let text = std::fs::read_to_string(&records).expect("records");
+    let mut seen = Vec::new();
+    for line in text.lines() {
+        let record: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let objects = record["objects"].as_array().into_iter().flatten();
+        seen.push(objects.filter_map(tracked).collect());
+    }
+    seen
 }
 
 fn tracked(object: &serde_json::Value) -> Option<Seen> {
@@ -152,7 +176,7 @@ fn render(scene: &Scene, frames: u32, noise: i32, encoding: Encoding, path: &Pat
         "fdsrc fd=0 ! rawvideoparse format=i420 width={width} height={height} framerate={fps}/1 ! x264enc \
          speed-preset=superfast key-int-max={} {} option-string=scenecut=0 ! h264parse ! mp4mux ! filesink location={}",
         (GOP_S * f64::from(fps)) as u32,
-        encoding.x264,
+        encoding.options(width, height, f64::from(fps)),
         path.display()
     );
     let mut child = launch(&line, Stdio::piped());

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -95,6 +96,10 @@ impl Drop for Core {
         for element in self.pipeline.children() {
             let _ = element.set_state(gst::State::Null);
         }
+        // No thread is left that could keep more, or decode it.
+        let kept_count = self.reporter.kept_count.swap(0, Ordering::Relaxed);
+        (0..kept_count).for_each(|_| self.reporter.outlet.skipped(None));
+        self.reporter.outlet.finish();
         self.sink.set_callbacks(gst_app::AppSinkCallbacks::builder().build());
         if let Some(bus) = self.pipeline.bus() {
             bus.unset_sync_handler();

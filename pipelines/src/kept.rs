@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gstreamer as gst;
 
@@ -17,6 +19,13 @@ const CATCH_UP_S: u64 = 2;
 /// How much is kept where pictures do not say their times.
 const UNKNOWN_S: u64 = 4;
 
+/// The most that is ever kept in front of a decoder whose [`Spec::kept_bytes_max`](crate::Spec::kept_bytes_max) is this: while
+/// pictures are given away one more comes with each, so room is what was promised, and what is on its way.
+#[must_use]
+pub const fn kept_bytes_bound(kept_bytes_max: usize) -> usize {
+    kept_bytes_max.saturating_mul(2)
+}
+
 /// Pictures in the order in which they arrived, and how fast they are given away.
 pub(crate) struct Kept {
     pictures: VecDeque<(gst::Buffer, Ticket)>,
@@ -24,11 +33,14 @@ pub(crate) struct Kept {
     bytes_max: usize,
     /// Pictures that are decoded with each that arrives; 0: they are not.
     share: usize,
+    /// How many there are, for whoever takes the pipeline down.
+    count: Arc<AtomicUsize>,
 }
 
 impl Kept {
-    pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { pictures: VecDeque::new(), bytes: 0, bytes_max, share: 0 }
+    /// None; `count` follows how many there are.
+    pub(crate) fn new(bytes_max: usize, count: Arc<AtomicUsize>) -> Self {
+        Self { pictures: VecDeque::new(), bytes: 0, bytes_max, share: 0, count }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -47,14 +59,14 @@ impl Kept {
 
     /// Keeps a copy; false if there is no room for it, or no memory.
     pub(crate) fn push(&mut self, picture: &gst::BufferRef) -> bool {
-        // While they are given away one more comes with each: room is what was promised, and what is on its way.
-        let bytes_max = if self.is_released() { 2 * self.bytes_max } else { self.bytes_max };
-        if self.bytes + picture.size() > bytes_max || self.pictures.len() >= PICTURES_MAX {
+        let bytes_max = if self.is_released() { kept_bytes_bound(self.bytes_max) } else { self.bytes_max };
+        if self.bytes.saturating_add(picture.size()) > bytes_max || self.pictures.len() >= PICTURES_MAX {
             return false;
         }
         let Ok(copy) = picture.copy_deep() else { return false };
         self.bytes += copy.size();
         self.pictures.push_back((copy, Ticket::of_coded()));
+        self.count.fetch_add(1, Ordering::Relaxed);
         true
     }
 
@@ -74,6 +86,7 @@ impl Kept {
     pub(crate) fn pop(&mut self) -> Option<gst::Buffer> {
         let (picture, _) = self.pictures.pop_front()?;
         self.bytes -= picture.size();
+        self.count.fetch_sub(1, Ordering::Relaxed);
         if self.pictures.is_empty() {
             self.share = 0;
         }
@@ -83,6 +96,7 @@ impl Kept {
     /// Throws all away; returns how many.
     pub(crate) fn clear(&mut self) -> usize {
         let count = self.pictures.len();
+        self.count.fetch_sub(count, Ordering::Relaxed);
         // The memory of the list too: a burst must not be kept for months.
         self.pictures = VecDeque::new();
         (self.bytes, self.share) = (0, 0);
@@ -112,22 +126,44 @@ mod tests {
 
     #[test]
     fn no_more_bytes_are_kept_than_allowed_and_all_of_them_are_counted() {
-        let mut kept = Kept::new(1000);
+        let count = Arc::new(AtomicUsize::new(0));
+        let mut kept = Kept::new(1000, count.clone());
         assert!(kept.push(&picture(600, 0)) && kept.push(&picture(400, 40)));
         assert!(!kept.push(&picture(1, 80)));
         kept.release();
         assert!(kept.push(&picture(1000, 80)), "what arrives while it catches up");
         assert!(!kept.push(&picture(1, 120)));
         assert_eq!(kept.pop().map(|picture| picture.size()), Some(600));
-        assert_eq!(kept.bytes, 1400);
+        assert_eq!((kept.bytes, count.load(Ordering::Relaxed)), (1400, 2));
         assert_eq!((kept.clear(), kept.bytes, kept.is_released()), (2, 0, false));
-        assert!(!Kept::new(0).push(&picture(1, 0)));
+        assert_eq!(count.load(Ordering::Relaxed), 0);
+        assert!(!Kept::new(0, count).push(&picture(1, 0)));
+    }
+
+    #[test]
+    fn whatever_comes_and_goes_the_bound_holds_and_is_reached() {
+        let (mut kept, mut most) = (Kept::new(10_000, Arc::default()), 0);
+        for number in 0..2000_u64 {
+            let bytes = 100 + (number * 7919 % 400) as usize;
+            if !kept.push(&picture(bytes, 40 * number)) && !kept.is_released() {
+                kept.release();
+            }
+            // More comes than goes, until it is full; then all of it goes.
+            if number % 3 == 0 && kept.is_released() {
+                kept.pop();
+            }
+            if number % 500 == 499 {
+                while kept.pop().is_some() {}
+            }
+            most = most.max(kept.bytes);
+        }
+        assert!((kept_bytes_bound(10_000) - 500..=kept_bytes_bound(10_000)).contains(&most), "{most}");
     }
 
     #[test]
     fn the_longer_it_is_behind_the_faster_it_is_given_away() {
         for (last_ms, share) in [(100, 2), (4_000, 4), (10_000, 7), (10_000_000, 17)] {
-            let mut kept = Kept::new(1000);
+            let mut kept = Kept::new(1000, Arc::default());
             assert!(kept.push(&picture(1, 0)) && kept.push(&picture(1, last_ms)));
             kept.release();
             assert_eq!(kept.share(), share, "{last_ms} ms");

@@ -74,8 +74,8 @@ enum Course {
 }
 
 impl Passage {
-    fn new(held_back: HeldBack, kept_bytes_max: usize) -> Self {
-        Self { coded: Coded::default(), gate: Gate::default(), held_back, kept: Kept::new(kept_bytes_max) }
+    fn new(held_back: HeldBack, kept: Kept) -> Self {
+        Self { coded: Coded::default(), gate: Gate::default(), held_back, kept }
     }
 
     /// [`Self::course`], with an eye on what the decoder holds back.
@@ -267,8 +267,9 @@ pub(crate) fn guard(element: &gst::Element, kept_bytes_max: usize, reporter: &Ar
         return;
     }
     let Some(pad) = element.static_pad("sink") else { return };
+    let kept = Kept::new(kept_bytes_max, reporter.kept_count.clone());
     let guard = Guard {
-        passage: Mutex::new(Passage::new(HeldBack::of(element), kept_bytes_max)),
+        passage: Mutex::new(Passage::new(HeldBack::of(element), kept)),
         releases: AtomicBool::new(false),
         reporter: reporter.clone(),
     };

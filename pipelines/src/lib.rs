@@ -62,6 +62,7 @@ pub use coded::PictureKind;
 pub use devices::{Camera, DecoderEntry, DeviceReport, MissingEntry, devices};
 pub use failure::{Failure, FailureClass, InitError, StartError};
 pub use frame::{Frame, PixelFormat, Pixels};
+pub use kept::kept_bytes_bound;
 pub use names::{host_name, resolve, with_address};
 pub use outlet::{Event, Judgement, Memory, Pull, Receiver, SourceInfo, Stage};
 pub use pipeline::{Pipeline, PullPipeline};

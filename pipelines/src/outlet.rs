@@ -1,7 +1,7 @@
 //! The way out of a pipeline: who gets its samples and its messages.
 
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use gstreamer as gst;
@@ -55,8 +55,8 @@ pub trait Receiver: Send + Sync {
     fn leaves_out(&self) -> bool {
         false
     }
-    /// A picture was thrown away undecoded. `mark` moves with the stream's own timestamps and stands still
-    /// when they do.
+    /// A picture was thrown away undecoded, also because the pipeline is being stopped. `mark` moves with the stream's own
+    /// timestamps and stands still when they do.
     fn skipped(&self, _mark: Option<u64>) {}
     /// A network camera has been brought so far.
     fn stage(&self, _stage: Stage) {}
@@ -188,15 +188,25 @@ pub(crate) trait Outlet: Send + Sync {
     fn skipped(&self, _mark: Option<u64>) {}
     /// See [`Receiver::stage`].
     fn stage(&self, _stage: Stage) {}
-    /// From now on nothing gets out; returns when the last callback has.
+    /// From now on nothing gets out but what is thrown away; returns when the last callback has.
     fn close(&self);
+    /// The last word has been said.
+    fn finish(&self) {}
 }
 
 /// Pushes to a [`Receiver`].
 pub(crate) struct Push {
-    /// `None` once closed. A callback holds the lock for reading, so closing waits for it.
-    receiver: RwLock<Option<Arc<dyn Receiver>>>,
+    /// A callback holds the lock for reading, so closing waits for it.
+    receiver: RwLock<Listener>,
     progress: Mutex<Progress>,
+}
+
+/// Who listens, and to what.
+enum Listener {
+    All(Arc<dyn Receiver>),
+    /// Of a pipeline that is being taken down: only to what becomes of pictures that were kept.
+    Ends(Arc<dyn Receiver>),
+    None,
 }
 
 #[derive(Default)]
@@ -207,14 +217,17 @@ struct Progress {
 
 impl Push {
     pub(crate) fn new(receiver: Arc<dyn Receiver>) -> Self {
-        Self { receiver: RwLock::new(Some(receiver)), progress: Mutex::default() }
+        Self { receiver: RwLock::new(Listener::All(receiver)), progress: Mutex::default() }
     }
 
     fn with_receiver(&self, call: impl FnOnce(&dyn Receiver)) {
-        let receiver = self.receiver.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(receiver) = receiver.as_deref() {
-            call(receiver);
+        if let Listener::All(receiver) = &*self.listener() {
+            call(&**receiver);
         }
+    }
+
+    fn listener(&self) -> RwLockReadGuard<'_, Listener> {
+        self.receiver.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -261,13 +274,15 @@ impl Outlet for Push {
     }
 
     fn judge(&self, kind: PictureKind, size_bytes: usize) -> Judgement {
-        let receiver = self.receiver.read().unwrap_or_else(PoisonError::into_inner);
-        receiver.as_deref().map_or(Judgement::Decode, |receiver| receiver.judge(kind, size_bytes))
+        match &*self.listener() {
+            Listener::All(receiver) => receiver.judge(kind, size_bytes),
+            // Nobody would see it.
+            Listener::Ends(_) | Listener::None => Judgement::Leave,
+        }
     }
 
     fn is_ready(&self) -> bool {
-        let receiver = self.receiver.read().unwrap_or_else(PoisonError::into_inner);
-        receiver.as_deref().is_none_or(Receiver::is_ready)
+        matches!(&*self.listener(), Listener::All(receiver) if receiver.is_ready())
     }
 
     fn kept(&self, mark: Option<u64>) {
@@ -279,12 +294,14 @@ impl Outlet for Push {
     }
 
     fn leaves_out(&self) -> bool {
-        let receiver = self.receiver.read().unwrap_or_else(PoisonError::into_inner);
-        receiver.as_deref().is_some_and(Receiver::leaves_out)
+        matches!(&*self.listener(), Listener::All(receiver) if receiver.leaves_out())
     }
 
     fn skipped(&self, mark: Option<u64>) {
-        self.with_receiver(|receiver| receiver.skipped(mark));
+        match &*self.listener() {
+            Listener::All(receiver) | Listener::Ends(receiver) => receiver.skipped(mark),
+            Listener::None => {}
+        }
     }
 
     fn stage(&self, stage: Stage) {
@@ -292,7 +309,14 @@ impl Outlet for Push {
     }
 
     fn close(&self) {
-        *self.receiver.write().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut listener = self.receiver.write().unwrap_or_else(PoisonError::into_inner);
+        if let Listener::All(receiver) = std::mem::replace(&mut *listener, Listener::None) {
+            *listener = Listener::Ends(receiver);
+        }
+    }
+
+    fn finish(&self) {
+        *self.receiver.write().unwrap_or_else(PoisonError::into_inner) = Listener::None;
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a pipeline has to say: bus messages and our own findings, put into words and sent out.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use gstreamer as gst;
@@ -41,6 +41,8 @@ pub(crate) struct Reporter {
     decoding: OnceLock<Decoding>,
     /// Connections to the camera.
     pub(crate) sockets: Arc<Sockets>,
+    /// Coded pictures that are kept in front of its decoder.
+    pub(crate) kept_count: Arc<AtomicUsize>,
 }
 
 /// Who decodes.
@@ -80,6 +82,7 @@ impl Reporter {
             wants_gpu,
             decoding: OnceLock::new(),
             sockets: Arc::default(),
+            kept_count: Arc::default(),
         }
     }
 

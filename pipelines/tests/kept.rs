@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{make, now};
+use common::{luma_hash, make, now};
 use watchpost_pipelines::{
-    Event, Frame, Judgement, Layout, PictureKind, Pipeline, Receiver, SourceKind, Spec, open_coded,
+    Event, Frame, Judgement, PictureKind, Pipeline, Receiver, SourceKind, Spec, open_coded,
 };
 
 /// Judges by the number of the picture, and remembers what came.
@@ -27,18 +27,16 @@ struct Seen {
     decoded: Vec<(u64, u64, usize)>,
     kept_most: usize,
     over: bool,
+    /// From this one on judging takes a while.
+    slow_from: Option<usize>,
 }
+
+/// Pictures that a decoder takes before it shows the first.
+const IN_DECODER_MAX: usize = 4;
 
 impl Receiver for Judge {
     fn frame(&self, frame: Frame) {
-        let picture = frame.picture().expect("in system memory");
-        let (Layout::Planar { y, .. } | Layout::Nv12 { y, .. }) = picture.layout else { panic!("no luma") };
-        let (width, height) = (picture.width as usize, picture.height as usize);
-        let samples = (0..height).flat_map(|row| y.row(row, width));
-        // FNV-1a.
-        let hash = samples.fold(0xcbf2_9ce4_8422_2325, |hash: u64, &sample| {
-            (hash ^ u64::from(sample)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = luma_hash(&frame.picture().expect("in system memory"));
         let mut seen = self.seen.lock().unwrap();
         let arrived = seen.arrived;
         seen.decoded.push((frame.pts_ns().expect("a time"), hash, arrived));
@@ -56,7 +54,13 @@ impl Receiver for Judge {
         let mut seen = self.seen.lock().unwrap();
         seen.kept_most = seen.kept_most.max(open_coded());
         seen.arrived += 1;
-        (self.judge)(seen.arrived - 1, kind)
+        let number = seen.arrived - 1;
+        let is_slow = seen.slow_from.is_some_and(|from| seen.arrived >= from);
+        drop(seen);
+        if is_slow {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        (self.judge)(number, kind)
     }
 
     /// Frames are never welcome: only what has to be given away to catch up is.
@@ -80,10 +84,18 @@ impl Receiver for Judge {
     }
 }
 
-fn play(path: &Path, kept_bytes_max: usize, judge: fn(usize, PictureKind) -> Judgement) -> Seen {
+fn told(
+    path: &Path,
+    kept_bytes_max: usize,
+    judge: fn(usize, PictureKind) -> Judgement,
+) -> (Spec, Arc<Judge>) {
     let kind = SourceKind::File { path: path.to_owned() };
     let spec = Spec { realtime: false, kept_bytes_max, ..Spec::new(kind) };
-    let receiver = Arc::new(Judge { judge, seen: Mutex::default() });
+    (spec, Arc::new(Judge { judge, seen: Mutex::default() }))
+}
+
+fn play(path: &Path, kept_bytes_max: usize, judge: fn(usize, PictureKind) -> Judgement) -> Seen {
+    let (spec, receiver) = told(path, kept_bytes_max, judge);
     let pipeline = Pipeline::start(&spec, "judge", receiver.clone()).expect("it starts");
     let deadline = now() + Duration::from_secs(60);
     while !receiver.seen.lock().unwrap().over {
@@ -135,6 +147,7 @@ fn what_is_kept_is_decoded_later_to_the_bit_or_thrown_away_whole() {
         late_is_the_same(name, &path, &all);
         never_woken_is_keyframes(name, &path, &all);
         forgotten_is_thrown_away(name, &path);
+        stopped_is_counted(name, &path);
         without_room_nothing_is_broken(name, &path, &all);
     }
 }
@@ -183,6 +196,34 @@ fn forgotten_is_thrown_away(name: &str, path: &Path) {
         _ => Judgement::Decode,
     });
     assert_eq!(seen.decoded.len(), 1 + 180, "{name}");
+}
+
+/// A pipeline that is stopped while pictures are kept, or on their way into the decoder, says of each that it is lost.
+fn stopped_is_counted(name: &str, path: &Path) {
+    let judges: [fn(usize, PictureKind) -> Judgement; 2] =
+        [|_, _| Judgement::Keep, |number, _| if number < 50 { Judgement::Keep } else { Judgement::Decode }];
+    for judge in judges {
+        let stopped = (0..20).map(|_| stop_at_55(path, judge)).find(|seen| !seen.over);
+        let seen = stopped.expect("the file is never at its end before it is stopped");
+        let ended = seen.skipped + seen.decoded.len() + IN_DECODER_MAX;
+        let counts = (seen.kept, seen.decoded.len(), seen.skipped);
+        assert!(seen.kept >= 5 && ended >= seen.kept, "{name}: kept, decoded, lost: {counts:?}");
+    }
+}
+
+/// It may be over before it is stopped.
+fn stop_at_55(path: &Path, judge: fn(usize, PictureKind) -> Judgement) -> Seen {
+    let (spec, receiver) = told(path, ROOM, judge);
+    receiver.seen.lock().unwrap().slow_from = Some(55);
+    let pipeline = Pipeline::start(&spec, "judge", receiver.clone()).expect("it starts");
+    let deadline = now() + Duration::from_secs(60);
+    while receiver.seen.lock().unwrap().arrived < 55 {
+        assert!(now() < deadline, "nothing came");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    pipeline.stop();
+    assert_eq!(open_coded(), 0);
+    std::mem::take(&mut *receiver.seen.lock().unwrap())
 }
 
 /// What is too much is given up whole, not half.

@@ -4,7 +4,8 @@
 //! its like while the scene was still: of the same kind, and as far behind the keyframe, because encoders spend the first
 //! pictures on what the keyframe left undone. Robust measures, so that nothing that passes by moves them: median and median
 //! absolute deviation (MAD), of the logarithm, because sizes vary in proportion. What exceeds [`DRIFT`] deviations adds up (the
-//! CUSUM of Page, 1954), what stays below takes away, and [`ALARM`] is an alarm. One picture alone is never one.
+//! CUSUM of Page, 1954), what stays below takes away, and [`ALARM`] is an alarm. One picture alone is never one. Each alarm for
+//! nothing (daylight that changes in steps, rain) has the next one wait for twice as much, up to [`RELUCTANCE_MAX`] times.
 
 use crate::source::PictureKind;
 
@@ -24,6 +25,8 @@ const DRIFT: f32 = 1.0;
 const EXCESS_MAX: f32 = 5.0;
 /// Deviations that are an alarm together.
 const ALARM: f32 = 12.0;
+/// An alarm never takes more than so many times as much.
+const RELUCTANCE_MAX: f32 = 4.0;
 /// Sizes of the commonest like before the whole can be relied on.
 const LEARNED: usize = 32;
 
@@ -33,6 +36,8 @@ pub struct Activity {
     likes: Box<[[Sizes; PLACES]; 2]>,
     place: u32,
     sum: f32,
+    /// How many times [`ALARM`] an alarm takes.
+    reluctance: f32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +81,7 @@ fn median(values: &mut [f32]) -> f32 {
 
 impl Default for Activity {
     fn default() -> Self {
-        Self { likes: Box::new([[Sizes::default(); PLACES]; 2]), place: 0, sum: 0.0 }
+        Self { likes: Box::new([[Sizes::default(); PLACES]; 2]), place: 0, sum: 0.0, reluctance: 1.0 }
     }
 }
 
@@ -102,7 +107,7 @@ impl Activity {
         if learns {
             sizes.learn(log);
         }
-        self.sum >= ALARM
+        self.sum >= self.reluctance * ALARM
     }
 
     /// Enough still pictures were seen to tell when one is not.
@@ -113,6 +118,16 @@ impl Activity {
     /// What has come together does not count any more.
     pub fn calm(&mut self) {
         self.sum = 0.0;
+    }
+
+    /// The last alarm was for nothing.
+    pub fn was_false(&mut self) {
+        self.reluctance = (2.0 * self.reluctance).min(RELUCTANCE_MAX);
+    }
+
+    /// The last alarm was for something, or there has been none for long.
+    pub fn relents(&mut self) {
+        self.reluctance = (self.reluctance / 2.0).max(1.0);
     }
 
     /// Less than an eighth of an alarm has come together.

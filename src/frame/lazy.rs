@@ -23,6 +23,10 @@ use crate::source::PictureKind;
 const CATCH_UP_MAX: Duration = Duration::from_secs(10);
 /// Whose keyframes are further apart is decoded in full.
 const BUFFER_TIME: Duration = Duration::from_secs(10);
+/// Woken by coded pictures and not confirmed by anything that moves in them it is awake for no longer than this.
+const DOUBT: Duration = Duration::from_secs(3);
+/// After so long a sleep smaller changes of the sizes wake it again.
+const RELENT_AFTER: Duration = Duration::from_secs(600);
 /// Sizes are those of a still scene so long after the last motion.
 const STILL_AFTER: Duration = Duration::from_secs(1);
 
@@ -72,6 +76,10 @@ pub struct Lazy {
     kept_since: Option<Instant>,
     behind_since: Option<Instant>,
     woken_by: Option<Wake>,
+    /// Coded pictures woke it, and nothing has been seen to move since.
+    is_unconfirmed: bool,
+    woken_at: Option<Instant>,
+    relented_at: Option<Instant>,
     complains: Complaint,
 }
 
@@ -136,6 +144,9 @@ impl Lazy {
             kept_since: None,
             behind_since: None,
             woken_by: None,
+            is_unconfirmed: false,
+            woken_at: None,
+            relented_at: None,
             complains: Complaint::None,
         }
     }
@@ -151,6 +162,7 @@ impl Lazy {
         self.gops.saw(kind, size_bytes, at);
         if let Some(object_at) = object_at {
             self.active_at = self.active_at.max(Some(object_at));
+            self.confirm(object_at);
         }
         let active_at = *self.active_at.get_or_insert(at);
         let quiet = at.saturating_duration_since(active_at);
@@ -169,9 +181,14 @@ impl Lazy {
                     return Treatment::Decode;
                 }
                 self.asleep_since = Some(at);
+                self.relented_at = Some(at);
                 self.activity.calm();
+                if std::mem::take(&mut self.is_unconfirmed) {
+                    self.activity.was_false();
+                }
             }
             Some(since) => {
+                self.relent(at);
                 let kept_for =
                     self.kept_since.map_or(Duration::ZERO, |kept| at.saturating_duration_since(kept));
                 let is_full = kind != PictureKind::Key
@@ -204,6 +221,7 @@ impl Lazy {
             return;
         }
         self.active_at = self.active_at.max(Some(at));
+        self.confirm(at);
         // One from before it fell asleep says nothing new.
         if self.asleep_since.is_some_and(|since| at > since) {
             self.wake(Wake::Picture, at);
@@ -239,10 +257,28 @@ impl Lazy {
         due
     }
 
+    /// Something moved at `at`.
+    fn confirm(&mut self, at: Instant) {
+        // What was kept is from before the alarm.
+        let is_of_alarm = self.woken_at.is_some_and(|woken_at| at + self.options.buffer_time > woken_at);
+        if self.is_unconfirmed && is_of_alarm {
+            self.is_unconfirmed = false;
+            self.activity.relents();
+        }
+    }
+
+    fn relent(&mut self, at: Instant) {
+        if self.relented_at.is_none_or(|then| at.saturating_duration_since(then) > RELENT_AFTER) {
+            self.relented_at = Some(at);
+            self.activity.relents();
+        }
+    }
+
     fn may_sleep(&mut self, at: Instant) -> bool {
         let quiet =
             self.active_at.map_or(Duration::ZERO, |active_at| at.saturating_duration_since(active_at));
-        if quiet < self.options.hold || self.is_catching_up(at) || !self.activity.has_learned() {
+        let hold = if self.is_unconfirmed { DOUBT.min(self.options.hold) } else { self.options.hold };
+        if quiet < hold || self.is_catching_up(at) || !self.activity.has_learned() {
             return false;
         }
         let fits = self.gops.fit(&self.options, at);
@@ -257,6 +293,8 @@ impl Lazy {
         self.behind_since = (self.kept_bytes > 0).then_some(at);
         self.active_at = self.active_at.max(Some(at));
         self.woken_by = Some(why);
+        self.woken_at = Some(at);
+        self.is_unconfirmed = why == Wake::Coded && self.has_eyes;
         self.forget();
         self.activity.calm();
     }

@@ -196,6 +196,45 @@ fn a_false_alarm_is_learned_from() {
 }
 
 #[test]
+fn alarms_for_nothing_make_it_reluctant_and_those_for_something_do_not() {
+    let night = |moves: bool| {
+        let mut play = Play::new().asleep();
+        let mut alarms = 0;
+        // Every half minute, for half an hour, pictures are larger for ten of them, as where daylight changes in steps.
+        for _ in 0..60 {
+            for _ in 0..10 {
+                play.picture(3.0, moves);
+            }
+            alarms += usize::from(play.lazy.take_woken_by().is_some());
+            play.lazy.caught_up();
+            play.seconds(30, 1.0, false);
+            assert!(play.lazy.is_asleep());
+        }
+        // What is larger for long wakes it all the same.
+        let pictures = (0..60).position(|_| play.picture(3.0, true) == Treatment::Decode);
+        assert!(pictures.is_some(), "{moves}");
+        alarms
+    };
+    assert_eq!(night(true), 60);
+    let for_nothing = night(false);
+    assert!((2..=12).contains(&for_nothing), "{for_nothing}");
+}
+
+#[test]
+fn an_alarm_for_nothing_is_soon_over_and_one_for_something_is_not() {
+    for (moves, decoded) in [(false, 60..110), (true, 130..220)] {
+        let mut play = Play::new().asleep();
+        for _ in 0..20 {
+            play.picture(3.0, moves);
+        }
+        assert!(play.lazy.take_woken_by().is_some() && !play.lazy.is_asleep());
+        play.lazy.caught_up();
+        let awake = play.seconds(10, 1.0, false);
+        assert!(decoded.contains(&awake), "{moves}: {awake}");
+    }
+}
+
+#[test]
 fn without_eyes_coded_pictures_keep_it_awake() {
     let mut play = Play { eyes: false, ..Play::new() }.asleep();
     play.seconds(1, 3.0, false);

@@ -33,6 +33,10 @@ pub enum Body {
         dropped_since_last: u64,
         stamp: Option<u64>,
         latency_ms: f64,
+        /// Milliseconds of the day, in UTC, and whose clock says so.
+        ts_ms: u64,
+        ts_source: String,
+        pts_ns: Option<u64>,
         width: u32,
         height: u32,
         objects: Vec<Object>,
@@ -74,6 +78,9 @@ impl Record {
                 dropped_since_last: number("dropped_since_last"),
                 stamp: json["stamp"].as_u64(),
                 latency_ms: json["latency_ms"].as_f64().unwrap_or(f64::NAN),
+                ts_ms: text("ts").and_then(|ts| ms_of_day(&ts)).unwrap_or_else(|| panic!("no time: {line}")),
+                ts_source: text("ts_source").unwrap_or_default(),
+                pts_ns: json["pts_ns"].as_u64(),
                 width: json["frame"]["width"].as_u64().unwrap_or(0) as u32,
                 height: json["frame"]["height"].as_u64().unwrap_or(0) as u32,
                 objects: json["objects"]
@@ -204,4 +211,12 @@ pub fn assert_consistent(records: &[Record]) {
             }
         }
     }
+}
+
+/// Of `2026-11-21T09:30:01.123Z`.
+fn ms_of_day(ts: &str) -> Option<u64> {
+    let (_, time) = ts.strip_suffix('Z')?.split_once('T')?;
+    let mut parts = time.split([':', '.']).map(|part| part.parse::<u64>().ok());
+    let [hours, minutes, seconds, ms] = [(); 4].map(|()| parts.next().flatten());
+    Some(((hours? * 60 + minutes?) * 60 + seconds?) * 1000 + ms?)
 }
