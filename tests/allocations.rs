@@ -21,6 +21,7 @@ use watchpost::config::{
 use watchpost::frame::Place;
 use watchpost::metrics::{EventKind, Outcome, Registry};
 use watchpost::shape::{Polygon, Segment};
+use watchpost::source::Source;
 use watchpost::supervisor::{Control, Parts, Supervisor, Verdict};
 use watchpost_binding::{AxisOrder, Number, TensorForm};
 
@@ -72,6 +73,12 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// The fake pictures move and stand still by turns; both have to come.
+fn gate_motion(camera: &mut CameraOptions) {
+    camera.motion_gate = true;
+    (camera.motion_hold, camera.motion_refresh) = (Duration::from_millis(50), Duration::from_millis(50));
+}
+
 /// Every filter, masks, and zones and a line that the swaying objects cross again and again.
 fn watch_everything(camera: &mut CameraOptions) {
     let polygon = |points: &[[f32; 2]]| Polygon::new(points).expect("a polygon");
@@ -99,6 +106,11 @@ fn watch_everything(camera: &mut CameraOptions) {
         classes: None,
         directions: ["in".to_owned(), "out".to_owned()],
     }];
+}
+
+/// A camera in which something moves for 40 frames, and nothing for as many.
+fn moving(interval: Duration, sent: Arc<AtomicU64>) -> Arc<dyn Source> {
+    Arc::new(fakes::FakeSource { interval, moves_for: 40, on_thread: mark, sent })
 }
 
 /// A daemon of fake parts that runs on a thread of its own.
@@ -152,9 +164,16 @@ fn the_frame_path_allocates_nothing_after_warm_up_and_the_test_would_see_it() {
     // Both count with the same counters: one after the other.
     let folder = tempfile::tempdir().expect("a folder");
     let engine = fakes::FakeEngine::new(Duration::ZERO, mark);
-    let (parts, _sent) = fakes::parts(3, Duration::from_millis(2), engine, folder.path());
+    let interval = Duration::from_millis(2);
+    let (mut parts, sent) = fakes::parts(3, interval, engine, folder.path());
+    gate_motion(&mut parts.config.cameras[0]);
+    // Whom it sees would keep it awake for a minute.
+    parts.config.cameras[0].boxes.min_area = Some(BoxArea::Pixels(1e9));
+    parts.sources[0] = moving(interval, sent);
     let running = Running::start(parts);
     let windows = running.windows(1000);
+    let gated = Arc::clone(&running.registry.cameras()[0]);
+    let (seen, left_out) = (gated.outcome_count(Outcome::Detected), gated.outcome_count(Outcome::Still));
     LEAKY_ENGINE.store(true, Ordering::Relaxed);
     let before = COUNT.load(Ordering::Relaxed);
     running.wait_for(100);
@@ -163,6 +182,7 @@ fn the_frame_path_allocates_nothing_after_warm_up_and_the_test_would_see_it() {
     running.stop();
     assert!(windows.contains(&0), "allocations in windows of 1000 frames: {windows:?}");
     assert!(windows.iter().sum::<u64>() <= 20, "allocations in windows of 1000 frames: {windows:?}");
+    assert!(seen > 100 && left_out > 100, "the gate let {seen} pass and left {left_out} out");
     assert!(control_allocations >= 100, "the control saw {control_allocations} of 100 allocations");
 
     zones_lines_masks_and_their_events_cost_no_allocation();
@@ -204,6 +224,7 @@ fn slots_of_another_form_cost_no_allocation() {
 /// All that a configuration may ask of a camera, and more people in its zones than are remembered.
 fn watch_the_most(camera: &mut CameraOptions) {
     watch_everything(camera);
+    gate_motion(camera);
     camera.track_keep = Duration::from_secs(60);
     for index in camera.zones.len()..ZONES_MAX {
         let zone = camera.zones[index % 6].clone();
@@ -222,17 +243,19 @@ fn as_many_objects_as_configured_are_tracked_without_an_allocation() {
     let mut engine = fakes::FakeEngine::crowded(mark);
     // More come than are remembered: twice as many as a frame may have.
     engine.parade = Some((2500, 8));
-    let (mut parts, _sent) = fakes::parts(2, Duration::from_millis(5), engine, folder.path());
+    let interval = Duration::from_millis(5);
+    let (mut parts, sent) = fakes::parts(2, interval, engine, folder.path());
     parts.config.detector.max_objects = MAX_OBJECTS;
     parts.config.cameras.iter_mut().for_each(|camera| camera.track = true);
     watch_the_most(&mut parts.config.cameras[0]);
+    parts.sources[0] = moving(interval, sent);
     let running = Running::start(parts);
     let windows = running.windows(100);
     let camera = Arc::clone(&running.registry.cameras()[0]);
-    let record = record(&folder.path().join("records.sock"));
+    let full = full_record(&folder.path().join("records.sock"));
     running.stop();
-    let tracked = record.matches("\"track_id\"").count();
-    assert!(tracked > 400, "{tracked} objects have an identity");
+    let tracked = full.matches("\"track_id\"").count();
+    assert!(tracked > 400, "{tracked} of {MAX_OBJECTS} objects have an identity");
     let (entered, left) = (camera.event_count(EventKind::Enter), camera.event_count(EventKind::Leave));
     // Who left has given up the place in the tables, long before the memory of 60 s was over.
     assert!(entered > 2 * MAX_OBJECTS as u64 && left > 0, "{entered} came and {left} went");
@@ -240,9 +263,10 @@ fn as_many_objects_as_configured_are_tracked_without_an_allocation() {
     assert!(windows.iter().sum::<u64>() <= 20, "allocations in windows of 100 frames: {windows:?}");
 }
 
-/// The first whole detections record that comes.
-fn record(socket: &Path) -> String {
+/// The first whole detections record that comes with as many objects as there may be.
+fn full_record(socket: &Path) -> String {
     let stream = UnixStream::connect(socket).expect("a socket");
     let mut lines = BufReader::new(stream).lines().map(|line| line.expect("a line"));
-    lines.find(|line| line.contains("\"detections\"")).expect("a record")
+    let is_full = |line: &String| line.matches("\"class_id\"").count() == MAX_OBJECTS;
+    lines.find(|line| line.contains("\"detections\"") && is_full(line)).expect("a record")
 }

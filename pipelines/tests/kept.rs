@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{make, now};
+use common::{luma_hash, make, now};
 use watchpost_pipelines::{
-    Event, Frame, Judgement, Layout, PictureKind, Pipeline, Receiver, SourceKind, Spec, open_coded,
+    Event, Frame, Judgement, PictureKind, Pipeline, Receiver, SourceKind, Spec, open_coded,
 };
 
 /// Judges by the number of the picture, and remembers what came.
@@ -36,14 +36,7 @@ const IN_DECODER_MAX: usize = 4;
 
 impl Receiver for Judge {
     fn frame(&self, frame: Frame) {
-        let picture = frame.picture().expect("in system memory");
-        let (Layout::Planar { y, .. } | Layout::Nv12 { y, .. }) = picture.layout else { panic!("no luma") };
-        let (width, height) = (picture.width as usize, picture.height as usize);
-        let samples = (0..height).flat_map(|row| y.row(row, width));
-        // FNV-1a.
-        let hash = samples.fold(0xcbf2_9ce4_8422_2325, |hash: u64, &sample| {
-            (hash ^ u64::from(sample)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = luma_hash(&frame.picture().expect("in system memory"));
         let mut seen = self.seen.lock().unwrap();
         let arrived = seen.arrived;
         seen.decoded.push((frame.pts_ns().expect("a time"), hash, arrived));

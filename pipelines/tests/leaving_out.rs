@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{make, now};
-use watchpost_pipelines::{Event, Frame, Layout, PictureKind, Pipeline, Receiver, SourceKind, Spec};
+use common::{luma_hash, make, now};
+use watchpost_pipelines::{Event, Frame, PictureKind, Pipeline, Receiver, SourceKind, Spec};
 
 /// Wants some kinds, and remembers what came.
 #[derive(Default)]
@@ -30,14 +30,7 @@ struct Seen {
 
 impl Receiver for Choosy {
     fn frame(&self, frame: Frame) {
-        let picture = frame.picture().expect("in system memory");
-        let (Layout::Planar { y, .. } | Layout::Nv12 { y, .. }) = picture.layout else { panic!("no luma") };
-        let (width, height) = (picture.width as usize, picture.height as usize);
-        let samples = (0..height).flat_map(|row| y.row(row, width));
-        // FNV-1a.
-        let hash = samples.fold(0xcbf2_9ce4_8422_2325, |hash: u64, &sample| {
-            (hash ^ u64::from(sample)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = luma_hash(&frame.picture().expect("in system memory"));
         let pts = frame.pts_ns().expect("a time");
         assert_eq!(self.seen.lock().unwrap().decoded.insert(pts, hash), None, "twice at {pts}");
     }

@@ -36,7 +36,7 @@ pub enum Parting {
     Seen,
     /// It was not seen any more, and may not have gone.
     Lost,
-    /// Nobody looks any more: the input has ended, or the camera is watched no longer.
+    /// Nobody looks any more: the input has ended, or the camera, the zone or the model is another one or none.
     End,
 }
 
@@ -203,9 +203,9 @@ impl Events {
         self.zones.is_empty() && self.lines.is_empty()
     }
 
-    /// Goes on where `other` stopped, in the zones and at the lines that are the same in both. Of others, whoever is in
-    /// them will enter them anew. The labels of both must be the same.
-    pub fn inherit(&mut self, other: &Self) {
+    /// Goes on where `other` stopped, in the zones and at the lines that are the same in both. Whoever is in another of
+    /// its zones, or finds no room, leaves it, and will enter those that are new. The labels of both must be the same.
+    pub fn inherit(&mut self, other: &mut Self, tell: &mut dyn FnMut(&Event<'_>)) {
         self.last = other.last;
         let zones = counterparts(&self.zones, &other.zones, |zone, old| zone.options == old.options);
         let lines = counterparts(&self.lines, &other.lines, |line, old| line.options == old.options);
@@ -214,16 +214,17 @@ impl Events {
                 line.watch.inherit(&other.lines[*old].watch);
             }
         }
+        let (old_zones, old_lines) = (other.zones.len(), other.lines.len());
         for track in &other.tracks {
             let Some(row) = self.free_rows.pop() else { break };
             for (index, old) in zones.iter().enumerate() {
-                let stay =
-                    old.map(|old| other.stays[track.row * other.zones.len() + old]).unwrap_or_default();
+                let stay = old.map(|old| std::mem::take(&mut other.stays[track.row * old_zones + old]));
+                let stay = stay.unwrap_or_default();
                 self.zones[index].watch.count += u64::from(stay.is_in());
                 self.stays[row * self.zones.len() + index] = stay;
             }
             for (index, old) in lines.iter().enumerate() {
-                let way = old.map(|old| other.ways[track.row * other.lines.len() + old]).unwrap_or_default();
+                let way = old.map(|old| other.ways[track.row * old_lines + old]).unwrap_or_default();
                 self.ways[row * self.lines.len() + index] = way;
             }
             self.tracks.push(Track { row, ..*track });
@@ -231,6 +232,13 @@ impl Events {
         for (zone, old) in self.zones.iter_mut().zip(&zones) {
             zone.told = old.and_then(|old| other.zones[old].told);
         }
+        other.lose_all(Parting::End, tell);
+        // What is the same in both tells its count with the next frame.
+        for &old in zones.iter().flatten() {
+            let Zone { watch, told, .. } = &mut other.zones[old];
+            *told = Some(watch.count);
+        }
+        other.tell_counts(tell);
     }
 
     /// Takes in the objects of the camera's next frame that are published, and tells what has happened: of each object
@@ -263,10 +271,14 @@ impl Events {
     /// Nobody looks any more: whoever is in a zone leaves it, and its count is told where that has changed. Who was last
     /// seen on a line is not taken to have crossed it.
     pub fn end(&mut self, tell: &mut dyn FnMut(&Event<'_>)) {
-        while !self.tracks.is_empty() {
-            self.lose(0, Parting::End, tell);
-        }
+        self.lose_all(Parting::End, tell);
         self.tell_counts(tell);
+    }
+
+    fn lose_all(&mut self, why: Parting, tell: &mut dyn FnMut(&Event<'_>)) {
+        while !self.tracks.is_empty() {
+            self.lose(0, why, tell);
+        }
     }
 
     fn tell_counts(&mut self, tell: &mut dyn FnMut(&Event<'_>)) {
@@ -287,9 +299,7 @@ impl Events {
             self.tracks.iter_mut().for_each(|track| track.seen_at += gap);
         } else {
             // The tracker begins anew, and none of its numbers comes again.
-            while !self.tracks.is_empty() {
-                self.lose(0, Parting::Lost, tell);
-            }
+            self.lose_all(Parting::Lost, tell);
         }
         // Readers that begin with a new opening learn where it stands.
         self.zones.iter_mut().for_each(|zone| zone.told = None);

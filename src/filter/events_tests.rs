@@ -253,7 +253,10 @@ fn a_reload_goes_on_where_nothing_changed_and_begins_anew_elsewhere() {
     // The yard is smaller, and there is a new zone before all others.
     let zones = vec![zone("a-new-one", DOOR), zone("door", DOOR), zone("yard", [0.0, 0.0, 0.9, 1.0])];
     let mut new = events(&camera(zones, vec![line("wall")]));
-    new.inherit(&old);
+    let mut told = Vec::new();
+    new.inherit(&mut old.clone(), &mut |event| told.push(short(1000, event)));
+    // The yard as it was is no more: who has entered it leaves it.
+    assert_eq!(told, ["1.0 leave yard 7 1.0s end =0", "1.0 count yard =0"]);
     let told = frame(&mut new, 1100, &[at(7, [0.55, 0.5])]);
     assert_eq!(told, ["1.1 count a-new-one =0", "1.1 count yard =0"]);
     let told = frame(&mut new, 1700, &[at(7, [0.45, 0.5])]);
@@ -272,7 +275,10 @@ fn a_reload_goes_on_where_nothing_changed_and_begins_anew_elsewhere() {
     // Into one with less room: nobody who is not remembered is counted.
     walk(&mut old, 1200, (0..2).map(|_| [0.55, 0.5]));
     let mut small = Events::new(&before, &labels(), Options::new(0.5, 0)).expect("known");
-    small.inherit(&old);
+    let mut told = Vec::new();
+    small.inherit(&mut old, &mut |event| told.push(short(1400, event)));
+    assert_eq!(told, ["1.4 leave door 7 1.3s end =0", "1.4 leave yard 7 1.3s end =0"]);
+    assert!(old.is_at_rest());
     assert_eq!(frame(&mut small, 1500, &[]), ["1.5 count door =0", "1.5 count yard =0"]);
 }
 

@@ -58,8 +58,9 @@ pub struct EventRecord<'a> {
     /// For `leave`: `true` where it was not seen any more, and may not have gone. Left out otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lost: bool,
-    /// For `leave`: `true` where nobody looks any more, because the input has ended or the camera is watched no longer; the
-    /// record is then of the last frame, and may come later than it. Left out otherwise.
+    /// For `leave`: `true` where nobody looks any more, because the input has ended, the camera is watched no longer, or
+    /// another configuration or model has taken over that does not know the zone or the track; the record is then of the
+    /// last frame before, and may come later than it. Left out otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub end: bool,
 }

@@ -13,13 +13,18 @@
 //! resolution, and there is none where slots are in a GPU's memory.
 //!
 //! A picture that finds no free buffer is not waited for: the next frame tries again.
+//!
+//! A reload begins with another thread, while the one before may still have pictures. Only who writes alone knows how
+//! many there are, so [`Writers`] of one folder follow each other.
 
 mod folder;
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use crate::annotate::Canvas;
 use crate::config::{CameraOptions, SnapshotOptions};
@@ -39,6 +44,26 @@ const BETTER: f32 = 1.15;
 const INTERVAL: Duration = Duration::from_millis(400);
 /// Around the box, in its own sides.
 const MARGIN: f32 = 0.12;
+
+/// The threads that write. All reloads of a process share it.
+#[derive(Debug, Clone, Default)]
+pub struct Writers(Arc<Mutex<Vec<Writer>>>);
+
+/// One of them, and its folder; disconnected when it has ended.
+type Writer = (PathBuf, Receiver<Infallible>);
+
+impl Writers {
+    /// One more for a folder, which writes as long as the sender lives; and those that have to end before.
+    fn follow(&self, dir: &Path) -> (Sender<Infallible>, Vec<Receiver<Infallible>>) {
+        let mut writers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        writers.retain(|(_, ended)| ended.try_recv() == Err(TryRecvError::Empty));
+        let before =
+            writers.iter().filter(|(other, _)| other == dir).map(|(_, ended)| ended.clone()).collect();
+        let (writes, ended) = bounded(0);
+        writers.push((dir.to_owned(), ended));
+        (writes, before)
+    }
+}
 
 /// A picture on its way.
 struct Snapshot {
@@ -89,7 +114,8 @@ pub struct Moment {
 }
 
 impl Snapshots {
-    /// Starts the thread; it ends when this is dropped and all is written. `cameras`: index, options and counters of each.
+    /// Starts the thread; it ends when this is dropped and all is written. It writes when the ones before it in the same
+    /// folder have ended, if it has something to write. `cameras`: index, options and counters of each.
     ///
     /// # Errors
     /// No thread could be started.
@@ -97,6 +123,7 @@ impl Snapshots {
         options: &SnapshotOptions,
         recipe: &InputRecipe,
         cameras: &[(usize, &CameraOptions, Arc<CameraMetrics>)],
+        writers: &Writers,
     ) -> std::io::Result<Option<Self>> {
         let wanting = || cameras.iter().filter(|(_, camera, _)| camera.snapshots);
         let (Some(dir), Some(_)) = (&options.dir, wanting().next()) else { return Ok(None) };
@@ -117,9 +144,11 @@ impl Snapshots {
         }
         let (chosen, next) = bounded::<Snapshot>(PICTURES);
         let folder = Folder::new(dir.clone(), options);
-        std::thread::Builder::new()
-            .name("snapshots".to_owned())
-            .spawn(move || write_all(folder, &next, &home))?;
+        let (writes, before) = writers.follow(dir);
+        std::thread::Builder::new().name("snapshots".to_owned()).spawn(move || {
+            write_all(folder, before, &next, &home);
+            drop(writes);
+        })?;
         Ok(Some(Self { recipe: *recipe, cameras: watches, free, chosen, told_of_gpu: false }))
     }
 
@@ -251,8 +280,17 @@ fn cut_out(
     }
 }
 
-fn write_all(mut folder: Folder, next: &Receiver<Snapshot>, home: &Sender<Snapshot>) {
+fn write_all(
+    mut folder: Folder,
+    mut before: Vec<Receiver<Infallible>>,
+    next: &Receiver<Snapshot>,
+    home: &Sender<Snapshot>,
+) {
     for mut snapshot in next {
+        // Here and not at the start: a reading that is never used has nothing to wait for.
+        for writer in before.drain(..) {
+            let _ended = writer.recv();
+        }
         let outcome = folder.save(&snapshot.camera, snapshot.track_id, snapshot.since, &snapshot.canvas);
         if let Some(metrics) = snapshot.metrics.take() {
             metrics.snapshot_taken(outcome);

@@ -18,14 +18,18 @@ const INPUT: InputRecipe = InputRecipe {
 };
 
 fn start(dir: &Path) -> (Snapshots, Arc<CameraMetrics>) {
+    start_among(dir, 100, &Writers::default())
+}
+
+fn start_among(dir: &Path, max_files: usize, writers: &Writers) -> (Snapshots, Arc<CameraMetrics>) {
     let registry = Registry::new(["gate"], [], crate::clock::now());
     let metrics = registry.camera("gate").unwrap();
     let mut camera = CameraOptions::new("gate", Locator::Csi { sensor_index: 0 });
     (camera.track, camera.snapshots) = (true, true);
     let dir = Some(dir.to_owned());
-    let options = SnapshotOptions { dir, max_files: 100, max_bytes: u64::MAX, min_free_bytes: 0 };
+    let options = SnapshotOptions { dir, max_files, max_bytes: u64::MAX, min_free_bytes: 0 };
     let cameras = [(2, &camera, Arc::clone(&metrics))];
-    (Snapshots::start(&options, &INPUT, &cameras).unwrap().unwrap(), metrics)
+    (Snapshots::start(&options, &INPUT, &cameras, writers).unwrap().unwrap(), metrics)
 }
 
 /// A slot that shows a picture of one color, 128 by 64 in the source.
@@ -118,4 +122,45 @@ fn a_thread_that_writes_too_slowly_costs_pictures_and_nothing_else() {
     snapshots.consider(2, moment, &memory, &geometry, &[object]);
     assert_eq!(metrics.snapshot_count(SnapshotOutcome::Skipped), 1);
     assert_eq!(snapshots.cameras[2].as_ref().unwrap().tracks.len(), 0, "the next frame tries again");
+}
+
+#[test]
+fn who_writes_after_a_reload_waits_for_the_pictures_of_before_and_counts_them() {
+    let temp = tempfile::tempdir().unwrap();
+    let begin = crate::clock::now();
+    let look = |snapshots: &mut Snapshots, id: u64| {
+        let (memory, geometry) = slot([9; 3]);
+        let object = Object { track_id: Some(id), ..Object::new("p", 0, 0.9, [20.0, 10.0, 40.0, 30.0]) };
+        let moment = Moment { now: begin + Duration::from_secs(id), wall: SystemTime::UNIX_EPOCH };
+        snapshots.consider(2, moment, &memory, &geometry, &[object]);
+    };
+    let writers = Writers::default();
+    // Somebody whose disk is slow.
+    let (slow, _) = writers.follow(temp.path());
+    let (mut old, of_old) = start_among(temp.path(), 2, &writers);
+    (1..=3).for_each(|id| look(&mut old, id));
+    // A configuration that is refused waits for nobody, nor does another folder.
+    drop(start_among(temp.path(), 2, &writers));
+    let (mut elsewhere, of_elsewhere) = start_among(&temp.path().join("elsewhere"), 2, &writers);
+    look(&mut elsewhere, 1);
+    wait_for(&of_elsewhere, 1);
+    drop(old);
+    let (mut new, of_new) = start_among(temp.path(), 2, &writers);
+    look(&mut new, 4);
+    assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1, "the other folder");
+    drop(slow);
+    wait_for(&of_new, 1);
+    assert_eq!(of_old.snapshot_count(SnapshotOutcome::Written), 3);
+    let mut names: Vec<_> = std::fs::read_dir(temp.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["elsewhere", "gate-19700101T000000Z-3.png", "gate-19700101T000000Z-4.png"]);
+    drop((new, elsewhere));
+    for _ in 0..100 {
+        drop(start_among(temp.path(), 2, &writers));
+    }
+    let deadline = crate::clock::now() + Duration::from_secs(60);
+    while !writers.follow(temp.path()).1.is_empty() {
+        assert!(crate::clock::now() < deadline, "who has ended is forgotten");
+        std::thread::yield_now();
+    }
 }

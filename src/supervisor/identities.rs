@@ -68,11 +68,12 @@ impl Identities {
         Self { memory: Arc::clone(memory), fresh }
     }
 
-    /// When the next frame is, in the camera's own time.
-    pub fn moment(&mut self, work: &Work) -> Moment {
+    /// When the next frame is, in the camera's own time. If it is the first of another reading, whoever is in a zone that
+    /// is no more leaves it with the last frame of the reading before.
+    pub fn moment(&mut self, work: &Work, publisher: &Publisher) -> Moment {
         let mut remembered = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(fresh) = self.fresh.take() {
-            remembered.renew(fresh);
+            remembered.renew(fresh, &work.feed, publisher);
         }
         let at = remembered.timeline.advance(work.generation, work.pts_ns, work.arrived_at);
         let Work { generation, width, height, .. } = *work;
@@ -127,16 +128,23 @@ impl Told {
 }
 
 impl Remembered {
-    /// Another reading begins.
-    fn renew(&mut self, fresh: Fresh) {
+    /// Another reading begins. What it does not go on with ends: who has entered leaves.
+    fn renew(&mut self, fresh: Fresh, feed: &Feed, publisher: &Publisher) {
         let Fresh { mut tracker, mut events, model_sha256, labels } = fresh;
-        if self.model_sha256 == model_sha256 {
-            if let (Some(fresh), Some(old)) = (&mut tracker, &self.tracker) {
-                fresh.inherit(old);
+        let is_same_model = self.model_sha256 == model_sha256;
+        if let (Some(fresh), Some(old), true) = (&mut tracker, &self.tracker, is_same_model) {
+            fresh.inherit(old);
+        }
+        let Self { events: old, labels: old_labels, last, .. } = &mut *self;
+        let mut tell = |event: &Event<'_>| {
+            if let Some(told) = last {
+                told.publish(event, feed, old_labels, publisher);
             }
-            if let (Some(fresh), Some(old)) = (&mut events, &self.events) {
-                fresh.inherit(old);
-            }
+        };
+        match (old, &mut events) {
+            (Some(old), Some(fresh)) if is_same_model => fresh.inherit(old, &mut tell),
+            (Some(old), _) => old.end(&mut tell),
+            (None, _) => {}
         }
         let timeline = std::mem::take(&mut self.timeline);
         *self = Self { timeline, model_sha256, tracker, events, labels, last: self.last };

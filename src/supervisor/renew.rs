@@ -91,7 +91,8 @@ impl Supervisor {
         if let Some(detector) = detector {
             return self.take_over(detector, config);
         }
-        let reading = self.reading.reading(&self.cameras, config, &self.house.publisher, &self.house.ids)?;
+        let reading =
+            self.reading.reading(&self.cameras, config, &self.house.publisher, &self.house.handed_on)?;
         self.orders.try_send(Order::Read(reading)).map_err(|_full| Refused::Busy)
     }
 

@@ -60,7 +60,7 @@ impl Results {
             work.feed.dropped(Outcome::StaleGeneration);
             return;
         };
-        let moment = identities.moment(work);
+        let moment = identities.moment(work, publisher);
         let identify = |objects: &mut [_]| identities.identify(workspace, moment, objects);
         let published = reader.read(outputs, &work.geometry, filter, identify, |objects| {
             // Nothing is published after the record that says the camera is being closed.

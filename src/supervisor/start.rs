@@ -8,7 +8,7 @@ use watchpost_cuda::Gpu;
 use super::memory::{Memory, MemoryWatch};
 use super::notify::Notify;
 use super::reload::{Reload, Reloader};
-use super::station::spawn_engine;
+use super::station::{HandedOn, spawn_engine};
 use super::watched::{House, Watched};
 use super::{Detector, LOOK_EVERY, Message, Supervisor, Upgrade, debug_socket};
 use crate::clock;
@@ -18,7 +18,6 @@ use crate::frame::{Feed, Preprocessor, SlotError, SlotForm, Turnstile};
 use crate::metrics::Registry;
 use crate::publish::{PublishError, Publisher};
 use crate::source::Source;
-use crate::track::Ids;
 use crate::wake::doorbell;
 
 /// Engines of this process are counted from here.
@@ -96,8 +95,8 @@ impl Supervisor {
             metrics: Arc::clone(&registry),
         };
         let outputs = detector.outputs();
-        let ids = Ids::default();
-        let reading = outputs.reading(&cameras, &config, &publisher, &ids)?;
+        let handed_on = HandedOn::default();
+        let reading = outputs.reading(&cameras, &config, &publisher, &handed_on)?;
         let station = Station { engine: detector.engine, form: Arc::clone(&form), reading };
         let engine = spawn_engine(worker, station, supervisor.clone())?;
         let debug_socket = config
@@ -106,7 +105,7 @@ impl Supervisor {
             .and_then(|path| debug_socket::DebugSocket::start(path, supervisor.clone()));
         let mut supervisor = Self {
             cameras,
-            house: House { turnstile, work: work_tx, supervisor, publisher, gpu, ids },
+            house: House { turnstile, work: work_tx, supervisor, publisher, gpu, handed_on },
             inbox,
             registry,
             pulse,

@@ -20,7 +20,7 @@ use crate::frame::{SlotForm, Work};
 use crate::metrics::Outcome;
 use crate::model::{HeadRecipe, InputRecipe};
 use crate::publish::{ObjectReader, Publisher};
-use crate::snapshots::Snapshots;
+use crate::snapshots::{Snapshots, Writers};
 use crate::track::{Ids, LOW_SCORE, Workspace};
 
 /// Boxes that pass the score threshold and are looked at by NMS, at most.
@@ -66,6 +66,15 @@ impl Detector {
     }
 }
 
+/// What one reading hands on to the next.
+#[derive(Debug, Default)]
+pub(super) struct HandedOn {
+    /// Numbers for tracks.
+    ids: Ids,
+    /// Of snapshots.
+    writers: Writers,
+}
+
 /// A detector without its engine: what is needed to read its outputs, also in another way later.
 pub(super) struct Outputs {
     pub tag: ModelTag,
@@ -84,7 +93,7 @@ impl Outputs {
         cameras: &[Watched],
         config: &Config,
         publisher: &Arc<Publisher>,
-        ids: &Ids,
+        handed_on: &HandedOn,
     ) -> Result<Reading, StartError> {
         let detector = &config.detector;
         let limits = Limits {
@@ -104,7 +113,7 @@ impl Outputs {
                 continue;
             };
             let model = (self.tag.sha256.as_str(), &labels);
-            let identities = Identities::new(&camera.memory, model, tracking, ids, events);
+            let identities = Identities::new(&camera.memory, model, tracking, &handed_on.ids, events);
             let index = camera.feed.index;
             views.resize_with(views.len().max(index + 1), || None);
             views[index] = Some(View { filter, identities, presence: Presence::default() });
@@ -116,7 +125,7 @@ impl Outputs {
             views,
             workspace: Workspace::new(if tracks { detector.max_objects } else { 0 }),
             publisher: Arc::clone(publisher),
-            snapshots: self.snapshots(cameras, config),
+            snapshots: self.snapshots(cameras, config, &handed_on.writers),
         };
         Ok(Reading {
             finish: Box::new(move |work, outputs| results.finish(work, outputs)),
@@ -131,7 +140,7 @@ impl Outputs {
 
 impl Outputs {
     /// Without a thread there are no pictures, but all the rest.
-    fn snapshots(&self, cameras: &[Watched], config: &Config) -> Option<Snapshots> {
+    fn snapshots(&self, cameras: &[Watched], config: &Config, writers: &Writers) -> Option<Snapshots> {
         let options = |name: &str| config.cameras.iter().find(|options| options.name == name);
         let cameras: Vec<_> = cameras
             .iter()
@@ -140,7 +149,7 @@ impl Outputs {
                 Some((camera.feed.index, options, Arc::clone(&camera.feed.metrics)))
             })
             .collect();
-        Snapshots::start(&config.snapshots, &self.input, &cameras).unwrap_or_else(|error| {
+        Snapshots::start(&config.snapshots, &self.input, &cameras, writers).unwrap_or_else(|error| {
             tracing::warn!(%error, "no thread could be started for snapshots; none are saved");
             None
         })

@@ -93,7 +93,7 @@ impl Supervisor {
             shelves.push((Pool::prepare(capacity, &form)?, Preprocessor::new(&form)?));
         }
         let outputs = detector.outputs();
-        let reading = outputs.reading(&self.cameras, config, &self.house.publisher, &self.house.ids)?;
+        let reading = outputs.reading(&self.cameras, config, &self.house.publisher, &self.house.handed_on)?;
         let station = Station { engine: detector.engine, form: Arc::clone(&form), reading };
         self.orders.try_send(Order::Install(station)).map_err(|_full| Refused::Busy)?;
         for (camera, (restock, preprocessor)) in self.cameras.iter().zip(shelves) {

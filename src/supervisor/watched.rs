@@ -10,6 +10,7 @@ use super::Message;
 use super::identities::{self, Memory};
 use super::opening::{Opening, Running};
 use super::shedding::Level;
+use super::station::HandedOn;
 use crate::camera::{Action, Announcement, BackoffOptions, Input, Limits, Machine, Reason, State};
 use crate::clock;
 use crate::config::{CameraOptions, SupervisorOptions};
@@ -18,7 +19,6 @@ use crate::frame::{
 };
 use crate::publish::{CameraState, Publisher};
 use crate::source::{Fault, Source};
-use crate::track::Ids;
 
 /// Why load is shed.
 const SHED_WORDS: &str = "memory is above memory.soft_limit";
@@ -31,8 +31,7 @@ pub(super) struct House {
     pub publisher: Arc<Publisher>,
     /// Whose decoders may be used: the engine is on it, or will be.
     pub gpu: Option<Gpu>,
-    /// Numbers for tracks.
-    pub ids: Ids,
+    pub handed_on: HandedOn,
 }
 
 /// What compares the camera's frames, where somebody wants to know.

@@ -11,6 +11,8 @@
 //!   after a time, not after a number of frames.
 //! - Where the prediction is vague (few frames a second, a second sighting, a gap), boxes are widened by that vagueness
 //!   before they are compared, after the paper's stages: see `stages.rs`.
+//! - Heights count, not places alone, and a track that was lost long ago or has just begun has the weaker claim to a box:
+//!   people leave a picture, and others come where they left.
 //! - A track is of a class. Only a box that nothing of its own class explains, and that lies on a track's box, may
 //!   change it: a van that the detector calls a truck for a moment is still the same van.
 //! - Everything is bounded and allocated in `new`.
@@ -131,6 +133,8 @@ struct Track {
     bbox: [f32; 4],
     born_at: Duration,
     seen_at: Duration,
+    /// Height of the box where it was seen last.
+    seen_height: f32,
 }
 
 /// The identities of one camera's objects.
@@ -197,7 +201,10 @@ impl Tracker {
         if (moment.width, moment.height) != (last.width, last.height) {
             let ratio = |new: u32, old: u32| new.max(1) as f32 / old.max(1) as f32;
             let (horizontal, vertical) = (ratio(moment.width, last.width), ratio(moment.height, last.height));
-            self.tracks.iter_mut().for_each(|track| track.motion.scale(horizontal, vertical));
+            for track in &mut self.tracks {
+                track.motion.scale(horizontal, vertical);
+                track.seen_height *= vertical;
+            }
         }
         for track in &mut self.tracks {
             track.motion.predict(gap.as_secs_f32(), track.standing == Standing::Lost);
@@ -245,6 +252,7 @@ impl Tracker {
                 bbox: object.bbox,
                 born_at: at,
                 seen_at: at,
+                seen_height: object.bbox[3] - object.bbox[1],
             });
         }
     }

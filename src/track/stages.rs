@@ -2,10 +2,10 @@
 //!
 //! | | objects | tracks | overlap at least | of a lost track |
 //! |---|---|---|---|---|
-//! | 1 | high score | all | IoU x score 0.1 | 0.1, later 0.2 |
-//! | 2 | low score | all | IoU 0.25 | 0.5 |
-//! | 3 | high score | all, if missed once at most | widened IoU 0.2 | 0.5 |
-//! | 4 | high score, any class | seen, lost | IoU 0.7 | 0.7 |
+//! | 1 | high score | all | IoU x likeness x score 0.1 | 0.1, later 0.2 |
+//! | 2 | low score | all | IoU x likeness 0.2 | 0.45 |
+//! | 3 | high score | all, if missed once at most | widened IoU x likeness 0.2 | 0.2 |
+//! | 4 | high score, any class | seen, lost | IoU x likeness 0.7 | 0.7 |
 //!
 //! Each takes what the ones before it left. 1 and 2 are the paper's, which asks for 0.2 and 0.5; here the track of a
 //! moment ago may have less, and one that is lost needs the paper's: a guess where somebody is, and a clue that shows
@@ -16,6 +16,15 @@
 //! In 3 both boxes are widened on all sides by what the filter does not know about the centre, beyond what it never
 //! knows (Yang et al., WACV 2023, widen by a constant): at a few frames a second nobody's boxes overlap from frame to
 //! frame.
+//!
+//! Likeness is of heights, which tell people apart who stand at one place one after the other: the lower by the greater
+//! (Yang et al., AAAI 2024). In 3, where the place says little, it falls off as a normal distribution of the ratio: those
+//! who come where somebody has just left are rarely as tall as they. Who was seen once may still be coming into the
+//! picture, so there heights say nothing.
+//!
+//! Where two tracks compete for one box, the one that is long lost, or that has just begun, has the weaker claim: what
+//! a pair gains is worth less, while the limits stay the same. Without that a track that was lost seconds ago takes the
+//! box of one that was seen a moment ago where its guess lies a little better.
 //!
 //! The paper's code also deletes the younger of a seen and a lost track that lie on each other. That is left out: it
 //! deletes whoever is hidden behind somebody else.
@@ -42,6 +51,16 @@ const WIDENED_PER_S: f32 = 1.5;
 /// Boxes are not widened for tracks that were not seen for more intervals than this.
 const WIDENED_INTERVALS: f32 = 2.5;
 
+/// A claim is weaker by this share after all the time that a lost track is remembered,
+const LOST_CLAIM: f32 = 0.6;
+/// and by this share in the moment when the track begins,
+const YOUNG_CLAIM: f32 = 0.2;
+/// for so long.
+const YOUNG_S: f32 = 1.0;
+/// Deviation of the logarithm of a height from one frame to the next but one, and from one to the next.
+const HEIGHT_LOST: f32 = 0.2;
+const HEIGHT_SEEN: f32 = 0.4;
+
 /// Which tracks and objects a stage compares, and how.
 #[derive(Clone, Copy)]
 struct Stage {
@@ -49,7 +68,7 @@ struct Stage {
     limit: f32,
     /// The same for a track that has just been lost, and for one that is about to be forgotten.
     lost_limits: [f32; 2],
-    /// The cost is `1 - IoU x score`, not `1 - IoU`.
+    /// The cost is `1 - overlap x score`, not `1 - overlap`.
     weighs_score: bool,
     is_low: bool,
     is_widened: bool,
@@ -68,8 +87,8 @@ const NO_STAGE: Stage = Stage {
 
 const STAGES: [Stage; 4] = [
     Stage { limit: 0.9, lost_limits: [0.9, 0.8], weighs_score: true, ..NO_STAGE },
-    Stage { limit: 0.75, lost_limits: [0.5; 2], is_low: true, ..NO_STAGE },
-    Stage { limit: 0.8, lost_limits: [0.5; 2], is_widened: true, ..NO_STAGE },
+    Stage { limit: 0.8, lost_limits: [0.55; 2], is_low: true, ..NO_STAGE },
+    Stage { limit: 0.8, lost_limits: [0.8; 2], is_widened: true, ..NO_STAGE },
     Stage { limit: 0.3, lost_limits: [0.3; 2], any_class: true, ..NO_STAGE },
 ];
 
@@ -78,15 +97,13 @@ impl Stage {
         !self.any_class || standing != Standing::Tentative
     }
 
-    /// Cost below which a pair with this track is possible.
-    fn limit_of(&self, track: &Track, options: &Options, now: &Now) -> f32 {
-        if track.standing != Standing::Lost {
-            return self.limit;
-        }
+    /// Cost below which a pair with a track is possible that has been lost for this share of the time it is remembered.
+    fn limit_of(&self, standing: Standing, lost_share: f32) -> f32 {
         let [early, late] = self.lost_limits;
-        let lost = now.at.saturating_sub(track.seen_at).saturating_sub(now.interval);
-        let share = lost.as_secs_f32() / options.keep.as_secs_f32().max(f32::MIN_POSITIVE);
-        early + (late - early) * share.min(1.0)
+        match standing {
+            Standing::Lost => early + (late - early) * lost_share,
+            Standing::Seen | Standing::Tentative => self.limit,
+        }
     }
 
     fn cost(&self, track: &Track, widened_by: f32, object: &Tracked) -> f32 {
@@ -97,7 +114,26 @@ impl Stage {
             true => iou(widened(track.bbox, widened_by), widened(object.bbox, widened_by)),
             false => iou(track.bbox, object.bbox),
         };
+        if overlap == 0.0 {
+            return 1.0;
+        }
+        let overlap = overlap * self.likeness(track, object.bbox[3] - object.bbox[1]);
         1.0 - if self.weighs_score { overlap * object.score.min(1.0) } else { overlap }
+    }
+
+    /// How well the height of a box is the track's, 0..=1.
+    fn likeness(&self, track: &Track, height: f32) -> f32 {
+        let between = |a: f32, b: f32| (a.min(b) / a.max(b)).max(f32::MIN_POSITIVE);
+        let normal = |deviation: f32| {
+            let away = between(track.seen_height, height).ln() / deviation;
+            (-0.5 * away * away).exp()
+        };
+        match track.standing {
+            _ if !self.is_widened => between(track.bbox[3] - track.bbox[1], height),
+            Standing::Tentative => 1.0,
+            Standing::Seen => normal(HEIGHT_SEEN),
+            Standing::Lost => normal(HEIGHT_LOST),
+        }
     }
 }
 
@@ -105,6 +141,24 @@ impl Stage {
 pub(super) struct Now {
     pub at: Duration,
     pub interval: Duration,
+}
+
+impl Now {
+    /// For which share of the time that it is remembered a track was lost before this frame, 0..=1.
+    fn lost_share(&self, track: &Track, options: &Options) -> f32 {
+        if track.standing != Standing::Lost {
+            return 0.0;
+        }
+        let lost = self.at.saturating_sub(track.seen_at).saturating_sub(self.interval);
+        (lost.as_secs_f32() / options.keep.as_secs_f32().max(f32::MIN_POSITIVE)).min(1.0)
+    }
+
+    /// What a pair with the track is worth, beside one with a track that was seen in the last frame and long before.
+    fn claim(&self, track: &Track, lost_share: f32) -> f32 {
+        let age_s = self.at.saturating_sub(track.born_at).as_secs_f32();
+        let youth = (1.0 - age_s / YOUNG_S).max(0.0);
+        (1.0 - LOST_CLAIM * lost_share) * (1.0 - YOUNG_CLAIM * youth)
+    }
 }
 
 /// Buffers for one frame. One serves all cameras of a thread; everything is allocated in `new`.
@@ -180,6 +234,7 @@ impl Workspace {
                 track.motion.correct(object.bbox);
                 track.bbox = track.motion.bbox();
                 (track.class_id, track.seen_at) = (object.class_id, now.at);
+                track.seen_height = object.bbox[3] - object.bbox[1];
                 self.is_served[place as usize] = true;
                 self.track_of[number as usize] = place;
             }
@@ -211,7 +266,8 @@ impl Workspace {
         for &place in rows.iter() {
             let track = &tracks[place as usize];
             let by = if stage.is_widened { vagueness(track, now) } else { 0.0 };
-            let limit = stage.limit_of(track, options, now);
+            let lost_share = now.lost_share(track, options);
+            let (limit, claim) = (stage.limit_of(track.standing, lost_share), now.claim(track, lost_share));
             // Both boxes are widened.
             let reach = widened(track.bbox, 2.0 * by);
             if !stage.is_widened || by > 0.0 {
@@ -219,7 +275,7 @@ impl Workspace {
                     let object = &objects[columns[column as usize] as usize];
                     let cost = stage.cost(track, by, object);
                     if cost < limit {
-                        assignment.pair(column as usize, cost);
+                        assignment.pair(column as usize, stage.limit - claim * (stage.limit - cost));
                     }
                 }
             }

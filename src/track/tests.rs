@@ -224,13 +224,16 @@ impl Camera {
 
     /// The identities of boxes (class, score, left side; 50 x 100) in a frame so much later.
     fn sees(&mut self, after_ms: u64, boxes: &[(u32, f32, f32)]) -> Vec<Option<u64>> {
-        self.ms += after_ms;
+        let scale = self.size.0 as f32 / 1280.0;
         let object = |&(class_id, score, left): &(u32, f32, f32)| {
-            let scale = self.size.0 as f32 / 1280.0;
             let bbox = [left, 200.0, left + 50.0, 300.0].map(|side| side * scale);
             Tracked { class_id, score, bbox, track_id: None }
         };
-        let mut objects: Vec<Tracked> = boxes.iter().map(object).collect();
+        self.sees_objects(after_ms, boxes.iter().map(object).collect())
+    }
+
+    fn sees_objects(&mut self, after_ms: u64, mut objects: Vec<Tracked>) -> Vec<Option<u64>> {
+        self.ms += after_ms;
         let (at, generation) = (Duration::from_millis(self.ms), self.generation);
         let moment = Moment { at, generation, width: self.size.0, height: self.size.1 };
         self.tracker.update(&mut self.workspace, moment, &mut objects);
@@ -291,6 +294,44 @@ fn who_is_lost_is_not_found_in_a_box_of_low_score_that_fits_badly() {
     (0..5).for_each(|_| drop(camera.sees(66, &[(0, 0.9, 100.0)])));
     (0..3).for_each(|_| drop(camera.sees(66, &[])));
     assert_eq!(camera.sees(66, &[(0, 0.2, 105.0)]), [Some(1)], "one that fits well is believed");
+}
+
+#[test]
+fn who_was_seen_a_moment_ago_has_the_better_claim_to_a_box() {
+    // The box lies nearer to the guess where the first is than to the second; both may have it.
+    for (lost_ms, found) in [(66, Some(1)), (1500, Some(2))] {
+        let mut camera = Camera::new(options());
+        (0..20).for_each(|_| drop(camera.sees(66, &[(0, 0.9, 100.0), (0, 0.9, 135.0)])));
+        (0..lost_ms / 66).for_each(|_| drop(camera.sees(66, &[(0, 0.9, 135.0)])));
+        assert_eq!(camera.sees(66, &[(0, 0.9, 115.0)]), [found], "after {lost_ms} ms");
+    }
+}
+
+#[test]
+fn a_new_track_has_the_weaker_claim_to_a_box() {
+    for (age, found) in [(2, Some(1)), (40, Some(2))] {
+        let mut camera = Camera::new(options());
+        (0..20).for_each(|_| drop(camera.sees(66, &[(0, 0.9, 100.0)])));
+        (0..age).for_each(|_| drop(camera.sees(66, &[(0, 0.9, 100.0), (0, 0.9, 131.0)])));
+        // A little nearer to the second.
+        assert_eq!(camera.sees(66, &[(0, 0.9, 117.0)]), [found], "seen {age} times");
+    }
+}
+
+#[test]
+fn who_comes_where_somebody_has_just_left_is_told_by_the_height() {
+    let object = |left: f32, height: f32| Tracked {
+        class_id: 0,
+        score: 0.9,
+        bbox: [left, 300.0 - height, left + 50.0, 300.0],
+        track_id: None,
+    };
+    for (height, found) in [(95.0, Some(1)), (60.0, None)] {
+        let mut camera = Camera::new(options());
+        (0..5).for_each(|_| drop(camera.sees_objects(500, vec![object(100.0, 100.0)])));
+        camera.sees(500, &[]);
+        assert_eq!(camera.sees_objects(500, vec![object(155.0, height)]), [found], "{height} high");
+    }
 }
 
 #[test]

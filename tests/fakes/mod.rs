@@ -34,9 +34,11 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// A camera that shows one picture at a steady rate.
+/// A camera that shows pictures at a steady rate.
 pub struct FakeSource {
     pub interval: Duration,
+    /// For so many frames something moves, for as many nothing does; 0: it shows one picture.
+    pub moves_for: u64,
     /// Called on the camera's thread and on the source's own thread when they begin.
     pub on_thread: fn(),
     pub sent: Arc<AtomicU64>,
@@ -58,14 +60,25 @@ impl Drop for Running {
     }
 }
 
+/// A bright square at another place in each; grey the first.
+fn pictures() -> [Arc<MemoryPicture>; 4] {
+    std::array::from_fn(|place| {
+        let mut picture = MemoryPicture::new(640, 360);
+        for row in picture.i420_mut().chunks_exact_mut(640).skip(100).take(if place == 0 { 0 } else { 120 }) {
+            row[150 * place..][..100].fill(235);
+        }
+        Arc::new(picture)
+    })
+}
+
 impl Source for FakeSource {
     fn open(&self, _generation: u64, receiver: Arc<dyn Receiver>) -> Result<Box<dyn Opening>, Fault> {
         (self.on_thread)();
         let over = Arc::new(AtomicBool::new(false));
-        let (flag, on_thread, sent, interval) =
-            (Arc::clone(&over), self.on_thread, Arc::clone(&self.sent), self.interval);
+        let (flag, on_thread, sent) = (Arc::clone(&over), self.on_thread, Arc::clone(&self.sent));
+        let (interval, moves_for) = (self.interval, self.moves_for);
         let thread = std::thread::spawn(move || {
-            let picture = Arc::new(MemoryPicture::new(640, 360));
+            let pictures = pictures();
             let mut next = now();
             on_thread();
             for number in 1u64.. {
@@ -74,7 +87,10 @@ impl Source for FakeSource {
                 if flag.load(Ordering::Relaxed) {
                     return;
                 }
-                let frame = Decoded::Memory(MemoryFrame::new(Arc::clone(&picture), number * 1_000_000));
+                let moves = moves_for > 0 && (number / moves_for).is_multiple_of(2);
+                let picture = if moves { number as usize % pictures.len() } else { 0 };
+                let frame =
+                    Decoded::Memory(MemoryFrame::new(Arc::clone(&pictures[picture]), number * 1_000_000));
                 sent.fetch_add(1, Ordering::Relaxed);
                 receiver.frame(Arrived {
                     frame,
@@ -203,7 +219,10 @@ pub fn parts(
         (0..cameras).map(|index| CameraOptions::new(format!("cam{index}"), scene.clone())).collect();
     let sources = options
         .iter()
-        .map(|_| Arc::new(FakeSource { interval, on_thread, sent: Arc::clone(&sent) }) as Arc<dyn Source>)
+        .map(|_| {
+            Arc::new(FakeSource { interval, moves_for: 0, on_thread, sent: Arc::clone(&sent) })
+                as Arc<dyn Source>
+        })
         .collect();
     let socket = OutputKind::Unix { path: folder.join("records.sock"), mode: 0o600, group: None };
     let config = Config {

@@ -125,30 +125,16 @@ fn inputs_that_are_not_one_picture_of_floats_are_refused_by_name() {
     assert_eq!(half.inputs()[0].dtype, "f32");
 }
 
-/// A model of 2x4 pictures whose output is its input once more, doubled, by whatever operators that takes.
-fn other_form(dtype: u64, shape: &[u64]) -> Onnx {
-    let shape = dims(shape);
-    Onnx {
-        inputs: vec![tensor("images", dtype, &shape)],
-        outputs: vec![tensor("doubled", F32, &shape)],
-        nodes: vec![
-            node_with("Cast", &["images"], &["float"], &[int_attribute("to", F32)]),
-            node("Add", &["float", "float"], &["doubled"]),
-        ],
-        ..Onnx::default()
-    }
-}
-
 #[test]
 fn channels_that_are_last_and_bytes_are_taken_as_they_are() {
-    let mut model = load(&other_form(F32, &[1, 2, 4, 3]), OPTIONS).unwrap();
+    let mut model = load(&Onnx::doubling_as_floats(F32, &[1, 2, 4, 3]), OPTIONS).unwrap();
     let floats = TensorForm { order: AxisOrder::Nhwc, number: Number::F32 };
     assert_eq!((model.picture().form, model.picture().width, model.picture().height), (floats, 4, 2));
     let mut seen = Vec::new();
     model.run(&frame(24), &mut |outputs| seen = outputs[0].data.to_vec()).unwrap();
     assert_eq!(seen, frame(24).iter().map(|value| 2.0 * value).collect::<Vec<_>>());
 
-    let mut model = load(&other_form(U8, &[1, 2, 4, 3]), OPTIONS).unwrap();
+    let mut model = load(&Onnx::doubling_as_floats(U8, &[1, 2, 4, 3]), OPTIONS).unwrap();
     assert_eq!(model.picture().form, TensorForm { order: AxisOrder::Nhwc, number: Number::U8 });
     let bytes: Vec<u8> = (100..124).collect();
     let each = &mut |_: usize, outputs: &[TensorView<'_>]| seen = outputs[0].data.to_vec();

@@ -3,23 +3,9 @@
 #[path = "../../builtin/tests/onnx_writer/mod.rs"]
 mod onnx_writer;
 
-use onnx_writer::{F32, Onnx, U8, dims, int_attribute, node, node_with, tensor};
+use onnx_writer::{F32, Onnx, U8, dims, node, tensor};
 use watchpost_binding::{AxisOrder, Frame, Number, TensorForm, TensorView};
 use watchpost_onnxruntime::{LoadError, LoadOptions, Model, ModelBytes, find_library};
-
-/// A model whose output is its input, doubled, as floats.
-fn doubling(dtype: u64, shape: &[u64]) -> Onnx {
-    let shape = dims(shape);
-    Onnx {
-        inputs: vec![tensor("images", dtype, &shape)],
-        outputs: vec![tensor("doubled", F32, &shape)],
-        nodes: vec![
-            node_with("Cast", &["images"], &["float"], &[int_attribute("to", F32)]),
-            node("Add", &["float", "float"], &["doubled"]),
-        ],
-        ..Onnx::default()
-    }
-}
 
 #[test]
 fn channels_last_bytes_and_fixed_batches_are_taken_as_they_are() {
@@ -36,7 +22,7 @@ fn channels_last_bytes_and_fixed_batches_are_taken_as_they_are() {
     };
     let bytes: Vec<u8> = (100..124).collect();
     let doubled: Vec<f32> = bytes.iter().map(|&byte| 2.0 * f32::from(byte)).collect();
-    let mut model = load(&doubling(U8, &[1, 2, 4, 3])).expect("bytes");
+    let mut model = load(&Onnx::doubling_as_floats(U8, &[1, 2, 4, 3])).expect("bytes");
     let form = TensorForm { order: AxisOrder::Nhwc, number: Number::U8 };
     assert_eq!((model.picture().form, model.picture().batch), (form, 1));
     let mut seen = Vec::new();
@@ -45,7 +31,7 @@ fn channels_last_bytes_and_fixed_batches_are_taken_as_they_are() {
     };
     model.run_frames(&[Frame::U8(&bytes)], &mut note).expect("it infers");
     model.run(&[0.0; 24], &mut |_| panic!("floats for bytes")).expect_err("floats");
-    let mut model = load(&doubling(U8, &[3, 3, 2, 4])).expect("a batch");
+    let mut model = load(&Onnx::doubling_as_floats(U8, &[3, 3, 2, 4])).expect("a batch");
     model.run_frames(&[Frame::U8(&[1; 24]), Frame::U8(&bytes)], &mut note).expect("it infers");
     model.run_frames(&[Frame::U8(&bytes); 4], &mut |_, _| panic!("too many")).expect_err("too many");
     let expected = [

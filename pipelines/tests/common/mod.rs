@@ -22,6 +22,15 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// A hash of what a picture shows in black and white: FNV-1a.
+pub fn luma_hash(picture: &Picture<'_>) -> u64 {
+    let (Layout::Planar { y, .. } | Layout::Nv12 { y, .. }) = picture.layout else { panic!("no luma") };
+    let samples = (0..picture.height as usize).flat_map(|row| y.row(row, picture.width as usize));
+    samples.fold(0xcbf2_9ce4_8422_2325, |hash, &sample| {
+        (hash ^ u64::from(sample)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 /// The pictures that the server sends: numbered by their time, small, 25 a second.
 pub const PICTURES: &str =
     "videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=25/1,format=I420";

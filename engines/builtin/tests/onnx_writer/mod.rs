@@ -122,4 +122,18 @@ impl Onnx {
             ..Self::default()
         }
     }
+
+    /// A model whose output is its input of any type, doubled, as floats.
+    pub fn doubling_as_floats(dtype: u64, shape: &[u64]) -> Self {
+        let shape = dims(shape);
+        Self {
+            inputs: vec![tensor("images", dtype, &shape)],
+            outputs: vec![tensor("doubled", F32, &shape)],
+            nodes: vec![
+                node_with("Cast", &["images"], &["float"], &[int_attribute("to", F32)]),
+                node("Add", &["float", "float"], &["doubled"]),
+            ],
+            ..Self::default()
+        }
+    }
 }
