@@ -3,9 +3,10 @@
 #
 #     tools/bench-peers/setup.sh DIR
 #
-# OpenCV, ONNX Runtime and Ultralytics from PyPI (350 MB). PyPI's torch brings gigabytes of CUDA, so Ultralytics gets Debian's
-# build for CPUs, unpacked into DIR and installed nowhere (550 MB): with ONNX models torch only carries tensors and the NMS. Does
-# nothing, and needs no network, when all is there. What cannot be had is said, and then not measured.
+# OpenCV, ONNX Runtime, onnx (for INT8) and Ultralytics from PyPI (350 MB). PyPI's torch brings gigabytes of CUDA, so
+# Ultralytics gets Debian's build for CPUs, unpacked into DIR and installed nowhere (550 MB): with ONNX models torch only
+# carries tensors and the NMS. Does nothing, and needs no network, when all is there. What cannot be had is said, and then not
+# measured.
 set -eu
 
 if [ $# -ne 1 ]; then
@@ -17,16 +18,17 @@ folder=$(cd "$1" && pwd)
 python=$folder/venv/bin/python
 
 # numpy 1: Debian's torch is built for it.
-PEERS="numpy==1.26.4 opencv-python-headless==4.11.0.86 onnxruntime==1.31.1"
+PEERS="numpy==1.26.4 opencv-python-headless==4.11.0.86 onnxruntime==1.31.1 onnx==1.19.1"
 ULTRALYTICS="ultralytics==8.4.190"
 # What Ultralytics imports when it predicts; its other requirements are for training.
 ITS_NEEDS="pyyaml pillow psutil requests matplotlib tqdm typing_extensions py-cpuinfo scipy==1.14.1"
 
-if ! [ -f "$folder/peers-are-here" ]; then
+if [ "$(cat "$folder/peers-are-here" 2>/dev/null)" != "$PEERS" ]; then
+    rm -f "$folder/peers-are-here"
     python3 -m venv "$folder/venv"
     # shellcheck disable=SC2086 # lists of words
     if "$python" -m pip install --quiet --disable-pip-version-check $PEERS; then
-        touch "$folder/peers-are-here"
+        echo "$PEERS" > "$folder/peers-are-here"
     else
         echo "bench-peers: the Python loop's packages could not be installed; it will not be measured" >&2
     fi
