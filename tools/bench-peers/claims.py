@@ -100,10 +100,10 @@ def latency(values):
     for share, most in ((50, 3), (99, 10)):
         above = {}
         for (model, who, backend, precision, rate), got in values["latency"].items():
-            limit = values["offline"].get((model, "limit", backend, precision))
+            limit = median(values["latency"].get((model, "limit", backend, precision, rate), []), f"own_p{share}")
             own = median(got, f"own_p{share}")
-            if who == "ours" and limit and own is not None:
-                above[f"{model} {backend} {precision}, {rate}/s"] = own - median(limit, "cpu_ms")
+            if who == "ours" and limit is not None and own is not None:
+                above[f"{model} {backend} {precision}, {rate}/s"] = own - limit
         rows += claim(f"arrival to record above decoder and engine, p{share}, ms", f"≤ {most}", above, 1, lambda x, most=most: x <= most)
     return rows
 

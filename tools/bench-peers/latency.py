@@ -1,4 +1,6 @@
-"""Latency over RTSP on loopback: from the camera's picture (before it is encoded) to its record."""
+"""Latency over RTSP on loopback: from the camera's picture (before it is encoded) to its record, and beside it what decoder and
+engine alone take on the same camera at the same rate: keyframes take several times as long as other pictures, and everything takes
+longer on a core that was idle than in a loop."""
 
 import json
 
@@ -8,7 +10,8 @@ import places
 from child import Camera, Child, Failed
 from places import NANO, YOLOV8N
 
-SCENE = "seed=1,width=1280,height=720,fps=30"
+RATE = 30
+SCENE = f"seed=1,width=1280,height=720,fps={RATE}"
 #: Who, model, detections a second ("all": every picture of the 30): rates that leave the core idle for half of the time, because what
 #: waits in a queue says nothing about the path.
 OURS = (
@@ -32,6 +35,9 @@ def run(bench):
             key = (model.name, "ours", backend, precision, rate.strip('"'))
             with daemon.start(config) as child:
                 note(bench, key, child, log, seconds)
+            every = 1 if rate == '"all"' else RATE // int(rate)
+            command = [*offline.limit(model, backend, precision, 1 << 40, url), "--every", every]
+            bare(bench, (model.name, "limit", backend, precision, rate.strip('"')), command, seconds)
         if places.has_python():
             with Child(offline.python_loop(url, NANO, "--stamp"), log=places.LOG) as child:
                 note(bench, (NANO.name, "Python loop", "onnxruntime", "fp32", "all"), child, log, seconds)
@@ -39,6 +45,23 @@ def run(bench):
             env = places.ultralytics_environment()
             with Child(offline.ultralytics(url, YOLOV8N, "--stamp"), env, log=places.LOG) as child:
                 note(bench, (YOLOV8N.name, "Ultralytics", "onnxruntime", "fp32", "all"), child, log, seconds)
+
+
+def bare(bench, key, command, seconds):
+    """The bare decoder and engine on the same camera at the same rate: from a coded picture in front of the decoder to its
+    inference."""
+    try:
+        with Child(command, places.environment(), log=places.LOG) as child:
+            if next(child.detections(60), None) is None:
+                raise Failed("no pictures within 60 s")
+            for _ in child.lines(2):
+                pass
+            times = [json.loads(line)["latency_ms"] for _, _, line in child.detections(seconds)]
+        if not times:
+            raise Failed("no pictures")
+        bench.add("latency", key, {"records_per_second": len(times) / seconds, **percentiles(times, "own_")})
+    except Failed as failed:
+        bench.miss("latency", key, failed)
 
 
 def note(bench, key, child, log, seconds):

@@ -15,10 +15,10 @@ def ours(model, backend, precision, frames):
     ]
 
 
-def limit(model, backend, precision, frames):
+def limit(model, backend, precision, frames, source=places.CLIP):
     bf16 = ["--bf16"] if precision == "bf16" else []
     return [
-        places.LIMIT, places.CLIP, "--model", model.file(precision), "--backend", backend, "--size", model.size,
+        places.LIMIT, source, "--model", model.file(precision), "--backend", backend, "--size", model.size,
         "--max-frames", frames + LEAD, *bf16,
     ]
 

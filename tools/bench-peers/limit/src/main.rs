@@ -1,13 +1,19 @@
 //! The limit for `make bench-peers`: decodes a clip to the decoder's own frames and calls the engine on a tensor that
 //! was allocated before. No scaling, no colours, no boxes, no records: whoever detects something in video does more.
 //!
+//! A camera's URL in place of the clip is watched live: the line then says how many milliseconds after it reached the decoder a
+//! picture was inferred.
+//!
 //! The decoder is the one that the daemon takes, as bare as GStreamer has it; the engine is called through the crates that
 //! bind it, whose `run` is one call of the library. One frame after the other, on one thread of the engine.
 #![forbid(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use gstreamer as gst;
@@ -20,8 +26,8 @@ const GREY: f32 = 114.0;
 /// Prints one line a frame.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// An MP4 file with H.264
-    clip: PathBuf,
+    /// An MP4 file with H.264, or the URL of a camera that sends it
+    input: String,
     /// An ONNX file
     #[arg(long)]
     model: PathBuf,
@@ -37,6 +43,9 @@ struct Arguments {
     threads: usize,
     #[arg(long, default_value_t = u64::MAX)]
     max_frames: u64,
+    /// Infer one picture of so many; the others are only decoded
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    every: u64,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -66,34 +75,97 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let tensor = vec![GREY; 3 * arguments.size * arguments.size];
     let mut infer = engine(arguments)?;
-    let (pipeline, frames) = decoder(&arguments.clip)?;
+    let Decoder { pipeline, frames, arrivals } = decoder(&arguments.input)?;
     let mut stdout = std::io::stdout().lock();
-    let mut frame_count = 0;
-    while frame_count < arguments.max_frames {
+    let (mut frame_count, mut inferred_count) = (0, 0);
+    while inferred_count < arguments.max_frames {
         // What failed ends the stream, too: the frame count tells.
         let Ok(sample) = frames.pull_sample() else { break };
+        let pts = sample.buffer().and_then(gst::BufferRef::pts);
         drop(sample);
-        infer(&tensor)?;
         frame_count += 1;
-        stdout.write_all(b"{}\n")?;
+        if frame_count % arguments.every != 0 {
+            continue;
+        }
+        infer(&tensor)?;
+        inferred_count += 1;
+        match pts.filter(|_| arguments.is_live()).and_then(|pts| arrivals.of(pts)) {
+            None => stdout.write_all(b"{}\n")?,
+            Some(at) => writeln!(
+                stdout,
+                r#"{{"type":"detections","latency_ms":{:.3}}}"#,
+                at.elapsed().as_secs_f64() * 1e3
+            )?,
+        }
         stdout.flush()?;
     }
     pipeline.set_state(gst::State::Null)?;
-    if frame_count == 0 { Err("the clip has no frames that could be decoded".into()) } else { Ok(()) }
+    if frame_count == 0 { Err("there are no frames that could be decoded".into()) } else { Ok(()) }
+}
+
+impl Arguments {
+    fn is_live(&self) -> bool {
+        self.input.starts_with("rtsp://")
+    }
+}
+
+/// When coded pictures reached the decoder, the latest few.
+#[derive(Clone, Default)]
+struct Arrivals(Arc<Mutex<VecDeque<(gst::ClockTime, Instant)>>>);
+
+/// More than a decoder holds back.
+const ARRIVALS: usize = 64;
+
+impl Arrivals {
+    fn note(&self, pts: gst::ClockTime) {
+        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if latest.len() == ARRIVALS {
+            latest.pop_front();
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this program is no part of the daemon, and has no other clock"
+        )]
+        latest.push_back((pts, Instant::now()));
+    }
+
+    fn of(&self, pts: gst::ClockTime) -> Option<Instant> {
+        let latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.iter().find(|(of, _)| *of == pts).map(|&(_, at)| at)
+    }
+}
+
+struct Decoder {
+    pipeline: gst::Element,
+    frames: gst_app::AppSink,
+    arrivals: Arrivals,
 }
 
 /// The decoder, one frame ahead at most.
-fn decoder(clip: &Path) -> Result<(gst::Element, gst_app::AppSink), Failure> {
+fn decoder(input: &str) -> Result<Decoder, Failure> {
     gst::init()?;
-    let line = "filesrc name=file ! qtdemux ! h264parse ! avdec_h264 max-threads=1 \
-                ! appsink name=frames sync=false max-buffers=1";
-    let pipeline = gst::parse::launch(line)?;
+    let source = match input.starts_with("rtsp://") {
+        true => "rtspsrc name=source protocols=tcp latency=0 ! rtph264depay",
+        false => "filesrc name=source ! qtdemux",
+    };
+    let line = format!(
+        "{source} ! h264parse ! avdec_h264 name=decoder max-threads=1 ! appsink name=frames sync=false max-buffers=1"
+    );
+    let pipeline = gst::parse::launch(&line)?;
     let bin = pipeline.clone().downcast::<gst::Bin>().map_err(|_| "no pipeline")?;
-    let file = bin.by_name("file").ok_or("no source")?;
-    file.set_property("location", clip.to_str().ok_or("the clip's path is not UTF-8")?);
+    bin.by_name("source").ok_or("no source")?.set_property("location", input);
+    let arrivals = Arrivals::default();
+    let coded = bin.by_name("decoder").and_then(|decoder| decoder.static_pad("sink")).ok_or("no decoder")?;
+    let of_coded = arrivals.clone();
+    coded.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if let Some(pts) = info.buffer().and_then(|buffer| buffer.pts()) {
+            of_coded.note(pts);
+        }
+        gst::PadProbeReturn::Ok
+    });
     let frames = bin.by_name("frames").and_then(|sink| sink.downcast::<gst_app::AppSink>().ok());
     pipeline.set_state(gst::State::Playing)?;
-    Ok((pipeline, frames.ok_or("no sink")?))
+    Ok(Decoder { pipeline, frames: frames.ok_or("no sink")?, arrivals })
 }
 
 fn engine(arguments: &Arguments) -> Result<Infer, Failure> {
