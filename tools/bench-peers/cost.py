@@ -6,7 +6,7 @@ import daemon
 import places
 from child import Camera, Failed
 
-COUNTS = (1, 2, 4, 8, 16, 32)
+COUNTS = (1, 4, 16, 32)
 #: Small, so that 32 of them fit on one core; with the demo model.
 SCENE = "seed=1,width=640,height=360,fps=10"
 RATE = 2

@@ -21,7 +21,7 @@ OURS = (
 
 
 def run(bench):
-    seconds = 6 if bench.quick else 20
+    seconds = 6 if bench.quick else 15
     log = places.WORK / "frames.log"
     arguments = ["--scene", SCENE, "--high-profile", "--bitrate-kbps", 3000, "--gop", 30, "--frame-log", log]
     bench.load("latency")

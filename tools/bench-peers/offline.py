@@ -16,7 +16,8 @@ def ours(model, backend, precision, frames):
 
 
 def limit(model, backend, precision, frames, source=places.CLIP):
-    bf16 = ["--bf16"] if precision == "bf16" else []
+    # Of an INT8 model, what is not quantised.
+    bf16 = ["--bf16"] if precision in ("bf16", "int8") and places.can(model, "bf16") else []
     return [
         places.LIMIT, source, "--model", model.file(precision), "--backend", backend, "--size", model.size,
         "--max-frames", frames + LEAD, *bf16,
@@ -51,7 +52,7 @@ def contestants(model, frames):
 
 def run(bench):
     """All rounds; what was measured goes to `bench`, a key for each contestant, a value for each round."""
-    frames = {NANO: 60 if bench.quick else 200, YOLOV8N: 30 if bench.quick else 90}
+    frames = {NANO: 60 if bench.quick else 160, YOLOV8N: 30 if bench.quick else 70}
     for round_index in range(1 if bench.quick else 3):
         bench.load(f"offline, round {round_index + 1}")
         for model in (NANO, YOLOV8N):
