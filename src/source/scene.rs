@@ -77,9 +77,14 @@ fn draw(options: SceneOptions, over: &AtomicBool, receiver: &dyn Receiver) {
     let (_wake, bell) = doorbell();
     for number in 0u32.. {
         let pts_ns = u64::from(number) * interval_ns;
-        bell.wait_until(start + Duration::from_nanos(pts_ns));
+        let due_at = start + Duration::from_nanos(pts_ns);
+        bell.wait_until(due_at);
         if over.load(Ordering::Relaxed) {
             return;
+        }
+        // The process stood still, or drawing is too slow: as with a camera, what was not taken then is gone.
+        if clock::now().saturating_duration_since(due_at) > Duration::from_nanos(interval_ns) {
+            continue;
         }
         // All three still lent out: the receiver is behind, this frame is never drawn.
         let Some(free) = pictures.iter_mut().find(|picture| Arc::strong_count(picture) == 1) else {
