@@ -217,3 +217,30 @@ fn tensorflow_s_detectors_count_as_coco_does() {
     assert!(matches!(manifest.head, HeadRecipe::Listed { first_class: 1, .. }), "{:?}", manifest.head);
     assert_eq!((manifest.labels.len(), manifest.labels[18 - 1].as_str()), (90, "dog"));
 }
+
+#[test]
+fn whoever_adds_a_paddledetection_model_is_told_that_ppyoloe_plus_differs() {
+    let two = dims(&[1, 2]);
+    let onnx = Onnx {
+        inputs: picture().into_iter().chain([tensor("scale_factor", F32, &two)]).collect(),
+        outputs: vec![
+            tensor("multiclass_nms3_0.tmp_0", F32, &[Dim::Open("rows"), Dim::N(6)]),
+            tensor("multiclass_nms3_0.tmp_2", I64, &dims(&[1])),
+        ],
+        nodes: vec![node(
+            "NonMaxSuppression",
+            &["images"],
+            &["multiclass_nms3_0.tmp_0", "multiclass_nms3_0.tmp_2"],
+        )],
+        ..Onnx::default()
+    };
+    let conclusion = conclude(&onnx);
+    let layout = RowLayout::ClassScoreBox;
+    assert_eq!(conclusion.manifest.head, HeadRecipe::EndToEnd { layout, extra: Extra::None });
+    assert!((conclusion.manifest.input.offset[0] + 0.485 / 0.229).abs() < 1e-3);
+    assert!(
+        conclusion.unknown.iter().any(|line| line.contains("imagenet was assumed (PP-YOLOE+ wants 0..1)")),
+        "{:?}",
+        conclusion.unknown
+    );
+}

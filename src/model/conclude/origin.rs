@@ -119,6 +119,7 @@ pub(super) fn input_recipe(
         let history = match origin {
             Origin::Yolox => " (YOLOX models of before 2021-08 want imagenet)",
             Origin::RtDetr => " (DEIMv2 with a DINOv3 backbone wants imagenet)",
+            Origin::Paddle => " (PP-YOLOE+ wants 0..1)",
             _ => "",
         };
         say.unknown(format!(
