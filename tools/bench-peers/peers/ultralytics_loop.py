@@ -7,10 +7,24 @@ import argparse
 import json
 
 import cv2
+import onnxruntime
 import torch
 from ultralytics import YOLO
 
 import stamp
+
+
+def keep_to(threads):
+    """ONNX Runtime has as many threads as everybody else: left alone, it takes each core and pins a thread to it, also to those
+    that this process is not to use."""
+    original = onnxruntime.InferenceSession
+
+    def session(path, options=None, **more):
+        options = options or onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        return original(path, options, **more)
+
+    onnxruntime.InferenceSession = session
 
 
 def main():
@@ -25,6 +39,7 @@ def main():
     args = parser.parse_args()
     cv2.setNumThreads(args.threads)
     torch.set_num_threads(args.threads)
+    keep_to(args.threads)
     model = YOLO(args.model, task="detect")
     results = model.predict(
         args.input, stream=True, imgsz=args.size, conf=args.threshold, iou=0.45, device="cpu", verbose=False, save=False
