@@ -174,15 +174,21 @@ fn detrs_that_count_as_coco_does_see_what_imagenet_s_models_see() {
 #[test]
 fn torchvision_s_detectors_normalise_inside_and_count_as_coco_does() {
     // As `torch.onnx.export` writes them: the rows open, the names those of the user or numbers.
-    for names in [["boxes", "scores", "labels"], ["4184", "4153", "4154"]] {
+    let unnamed = ["4184", "4153", "4154"];
+    for (names, labels_first) in [(["boxes", "scores", "labels"], false), (unnamed, false), (unnamed, true)] {
         let rows = Dim::Open("Gatherscores_dim_0");
+        let mut outputs = vec![
+            tensor(names[0], F32, &[rows, Dim::N(4)]),
+            tensor(names[1], F32, &[rows]),
+            tensor(names[2], I64, &[rows]),
+        ];
+        if labels_first {
+            // As Faster R-CNN does.
+            outputs.swap(1, 2);
+        }
         let onnx = Onnx {
             inputs: picture(),
-            outputs: vec![
-                tensor(names[0], F32, &[rows, Dim::N(4)]),
-                tensor(names[1], F32, &[rows]),
-                tensor(names[2], I64, &[rows]),
-            ],
+            outputs,
             nodes: vec![node("NonMaxSuppression", &["images"], &names)],
             ..Onnx::default()
         };

@@ -26,7 +26,9 @@ fn is_list(output: &Output<'_>, boxes: &Output<'_>) -> bool {
 /// Boxes, scores and labels as torchvision's detectors give them: without a batch and, where nobody named them, under numbers,
 /// which leaves nothing to tell them by but their shapes.
 fn unnamed_torchvision<'s, 'a>(scene: &'s Scene<'a>) -> Option<[&'s Output<'a>; 3]> {
-    let [boxes, scores, labels] = scene.outputs.as_slice() else { return None };
+    let [boxes, second, third] = scene.outputs.as_slice() else { return None };
+    // Faster R-CNN gives labels before scores.
+    let (scores, labels) = if second.is_integer() { (third, second) } else { (second, third) };
     let ranks = (boxes.rank(), scores.rank(), labels.rank()) == (2, 1, 1);
     let kinds = !boxes.is_integer() && !scores.is_integer() && labels.is_integer();
     (ranks && kinds && boxes.last() == Some(4)).then_some([boxes, scores, labels])
