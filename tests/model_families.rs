@@ -170,3 +170,83 @@ fn detrs_that_count_as_coco_does_see_what_imagenet_s_models_see() {
         assert!((manifest.input.offset[0] - offset).abs() < 1e-3, "{classes}: {:?}", manifest.input);
     }
 }
+
+#[test]
+fn torchvision_s_detectors_normalise_inside_and_count_as_coco_does() {
+    // As `torch.onnx.export` writes them: the rows open, the names those of the user or numbers.
+    let unnamed = ["4184", "4153", "4154"];
+    for (names, labels_first) in [(["boxes", "scores", "labels"], false), (unnamed, false), (unnamed, true)] {
+        let rows = Dim::Open("Gatherscores_dim_0");
+        let mut outputs = vec![
+            tensor(names[0], F32, &[rows, Dim::N(4)]),
+            tensor(names[1], F32, &[rows]),
+            tensor(names[2], I64, &[rows]),
+        ];
+        if labels_first {
+            // As Faster R-CNN does.
+            outputs.swap(1, 2);
+        }
+        let onnx = Onnx {
+            inputs: picture(),
+            outputs,
+            nodes: vec![node("NonMaxSuppression", &["images"], &names)],
+            ..Onnx::default()
+        };
+        let manifest = conclude(&onnx).manifest;
+        let HeadRecipe::Listed { outputs, format, first_class } = manifest.head else {
+            panic!("another family")
+        };
+        assert_eq!([outputs.boxes.as_str(), outputs.classes.as_str()], [names[0], names[2]]);
+        assert_eq!(outputs.scores.as_deref(), Some(names[1]));
+        assert_eq!((format.order, format.unit, first_class), (BoxOrder::Xyxy, BoxUnit::Pixels, 1));
+        let input = manifest.input;
+        assert_eq!((input.channels, input.fit), (ChannelOrder::Rgb, Fit::Stretch));
+        assert_eq!((input.scale, input.offset), ([1.0 / 255.0; 3], [0.0; 3]));
+        // Number 1 is the first label, 18 a dog and 90 the last.
+        let labels = &manifest.labels;
+        assert_eq!((labels.len(), labels[0].as_str(), labels[89].as_str()), (90, "person", "toothbrush"));
+        assert_eq!(labels[18 - 1], "dog");
+    }
+}
+
+#[test]
+fn tensorflow_s_detectors_count_as_coco_does() {
+    let outputs = [("detection_boxes", 3), ("detection_classes", 2), ("detection_scores", 2)];
+    let shape = dims(&[1, 100, 4]);
+    let onnx = Onnx {
+        inputs: picture(),
+        outputs: outputs.map(|(name, rank)| tensor(name, F32, &shape[..rank])).into(),
+        nodes: vec![node("NonMaxSuppression", &["images"], &outputs.map(|(name, _)| name))],
+        ..Onnx::default()
+    };
+    let manifest = conclude(&onnx).manifest;
+    assert!(matches!(manifest.head, HeadRecipe::Listed { first_class: 1, .. }), "{:?}", manifest.head);
+    assert_eq!((manifest.labels.len(), manifest.labels[18 - 1].as_str()), (90, "dog"));
+}
+
+#[test]
+fn whoever_adds_a_paddledetection_model_is_told_that_ppyoloe_plus_differs() {
+    let two = dims(&[1, 2]);
+    let onnx = Onnx {
+        inputs: picture().into_iter().chain([tensor("scale_factor", F32, &two)]).collect(),
+        outputs: vec![
+            tensor("multiclass_nms3_0.tmp_0", F32, &[Dim::Open("rows"), Dim::N(6)]),
+            tensor("multiclass_nms3_0.tmp_2", I64, &dims(&[1])),
+        ],
+        nodes: vec![node(
+            "NonMaxSuppression",
+            &["images"],
+            &["multiclass_nms3_0.tmp_0", "multiclass_nms3_0.tmp_2"],
+        )],
+        ..Onnx::default()
+    };
+    let conclusion = conclude(&onnx);
+    let layout = RowLayout::ClassScoreBox;
+    assert_eq!(conclusion.manifest.head, HeadRecipe::EndToEnd { layout, extra: Extra::None });
+    assert!((conclusion.manifest.input.offset[0] + 0.485 / 0.229).abs() < 1e-3);
+    assert!(
+        conclusion.unknown.iter().any(|line| line.contains("imagenet was assumed (PP-YOLOE+ wants 0..1)")),
+        "{:?}",
+        conclusion.unknown
+    );
+}

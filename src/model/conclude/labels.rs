@@ -10,6 +10,8 @@ pub(super) enum ClassCount {
     Known(usize),
     /// Class numbers come in the data: any number of labels fits.
     Open,
+    /// The same, by those whose models of COCO give its own numbers, the first being 1.
+    OpenFromOne,
 }
 
 /// Labels in the metadata, if they can be read.
@@ -39,7 +41,7 @@ pub(super) fn labels(
 ) -> Result<Vec<String>, ConcludeError> {
     let known = match count {
         ClassCount::Known(count) => Some(count),
-        ClassCount::Open => None,
+        ClassCount::Open | ClassCount::OpenFromOne => None,
     };
     let fits = |labels: &[String]| known.is_none_or(|count| labels.len() == count);
     let contradiction = |whose: &str, count: usize| {
@@ -76,6 +78,13 @@ pub(super) fn labels(
                 "labels: the 80 of COCO were assumed, because there are 80 classes; --labels FILE says otherwise",
             );
             Ok(coco80())
+        }
+        None if count == ClassCount::OpenFromOne => {
+            say.unknown(
+                "labels: COCO's under their numbers 1 to 90 were assumed, because the outputs do not tell how many \
+                 classes there are; --labels FILE says otherwise",
+            );
+            Ok(coco91().split_off(1))
         }
         None => {
             say.unknown(

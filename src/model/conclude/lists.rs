@@ -23,6 +23,17 @@ fn is_list(output: &Output<'_>, boxes: &Output<'_>) -> bool {
     trimmed.len() + 1 == boxes.rank() && !trimmed.is_empty()
 }
 
+/// Boxes, scores and labels as torchvision's detectors give them: without a batch and, where nobody named them, under numbers,
+/// which leaves nothing to tell them by but their shapes.
+fn unnamed_torchvision<'s, 'a>(scene: &'s Scene<'a>) -> Option<[&'s Output<'a>; 3]> {
+    let [boxes, second, third] = scene.outputs.as_slice() else { return None };
+    // Faster R-CNN gives labels before scores.
+    let (scores, labels) = if second.is_integer() { (third, second) } else { (second, third) };
+    let ranks = (boxes.rank(), scores.rank(), labels.rank()) == (2, 1, 1);
+    let kinds = !boxes.is_integer() && !scores.is_integer() && labels.is_integer();
+    (ranks && kinds && boxes.last() == Some(4)).then_some([boxes, scores, labels])
+}
+
 /// Boxes, scores and classes: EfficientNMS, deployed RT-DETR, torchvision, MMDeploy, TensorFlow.
 pub(super) fn finished(scene: &Scene<'_>, say: &mut Said) -> Result<Option<Head>, ConcludeError> {
     // The plugin's own names say enough where shapes are lost.
@@ -33,16 +44,18 @@ pub(super) fn finished(scene: &Scene<'_>, say: &mut Said) -> Result<Option<Head>
             && output.says(&["box", "dets", "detection"])
             && !output.is_integer()
     });
-    let Some(boxes) = boxes else { return Ok(None) };
+    let unnamed = unnamed_torchvision(scene);
+    let Some(boxes) = boxes.or(unnamed.map(|[boxes, ..]| boxes)) else { return Ok(None) };
     let beside = |output: &Output<'_>| output.name != boxes.name && is_list(output, boxes);
     let classes = named(scene, |output| beside(output) && output.says(&["label", "class"]));
-    let Some(classes) = classes else { return Ok(None) };
+    let Some(classes) = classes.or(unnamed.map(|[.., labels]| labels)) else { return Ok(None) };
     let scores = named(scene, |output| {
         beside(output)
             && output.name != classes.name
             && output.says(&["score", "conf"])
             && !output.is_integer()
     });
+    let scores = scores.or(unnamed.map(|[_, scores, _]| scores));
     let joined = boxes.last() == Some(5);
     if scores.is_none() && !joined {
         return Ok(None);
@@ -51,8 +64,10 @@ pub(super) fn finished(scene: &Scene<'_>, say: &mut Said) -> Result<Option<Head>
     let tensorflow = boxes.says(&["detection_boxes"]);
     let targets = scene.facts.inputs.iter().any(super::is_size_input);
     let efficient = count.is_some() && boxes.says(&["det_boxes"]);
+    let mut class_count = ClassCount::Open;
     let (format, first_class, origin, what) = if tensorflow {
         let format = BoxFormat { order: BoxOrder::Yxyx, unit: BoxUnit::Normalised };
+        class_count = ClassCount::OpenFromOne;
         (format, 1, Origin::Ssd, "TensorFlow's detectors")
     } else if efficient {
         (PIXEL_CORNERS, 0, Origin::Ultralytics, "TensorRT's EfficientNMS")
@@ -65,7 +80,13 @@ pub(super) fn finished(scene: &Scene<'_>, say: &mut Said) -> Result<Option<Head>
             "boxes: corners in pixels of the input and labels from 1 were assumed, as torchvision writes them; edit \
              `box_unit` and `first_class` in the manifest otherwise",
         );
-        (PIXEL_CORNERS, 1, Origin::Ssd, "torchvision's and ONNX's SSD")
+        // Only torchvision's have no batch, and only they scale and normalise inside.
+        if boxes.rank() == 2 {
+            class_count = ClassCount::OpenFromOne;
+            (PIXEL_CORNERS, 1, Origin::Torchvision, "torchvision's detectors")
+        } else {
+            (PIXEL_CORNERS, 1, Origin::Ssd, "ONNX's SSD")
+        }
     };
     say.note(format!(
         "family listed: boxes, scores and classes are finished and come in outputs of their own ({what})"
@@ -77,7 +98,7 @@ pub(super) fn finished(scene: &Scene<'_>, say: &mut Said) -> Result<Option<Head>
         count: count.map(|output| output.name.to_owned()),
     };
     let recipe = HeadRecipe::Listed { outputs, format, first_class };
-    Ok(Some(Head::new(recipe, ClassCount::Open, origin)))
+    Ok(Some(Head::new(recipe, class_count, origin)))
 }
 
 /// Boxes and scores, and what an ONNX NonMaxSuppression chose of them.

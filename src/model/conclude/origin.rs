@@ -22,6 +22,8 @@ pub(super) enum Origin {
     Detr,
     /// SSD.
     Ssd,
+    /// Detectors of torchvision, which normalise inside.
+    Torchvision,
     /// MMDetection.
     MmDetection,
     /// Classifiers of torchvision and timm.
@@ -45,6 +47,7 @@ impl Origin {
             Self::RtDetr => ("RT-DETR's", Rgb, Stretch, Values::Unit),
             Self::Detr => ("DETR's", Rgb, Stretch, Values::Imagenet),
             Self::Ssd => ("SSD's", Rgb, Stretch, Values::Signed),
+            Self::Torchvision => ("torchvision's", Rgb, Stretch, Values::Unit),
             Self::MmDetection => ("MMDetection's", Bgr, LetterboxTopLeft, Values::ImagenetBytes),
             Self::Classifier => ("torchvision's", Rgb, CentreCrop, Values::Imagenet),
             Self::UltralyticsClassifier => ("Ultralytics'", Rgb, CentreCrop, Values::Unit),
@@ -116,6 +119,7 @@ pub(super) fn input_recipe(
         let history = match origin {
             Origin::Yolox => " (YOLOX models of before 2021-08 want imagenet)",
             Origin::RtDetr => " (DEIMv2 with a DINOv3 backbone wants imagenet)",
+            Origin::Paddle => " (PP-YOLOE+ wants 0..1)",
             _ => "",
         };
         say.unknown(format!(
