@@ -94,14 +94,16 @@ impl OpenVinoEngine {
 }
 
 /// What the precision asked for means to the device. `auto` loses nothing: a CPU that has bfloat16 would take it by itself,
-/// and that costs some models up to 0.01 mAP (docs/models.md). Who asks for INT8 has asked for less, so it may take that for what
-/// is not quantised. Other devices choose what they are made for.
+/// and that costs some models up to 0.01 mAP (docs/models.md), also for the layers of an INT8 model that were left in float
+/// because they lose the most. Other devices choose what they are made for.
 fn asked(precision: Precision, device: OpenVinoDevice) -> Option<Arithmetic> {
     match (precision, device) {
-        (Precision::Fp32, _) | (Precision::Auto, OpenVinoDevice::Cpu) => Some(Arithmetic::F32),
+        (Precision::Fp32, _) | (Precision::Auto | Precision::Int8, OpenVinoDevice::Cpu) => {
+            Some(Arithmetic::F32)
+        }
         (Precision::Fp16, _) => Some(Arithmetic::F16),
         (Precision::Bf16, _) => Some(Arithmetic::Bf16),
-        (Precision::Int8, _) | (Precision::Auto, OpenVinoDevice::Gpu | OpenVinoDevice::Npu) => None,
+        (Precision::Auto | Precision::Int8, OpenVinoDevice::Gpu | OpenVinoDevice::Npu) => None,
     }
 }
 

@@ -16,8 +16,7 @@ def ours(model, backend, precision, frames):
 
 
 def limit(model, backend, precision, frames, source=places.CLIP):
-    # Of an INT8 model, what is not quantised.
-    bf16 = ["--bf16"] if precision in ("bf16", "int8") and places.can(model, "bf16") else []
+    bf16 = ["--bf16"] if precision == "bf16" else []
     return [
         places.LIMIT, source, "--model", model.file(precision), "--backend", backend, "--size", model.size,
         "--max-frames", frames + LEAD, *bf16,
