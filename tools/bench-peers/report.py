@@ -158,7 +158,7 @@ def cameras(bench, pictures):
     text = (
         f"## Cameras per core at {live.RATE} detections/s\n\nA keyframe every two seconds. `busy`: people walking; `quiet`: an empty "
         f"room with a sensor's noise, `lazy` asleep. Ours: {live.CAMERAS} cameras in one process; the Python loop: a process a camera, which reads "
-        "every frame and infers those that are due. `keyframes` gives what there is of them (0.5/s here). A row with fewer than 30 pictures/s "
+        "every frame and infers those that are due. `keyframes` gives what there is of them (0.5/s here). A row with fewer than 29 pictures/s (but for `keyframes` and `lazy`) "
         "was starved and says nothing.\n\n"
     )
     return text + table(head, rows) + "".join(f"\n![cameras per core]({pictures.name}/cameras-{model}.svg)\n" for model in plot)
