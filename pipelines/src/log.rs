@@ -33,9 +33,10 @@ pub(crate) fn route() {
         tracing::debug!(target: TARGET, domain = domain.unwrap_or_default(), ?level, "{}", scrub(text));
     });
     if gst::log::get_default_threshold() < gst::DebugLevel::Warning {
+        // This makes the log active, too. `set_active` would do so for every level: libraries would then put together what they
+        // say at any level before it is thrown away, and librtsp up to 1.22 at least crashes over one such line.
         gst::log::set_default_threshold(gst::DebugLevel::Warning);
     }
-    gst::log::set_active(true);
     gst::log::add_log_function(|category, level, _file, _function, _line, object, message| {
         let (is_error, is_warning) = (level == gst::DebugLevel::Error, level == gst::DebugLevel::Warning);
         if is_error && CONNECTION.contains(&category.name()) {
@@ -65,4 +66,26 @@ pub(crate) fn route() {
             tracing::trace!(target: TARGET, category, object, "{text}");
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use gstreamer as gst;
+
+    unsafe extern "C" {
+        /// Up to which level libraries put log lines together, whatever becomes of them.
+        static _gst_debug_min: std::ffi::c_int;
+    }
+
+    #[test]
+    fn libraries_put_together_no_lines_that_nobody_asked_for() {
+        if std::env::var_os("GST_DEBUG").is_some() {
+            return;
+        }
+        crate::init().unwrap();
+        // SAFETY: an int of libgstreamer, which is loaded; nobody changes levels in this process after `init`.
+        let least = unsafe { _gst_debug_min };
+        assert_eq!(gst::log::get_default_threshold(), gst::DebugLevel::Warning);
+        assert_eq!(least, 2, "2 is WARNING");
+    }
 }
