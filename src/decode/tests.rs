@@ -4,7 +4,7 @@ use super::*;
 use crate::model::{ChannelOrder, Fit};
 use proptest::prelude::*;
 
-fn recipe(width: usize, height: usize) -> InputRecipe {
+pub(super) fn recipe(width: usize, height: usize) -> InputRecipe {
     InputRecipe {
         width,
         height,

@@ -4,22 +4,9 @@ mod details;
 mod finished;
 mod grids;
 
+use super::tests::recipe;
 use super::*;
-use crate::model::{
-    Activation, Background, BoxFormat, BoxOrder, BoxUnit, ChannelOrder, Extra, Fit, ListedOutputs, RowLayout,
-};
-
-fn recipe(width: usize, height: usize) -> InputRecipe {
-    InputRecipe {
-        width,
-        height,
-        channels: ChannelOrder::Rgb,
-        fit: Fit::LetterboxCentre,
-        pad: 114,
-        scale: [1.0; 3],
-        offset: [0.0; 3],
-    }
-}
+use crate::model::{Activation, Background, BoxFormat, BoxOrder, BoxUnit, Extra, ListedOutputs, RowLayout};
 
 fn limits() -> Limits {
     Limits {
