@@ -145,6 +145,7 @@ impl pipelines::Receiver for Player {
         let arrived = Arrived {
             frame: Decoded::Gst(frame),
             at,
+            received_at: at,
             wall: SystemTime::UNIX_EPOCH,
             ts_source: TsSource::File,
         };

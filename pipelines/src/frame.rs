@@ -99,6 +99,7 @@ pub struct Frame {
     pts_ns: Option<u64>,
     duration: Option<Duration>,
     age: Option<Duration>,
+    since_arrival: Option<Duration>,
     rtp_changes_count: Option<u64>,
     capture_unix_ns: Option<i64>,
     _ticket: Ticket,
@@ -128,15 +129,16 @@ impl Frame {
             .ok_or_else(|| format!("a frame has the format {}, which nothing here reads", info.format()))?;
         let buffer = sample.buffer_owned().ok_or("a frame came without its pixels")?;
         let running = running_time(sample, &buffer);
-        let age = running
-            .and_then(|pts| Some(sink.current_running_time()?.saturating_sub(pts).nseconds()))
-            .map(Duration::from_nanos);
+        let times = origin.times;
+        let now = sink.current_running_time();
+        let age_ns = running.zip(now).map(|(pts, now)| now.saturating_sub(pts).nseconds());
+        let arrived = times.zip(buffer.pts()).and_then(|(times, pts)| times.rtp_times.arrived_at(pts));
+        let since_arrival_ns = arrived.zip(now).map(|(arrived, now)| now.saturating_sub(arrived).nseconds());
         let duration = buffer.duration().map(Into::into);
         let mapped = match origin.gpu.filter(|gpu| gpu.is_cuda(buffer.peek_memory(0))) {
             Some(gpu) => Mapped::Device(DeviceFrame::map(buffer, &info, gpu)?),
             None => Mapped::Host(map_host(buffer, &info)?),
         };
-        let times = origin.times;
         Ok(Self {
             mapped,
             format,
@@ -144,8 +146,9 @@ impl Frame {
             range: if origin.is_jfif { Range::Full } else { range(&info) },
             pts_ns: running.map(gst::ClockTime::nseconds),
             duration,
-            age,
-            rtp_changes_count: times.and_then(|times| times.rtp_changes_count),
+            age: age_ns.map(Duration::from_nanos),
+            since_arrival: since_arrival_ns.map(Duration::from_nanos),
+            rtp_changes_count: times.and_then(|times| times.rtp_times.changes_count()),
             capture_unix_ns: times
                 .zip(running)
                 .and_then(|(times, pts)| times.capture_clock.unix_ns(pts.nseconds())),
@@ -189,12 +192,20 @@ impl Frame {
         self.duration
     }
 
-    /// How old it was when it came out of the pipeline. For a network camera: since its packets arrived in
-    /// this process, so jitter buffer and decoder are in it; for a V4L2 camera: since it was captured.
-    /// Means nothing for a file. Added to the time since the callback it is the frame's age.
+    /// How old it was when it came out of the pipeline, by its presentation time. For a network camera: since it would have
+    /// arrived in this process had it been on its way for as long as the fastest of late, so its delay on the way, jitter buffer
+    /// and decoder are in it; for a V4L2 camera: since it was captured. Means nothing for a file. Added to the time
+    /// since the callback it is the frame's age.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         self.age
+    }
+
+    /// How long ago the first packet of a network camera's frame had arrived in this process when the frame came out of the
+    /// pipeline; `None` for other sources, and for frames that were kept for long before they were decoded.
+    #[must_use]
+    pub fn since_arrival(&self) -> Option<Duration> {
+        self.since_arrival
     }
 
     /// How often the timestamp of a network camera's packets had changed when this frame came out of the

@@ -42,6 +42,7 @@ pub(crate) fn streams(
     if streams.find_property("protocols").is_some() && streams.type_().name() == "GstRTSPSrc" {
         select_video(streams, reporter, wish);
         reporter.capture_clock.listen(streams);
+        reporter.rtp_times.listen(streams, &reporter.sockets);
     }
     let (weak_pipeline, weak_raw) = (pipeline.downgrade(), raw.downgrade());
     let (pad_taken, pad_reporter, wish) = (taken.clone(), reporter.clone(), wish.clone());

@@ -11,6 +11,7 @@ use crate::capture_time::CaptureClock;
 use crate::coded::PictureKind;
 use crate::failure::{Failure, FailureClass};
 use crate::frame::{Frame, Origin, Pixels};
+use crate::rtp_times::RtpTimes;
 
 /// What becomes of a coded picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,8 +157,8 @@ pub enum Pull {
 /// What a network camera says of its own time.
 #[derive(Clone, Copy)]
 pub(crate) struct Times<'a> {
-    /// How often the timestamp of its packets has changed.
-    pub(crate) rtp_changes_count: Option<u64>,
+    /// The timestamps of its packets.
+    pub(crate) rtp_times: &'a RtpTimes,
     /// From stream time to the camera's clock.
     pub(crate) capture_clock: &'a CaptureClock,
 }

@@ -136,8 +136,7 @@ impl Reporter {
 
     /// A decoded sample waits in `sink`.
     pub(crate) fn sample(&self, sink: &gst_app::AppSink) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let rtp_changes_count = self.rtp_times.changes_count();
-        let times = Times { rtp_changes_count, capture_clock: &self.capture_clock };
+        let times = Times { rtp_times: &self.rtp_times, capture_clock: &self.capture_clock };
         match self.outlet.sample(sink, self.origin(Some(times))) {
             Ok(()) => self.delivered.store(true, Ordering::Relaxed),
             Err(reason) => match self.hardware_failure(&reason) {

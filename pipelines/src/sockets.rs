@@ -1,14 +1,21 @@
-//! A network camera's connections, so that they can be cut off.
+//! A network camera's connections, so that they can be cut off, and so that cameras do not wait for us.
 //!
-//! rtspsrc does not let itself be interrupted while it reads a message of which it has the first byte (seen with
+//! **Cut off.** rtspsrc does not let itself be interrupted while it reads a message of which it has the first byte (seen with
 //! 1.22; its `GstRTSPConnection` ignores its cancellable then). If the camera vanishes in the middle of a packet
 //! or of an answer, going to NULL would wait for rtspsrc's own timeout, 5 s. Nothing of rtspsrc leads to its socket;
 //! but GIO tells, in a signal, whenever any client of the process has connected, on the thread that connects,
 //! and rtspsrc posts a progress message on that thread before it does.
+//!
+//! **Not waited for.** Once we have sent something on a connection, as receivers do every few seconds to say how well they receive,
+//! Linux takes it for a dialogue and acknowledges what comes next up to 40 ms late, in the hope of an answer that takes the
+//! acknowledgement along. A camera that fills its segments (Nagle's algorithm, the default of every socket) sends the first few
+//! bytes of a picture and waits for that acknowledgement with the rest. So with the first packet of each picture
+//! the kernel is told to acknowledge at once.
 
 use std::cell::RefCell;
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::linux::net::TcpStreamExt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use gio::prelude::*;
@@ -28,7 +35,7 @@ thread_local! {
 /// Duplicates of the descriptors of one pipeline's connections: a number that rtspsrc has closed may be somebody
 /// else's already.
 #[derive(Debug, Default)]
-pub(crate) struct Sockets(Mutex<Vec<OwnedFd>>);
+pub(crate) struct Sockets(Mutex<Vec<TcpStream>>);
 
 impl Sockets {
     /// What this thread connects from now on belongs to `owner`.
@@ -50,9 +57,17 @@ impl Sockets {
 
     /// Cuts off every connection: whoever reads from one is at its end.
     fn cut(&self) {
-        for descriptor in self.lock().drain(..) {
+        for connection in self.lock().drain(..) {
             // It may be closed by the other side already, or never have been connected.
-            let _no_longer_connected = TcpStream::from(descriptor).shutdown(Shutdown::Both);
+            let _no_longer_connected = connection.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// What has arrived is acknowledged now, and what arrives next at once, until we send something again.
+    pub(crate) fn acknowledge_at_once(&self) {
+        for connection in self.lock().iter() {
+            // One that is closed has nothing to acknowledge.
+            let _no_longer_connected = connection.set_quickack(true);
         }
     }
 
@@ -63,10 +78,10 @@ impl Sockets {
         if sockets.len() == SOCKETS_MAX {
             sockets.remove(0);
         }
-        sockets.push(duplicate);
+        sockets.push(TcpStream::from(duplicate));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<OwnedFd>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<TcpStream>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -123,4 +138,34 @@ unsafe extern "C" fn client_event(
     }
     // Go on listening.
     glib::ffi::GTRUE
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn after_something_was_sent_what_arrives_is_acknowledged_at_once_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut camera, _) = listener.accept().unwrap();
+        let sockets = Sockets::default();
+        sockets.add(ours.as_fd());
+        // The kernel's own answer to whether it acknowledges at once: no, in what it takes for a dialogue.
+        let mut byte = [0];
+        for _ in 0..8 {
+            camera.write_all(&byte).unwrap();
+            ours.read_exact(&mut byte).unwrap();
+            ours.write_all(&byte).unwrap();
+        }
+        assert!(!ours.quickack().unwrap(), "this kernel acknowledges at once by itself");
+        sockets.acknowledge_at_once();
+        assert!(ours.quickack().unwrap());
+        drop((camera, ours));
+        sockets.acknowledge_at_once();
+        sockets.cut();
+    }
 }

@@ -43,6 +43,12 @@ fn assert_frames(spec: &Spec, codec: &str, decoder: &str) {
     assert!(pts.is_sorted_by(|a, b| a < b), "{pts:?}");
     // Frames are 40 ms apart: seconds between arrival and delivery would be a queue somewhere.
     assert!(memory.frames.iter().all(|frame| frame.age.unwrap() < Duration::from_secs(1)));
+    let arrived = memory.frames.iter().map(|frame| frame.since_arrival);
+    assert!(
+        arrived.clone().all(|since| since.unwrap() < Duration::from_secs(1)),
+        "{:?}",
+        arrived.collect::<Vec<_>>()
+    );
     let Some(Event::SourceInfo(info)) = memory.events.first() else { panic!("{:?}", memory.events) };
     assert_eq!((info.codec.as_deref(), info.decoder.as_deref()), (Some(codec), Some(decoder)));
     assert_eq!(info.declared_fps, Some(25.0));

@@ -307,6 +307,7 @@ mod tests {
         mailbox.frame(Arrived {
             frame: Decoded::Memory(MemoryFrame::new(picture, number)),
             at: start + Duration::from_millis(25 * number),
+            received_at: start + Duration::from_millis(25 * number),
             wall: SystemTime::UNIX_EPOCH,
             ts_source: TsSource::Arrival,
         });
@@ -370,6 +371,7 @@ mod tests {
             mailbox.frame(Arrived {
                 frame: Decoded::Memory(MemoryFrame::new(Arc::new(MemoryPicture::new(2, 2)), number)),
                 at: at(number),
+                received_at: at(number),
                 wall: SystemTime::UNIX_EPOCH,
                 ts_source: TsSource::Arrival,
             });

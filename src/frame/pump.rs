@@ -39,8 +39,10 @@ pub struct Work {
     pub generation: u64,
     /// The frame's number in its camera.
     pub seq: u64,
-    /// When it arrived, monotonic.
+    /// Its place on the camera's timeline, monotonic.
     pub arrived_at: Instant,
+    /// When its first packet arrived, monotonic.
+    pub received_at: Instant,
     /// When it was taken or arrived, wall clock.
     pub wall: SystemTime,
     /// Which of the two `wall` is.
@@ -236,6 +238,7 @@ impl Pump<'_> {
             generation: self.generation,
             seq,
             arrived_at: arrived.at,
+            received_at: arrived.received_at,
             wall: arrived.wall,
             ts_source: arrived.ts_source,
             pts_ns: arrived.frame.pts_ns(),

@@ -253,13 +253,15 @@ impl pipelines::Receiver for Inlet {
         let wall = clock::wall();
         let age = frame.age().filter(|&age| age < PLAUSIBLE_AGE && self.live).unwrap_or_default();
         let at = now.checked_sub(age).unwrap_or(now);
+        let since_arrival = frame.since_arrival().filter(|&since| since < PLAUSIBLE_AGE && self.live);
+        let received_at = since_arrival.and_then(|since| now.checked_sub(since)).unwrap_or(at);
         let captured = frame.capture_unix_ns().and_then(|ns| u64::try_from(ns).ok());
         let captured = captured.map(|ns| SystemTime::UNIX_EPOCH + Duration::from_nanos(ns));
         let (wall, ts_source) = match captured.filter(|&captured| is_plausible(captured, wall)) {
             Some(captured) => (captured, TsSource::RtcpSr),
             None => (wall.checked_sub(age).unwrap_or(wall), self.ts_source),
         };
-        self.receiver.frame(Arrived { frame: Decoded::Gst(frame), at, wall, ts_source });
+        self.receiver.frame(Arrived { frame: Decoded::Gst(frame), at, received_at, wall, ts_source });
     }
 
     fn wants(&self, kind: pipelines::PictureKind) -> bool {

@@ -93,8 +93,11 @@ impl Decoded {
 pub struct Arrived {
     /// The frame.
     pub frame: Decoded,
-    /// When it arrived in this process, on the monotonic clock.
+    /// Its place on the camera's own timeline, on our monotonic clock: when it would have arrived had it been on its way for as
+    /// long as the fastest. Rates and ages count from here, so that they do not follow a network's jitter.
     pub at: Instant,
+    /// When its first packet arrived in this process, on the monotonic clock.
+    pub received_at: Instant,
     /// When it was taken, or arrived, on the wall clock.
     pub wall: SystemTime,
     /// Which of the two `wall` is.

@@ -93,9 +93,11 @@ fn draw(options: SceneOptions, over: &AtomicBool, receiver: &dyn Receiver) {
         if let Some(picture) = Arc::get_mut(free) {
             scene.render(number, picture.i420_mut());
             let frame = Decoded::Memory(MemoryFrame::new(Arc::clone(free), pts_ns));
+            let at = clock::now();
             receiver.frame(Arrived {
                 frame,
-                at: clock::now(),
+                at,
+                received_at: at,
                 wall: clock::wall(),
                 ts_source: TsSource::Arrival,
             });

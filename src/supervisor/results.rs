@@ -88,7 +88,7 @@ impl Results {
 }
 
 fn publish(publisher: &Publisher, tag: &ModelTag, work: &Work, objects: &[Object<'_>]) {
-    let age = clock::now().saturating_duration_since(work.arrived_at);
+    let age = clock::now().saturating_duration_since(work.received_at);
     work.feed.metrics.frame_age.observe(age);
     publisher.detections(&Detections {
         camera: work.feed.name(),

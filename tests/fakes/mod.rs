@@ -92,9 +92,11 @@ impl Source for FakeSource {
                 let frame =
                     Decoded::Memory(MemoryFrame::new(Arc::clone(&pictures[picture]), number * 1_000_000));
                 sent.fetch_add(1, Ordering::Relaxed);
+                let at = now();
                 receiver.frame(Arrived {
                     frame,
-                    at: now(),
+                    at,
+                    received_at: at,
                     wall: SystemTime::UNIX_EPOCH,
                     ts_source: TsSource::Arrival,
                 });

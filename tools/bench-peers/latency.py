@@ -23,7 +23,7 @@ OURS = (
 def run(bench):
     seconds = 6 if bench.quick else 15
     log = places.WORK / "frames.log"
-    arguments = ["--scene", SCENE, "--high-profile", "--bitrate-kbps", 3000, "--gop", 30, "--frame-log", log]
+    arguments = ["--scene", SCENE, "--high-profile", "--bitrate-kbps", 3000, "--gop", 30, "--nagle", "--frame-log", log]
     bench.load("latency")
     with Camera(places.TESTCAM, arguments, places.LOG) as camera:
         url = camera.urls[0]

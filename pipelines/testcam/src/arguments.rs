@@ -64,6 +64,9 @@ pub(crate) struct Serve {
     /// H.264 in the High profile, as most cameras send it, instead of Constrained Baseline
     #[arg(long)]
     high_profile: bool,
+    /// Wait for acknowledgements with what is left of a picture (Nagle's algorithm), as sockets do by default
+    #[arg(long)]
+    nagle: bool,
     /// Write `number unix_ns` for every picture that is handed to the encoder
     #[arg(long, value_name = "FILE")]
     frame_log: Option<PathBuf>,
@@ -116,6 +119,7 @@ impl Serve {
             gop: self.gop.unwrap_or(fps),
             b_frames: self.b_frames,
             high_profile: self.high_profile,
+            nagle: self.nagle,
             credentials,
             address: self.address,
             port,

@@ -12,7 +12,7 @@ use crate::feeder::Feeder;
 use crate::options::check_size;
 use crate::packets::{PacketFault, Packets};
 use crate::picture::PictureSource;
-use crate::relay::{Door, Relay, Traffic};
+use crate::relay::{Door, Manner, Relay, Traffic};
 use crate::server::{MOUNT_POINT, Server};
 use crate::{CameraOptions, Codec, Fault, TestCameraError, media, pace};
 
@@ -74,7 +74,10 @@ impl TestCamera {
             (options.startup_delay > Duration::ZERO).then(|| pace::now() + options.startup_delay);
         let relay = options
             .has_relay()
-            .then(|| Relay::start(options.port, server.address(), options.tls.is_some(), boot_until))
+            .then(|| {
+                let manner = Manner { opaque: options.tls.is_some(), nagle: options.nagle };
+                Relay::start(options.port, server.address(), manner, boot_until)
+            })
             .transpose()
             .map_err(|source| TestCameraError::Port { port: options.port, source })?;
         let scheme = if options.tls.is_some() { "rtsps" } else { "rtsp" };

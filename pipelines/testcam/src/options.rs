@@ -26,6 +26,9 @@ pub struct CameraOptions {
     /// H.264 in the High profile, as most cameras send it (CABAC, 8x8 transforms: it costs more to decode), instead of the
     /// Constrained Baseline profile.
     pub high_profile: bool,
+    /// Leaves Nagle's algorithm on, as every socket has it that nobody told otherwise: what is left of a picture waits until the
+    /// client has acknowledged what was sent before. On 127.0.0.1 only.
+    pub nagle: bool,
     /// What a client must present (RTSP digest authentication). `None` lets everybody in.
     pub credentials: Option<Credentials>,
     /// The address on which the camera listens. On 127.0.0.1 it stands behind its relay; on any other one clients
@@ -55,6 +58,7 @@ impl Default for CameraOptions {
             gop: 15,
             b_frames: false,
             high_profile: false,
+            nagle: false,
             credentials: None,
             address: Ipv4Addr::LOCALHOST,
             port: 0,
@@ -89,6 +93,9 @@ impl CameraOptions {
         }
         if !self.has_relay() && self.startup_delay > Duration::ZERO {
             return wrong("startup_delay is made by the relay, which cameras on 127.0.0.1 have only".into());
+        }
+        if !self.has_relay() && self.nagle {
+            return wrong("nagle is made by the relay, which cameras on 127.0.0.1 have only".into());
         }
         match &self.credentials {
             Some(c) if c.user.is_empty() => wrong("the user name is empty".into()),

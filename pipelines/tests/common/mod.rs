@@ -163,6 +163,7 @@ pub struct Seen {
     pub format: watchpost_pipelines::PixelFormat,
     pub pts_ns: Option<u64>,
     pub age: Option<Duration>,
+    pub since_arrival: Option<Duration>,
     pub capture_unix_ns: Option<i64>,
     pub range: watchpost_pipelines::Range,
     /// Mean of the luma plane's visible part; 0 for a frame on the GPU.
@@ -246,6 +247,7 @@ pub fn seen(frame: &Frame) -> Seen {
         format: frame.format(),
         pts_ns: frame.pts_ns(),
         age: frame.age(),
+        since_arrival: frame.since_arrival(),
         capture_unix_ns: frame.capture_unix_ns(),
         range: frame.range(),
         luma: frame.picture().map_or(0.0, |picture| luma(&picture)),

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::linux::net::TcpStreamExt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -11,6 +12,15 @@ use super::framing::{Framing, Unit};
 use super::mangle::Mangler;
 use crate::noise::Noise;
 use crate::pace;
+
+/// How connections are carried.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    /// The streams are TLS and cannot be looked into.
+    pub(crate) opaque: bool,
+    /// What goes to the client may wait for acknowledgements.
+    pub(crate) nagle: bool,
+}
 
 /// What happens to everything that the server sends, on every connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,13 +63,13 @@ impl Link {
         client: TcpStream,
         server: SocketAddr,
         traffic: &Arc<Mutex<Traffic>>,
-        opaque: bool,
+        manner: Manner,
         number: u64,
     ) -> std::io::Result<Self> {
         let server = TcpStream::connect(server)?;
         // Packets must not wait for one another.
         server.set_nodelay(true)?;
-        client.set_nodelay(true)?;
+        client.set_nodelay(!manner.nagle)?;
         let ends = Arc::new(Ends {
             client,
             server: Some(server),
@@ -69,7 +79,7 @@ impl Link {
         });
         let (down_ends, traffic) = (ends.clone(), traffic.clone());
         let mut link = Self { ends, threads: Vec::with_capacity(2) };
-        link.spawn("relay-down", move || down_ends.carry_down(&traffic, opaque))?;
+        link.spawn("relay-down", move || down_ends.carry_down(&traffic, manner.opaque))?;
         let up_ends = link.ends.clone();
         link.spawn("relay-up", move || up_ends.carry_up())?;
         Ok(link)
@@ -168,6 +178,8 @@ impl Ends {
         let (mut noise, mut mangler) = (None, None);
         let mut bytes = Vec::new();
         while let Ok(Some(unit)) = framing.next(&mut bytes) {
+            // A wire makes nobody wait; but the server waits for acknowledgements, which Linux delays after we have sent.
+            let _ = server.set_quickack(true);
             if self.cut_off.load(Relaxed) {
                 break;
             }

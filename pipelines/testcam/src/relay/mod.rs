@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::pace;
 use link::Link;
-pub(crate) use link::Traffic;
+pub(crate) use link::{Manner, Traffic};
 
 /// Connections at one time, those that were abandoned included; more are closed at once.
 const LINKS_MAX: usize = 64;
@@ -59,12 +59,11 @@ enum Order {
 }
 
 impl Relay {
-    /// Opens 127.0.0.1:`port` in front of `server`; until `boot_until` it refuses everybody. `opaque` says
-    /// that the streams are TLS and cannot be looked into.
+    /// Opens 127.0.0.1:`port` in front of `server`; until `boot_until` it refuses everybody.
     pub(crate) fn start(
         port: u16,
         server: SocketAddr,
-        opaque: bool,
+        manner: Manner,
         boot_until: Option<Instant>,
     ) -> std::io::Result<Self> {
         // A socket that is bound and never listens keeps the port ours while the door refuses.
@@ -82,7 +81,7 @@ impl Relay {
             shared: shared.clone(),
             address,
             server,
-            opaque,
+            manner,
             boot_until,
             door: Door::Open,
             listener: None,
@@ -164,7 +163,7 @@ struct Doorman {
     shared: Arc<Shared>,
     address: SocketAddr,
     server: SocketAddr,
-    opaque: bool,
+    manner: Manner,
     boot_until: Option<Instant>,
     door: Door,
     listener: Option<TcpListener>,
@@ -265,7 +264,7 @@ impl Doorman {
         let link = if self.shared.silent.load(Relaxed) {
             Link::silent(client)
         } else {
-            Link::serve(client, self.server, &self.shared.traffic, self.opaque, self.link_count)
+            Link::serve(client, self.server, &self.shared.traffic, self.manner, self.link_count)
         };
         // One that cannot be served (no descriptors, no threads) is closed.
         links.extend(link.ok());
