@@ -5,7 +5,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
-use watchpost::frame::{Layout, Letterbox, Matrix, Picture, Plane, Range, letterbox_reference};
+use watchpost::frame::{HostTensor, Layout, Letterbox, Matrix, Picture, Plane, Range, letterbox_reference};
 use watchpost::model::{ChannelOrder, Fit, InputRecipe};
 
 /// Tensors written in turn.
@@ -82,7 +82,7 @@ fn letterbox(criterion: &mut Criterion) {
     for (name, format, width, height, recipe) in cases {
         let data = samples(width * height * 3 / 2);
         let picture = picture(format, width, height, &data);
-        let mut tensors = vec![vec![0f32; recipe.len()]; SLOTS];
+        let mut slots: Vec<_> = (0..SLOTS).map(|_| HostTensor::new(recipe.len())).collect();
         let mut turn = 0;
         let mut group = criterion.benchmark_group(format!("letterbox/{name}"));
         group.throughput(Throughput::Elements(1));
@@ -90,15 +90,14 @@ fn letterbox(criterion: &mut Criterion) {
         group.bench_function("fast", |bencher| {
             bencher.iter(|| {
                 turn = (turn + 1) % SLOTS;
-                letterbox.run(black_box(&picture), &mut tensors[turn]).expect("a whole picture")
+                letterbox.run_in_slot(black_box(&picture), &mut slots[turn]).expect("a whole picture")
             });
         });
         group.sample_size(10);
         group.bench_function("reference", |bencher| {
             bencher.iter(|| {
                 turn = (turn + 1) % SLOTS;
-                letterbox_reference(&recipe, black_box(&picture), &mut tensors[turn])
-                    .expect("a whole picture")
+                letterbox_reference(&recipe, black_box(&picture), &mut slots[turn]).expect("a whole picture")
             });
         });
         group.finish();

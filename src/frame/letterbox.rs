@@ -17,7 +17,7 @@
 use super::colour::Colour;
 use super::formed::{Formed, FormedTensor, Planar, Rows};
 use super::letterbox_rgb::RgbResize;
-use super::{Geometry, Layout, Picture, PictureError, Placement, Plane};
+use super::{Geometry, HostTensor, Layout, Picture, PictureError, Placement, Plane};
 use crate::model::{ChannelOrder, InputRecipe};
 
 /// Why a picture did not reach the tensor.
@@ -122,7 +122,25 @@ impl Letterbox {
     pub fn run(&mut self, picture: &Picture<'_>, tensor: &mut [f32]) -> Result<Geometry, LetterboxError> {
         LetterboxError::check(&self.recipe, picture, tensor.len())?;
         let plane_len = self.recipe.width * self.recipe.height;
-        self.write(picture, &mut Planar::new(tensor, plane_len));
+        self.write(picture, &mut Planar::new(tensor, plane_len), false);
+        Ok(Geometry::new(&self.recipe, picture.width, picture.height))
+    }
+
+    /// As [`run`](Self::run), into a tensor that remembers its padding.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_in_slot(
+        &mut self,
+        picture: &Picture<'_>,
+        tensor: &mut HostTensor,
+    ) -> Result<Geometry, LetterboxError> {
+        LetterboxError::check(&self.recipe, picture, tensor.len())?;
+        let plane_len = self.recipe.width * self.recipe.height;
+        let placement = Placement::new(&self.recipe, picture.width, picture.height);
+        tensor.write(placement, |tensor, is_padded| {
+            self.write(picture, &mut Planar::new(tensor, plane_len), is_padded);
+        });
         Ok(Geometry::new(&self.recipe, picture.width, picture.height))
     }
 
@@ -138,18 +156,19 @@ impl Letterbox {
         LetterboxError::check(&self.recipe, picture, tensor.len())?;
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.iter_mut().for_each(|row| row.resize(self.recipe.width, 0.0));
-        self.write(picture, &mut Formed { tensor, scratch: &mut scratch });
+        self.write(picture, &mut Formed { tensor, scratch: &mut scratch }, false);
         self.scratch = scratch;
         Ok(Geometry::new(&self.recipe, picture.width, picture.height))
     }
 
-    fn write(&mut self, picture: &Picture<'_>, rows: &mut impl Rows) {
+    fn write(&mut self, picture: &Picture<'_>, rows: &mut impl Rows, is_padded: bool) {
         let source = Source::new(picture);
         if self.source != Some(source) {
             self.prepare(source);
         }
-        // Slots rotate, so padding is written always: a few hundredths of a millisecond.
-        self.write_padding(rows);
+        if !is_padded {
+            self.write_padding(rows);
+        }
         match picture.layout {
             Layout::Rgb { rgb } => {
                 let size = (picture.width, picture.height);

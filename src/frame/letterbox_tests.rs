@@ -449,3 +449,24 @@ fn scratch_is_bounded_by_the_widest_source() {
         assert_eq!(run(width, format), widest);
     }
 }
+
+/// What a slot remembers of its padding must not show: whatever was in it before, it is filled as a new tensor is.
+#[test]
+fn a_slot_is_padded_anew_when_the_picture_lies_elsewhere_or_somebody_wrote_into_it() {
+    let recipe = recipe(32, 32, Fit::LetterboxCentre);
+    let mut letterbox = Letterbox::new(&recipe);
+    let mut slot = HostTensor::new(recipe.len());
+    for (turn, (width, height)) in
+        [(64, 32), (64, 32), (32, 64), (64, 32), (64, 32), (40, 40), (64, 32)].into_iter().enumerate()
+    {
+        let picture = OwnedPicture::new(width, height, Format::I420, 0, turn as u32);
+        let mut fresh = vec![f32::NAN; recipe.len()];
+        let expected = letterbox.run(&picture.borrow(), &mut fresh);
+        if turn == 4 {
+            // As a privacy mask does.
+            slot.fill(7.0);
+        }
+        assert_eq!(letterbox.run_in_slot(&picture.borrow(), &mut slot), expected);
+        assert_eq!(&slot[..], &fresh[..], "turn {turn}");
+    }
+}

@@ -20,6 +20,7 @@ use watchpost_binding::TensorForm;
 use watchpost_cuda::{CudaError, Element, Gpu, SlotTensor};
 
 use super::formed::FormedTensor;
+use super::host_tensor::HostTensor;
 use super::turnstile::Ticket;
 use crate::model::InputRecipe;
 use crate::wake::Wake;
@@ -79,7 +80,7 @@ pub enum SlotError {
 impl SlotForm {
     fn allocate(&self) -> Result<SlotMemory, SlotError> {
         match &self.place {
-            Place::Host => Ok(SlotMemory::Host(vec![0.0; self.input.len()].into_boxed_slice())),
+            Place::Host => Ok(SlotMemory::Host(HostTensor::new(self.input.len()))),
             Place::HostFormed(form) => Ok(SlotMemory::Formed(FormedTensor::new(*form, self.input.len()))),
             Place::Device { gpu, element } => {
                 Ok(SlotMemory::Device(SlotTensor::new(gpu, *element, self.input.len())?))
@@ -92,7 +93,7 @@ impl SlotForm {
 #[derive(Debug)]
 pub enum SlotMemory {
     /// Planar f32 in host memory.
-    Host(Box<[f32]>),
+    Host(HostTensor),
     /// Another form in host memory.
     Formed(FormedTensor),
     /// In a GPU's memory.

@@ -88,8 +88,10 @@ impl Preprocessor {
         let input = self.input;
         match (frame.pixels(), slot.memory_mut()) {
             (Pixels::Host(picture), SlotMemory::Host(tensor)) => {
-                let geometry = self.letterbox.run(&picture, tensor)?;
-                mask.cover(&input, Source::new(picture.width, picture.height, &picture.layout), tensor);
+                let geometry = self.letterbox.run_in_slot(&picture, tensor)?;
+                if !mask.is_empty() {
+                    mask.cover(&input, Source::new(picture.width, picture.height, &picture.layout), tensor);
+                }
                 Ok(geometry)
             }
             (Pixels::Host(picture), SlotMemory::Formed(tensor)) => {

@@ -38,7 +38,7 @@ fn slot(rgb: [u8; 3]) -> (SlotMemory, Geometry) {
     let tensor: Vec<f32> = (0..3)
         .flat_map(|plane| vec![f32::from(planes[plane]) * INPUT.scale[plane] + INPUT.offset[plane]; 64 * 64])
         .collect();
-    (SlotMemory::Host(tensor.into_boxed_slice()), Geometry::new(&INPUT, 128, 64))
+    (SlotMemory::Host(tensor.into()), Geometry::new(&INPUT, 128, 64))
 }
 
 fn wait_for(metrics: &CameraMetrics, written: u64) {

@@ -5,7 +5,7 @@
 
 Sections: offline, startup, latency, live, cost. Everybody gets the same clip or camera, model, thresholds and threads, one
 core, one after the other in each round; what counts are ratios within a round, and medians over rounds. Writes a page with
-tables and bar plots beside it. About 22 minutes, with --quick 4. A machine that does something else meanwhile spoils the
+tables and bar plots beside it. About 28 minutes, with --quick 5. A machine that does something else meanwhile spoils the
 figures: how busy it was is measured before each round and written on the page."""
 
 import argparse

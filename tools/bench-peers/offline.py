@@ -52,7 +52,7 @@ def contestants(model, frames):
 def run(bench):
     """All rounds; what was measured goes to `bench`, a key for each contestant, a value for each round."""
     frames = {NANO: 60 if bench.quick else 160, YOLOV8N: 30 if bench.quick else 70}
-    for round_index in range(1 if bench.quick else 3):
+    for round_index in range(1 if bench.quick else 5):
         bench.load(f"offline, round {round_index + 1}")
         for model in (NANO, YOLOV8N):
             for who, command, env in contestants(model, frames[model]):

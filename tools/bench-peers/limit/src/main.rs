@@ -46,6 +46,9 @@ struct Arguments {
     /// Infer one picture of so many; the others are only decoded
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     every: u64,
+    /// Decode only pictures that others need (nal_ref_idc above 0): of a stream with B-frames a third
+    #[arg(long)]
+    references: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -75,7 +78,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let tensor = vec![GREY; 3 * arguments.size * arguments.size];
     let mut infer = engine(arguments)?;
-    let Decoder { pipeline, frames, arrivals } = decoder(&arguments.input)?;
+    let Decoder { pipeline, frames, arrivals } = decoder(arguments)?;
     let mut stdout = std::io::stdout().lock();
     let (mut frame_count, mut inferred_count) = (0, 0);
     while inferred_count < arguments.max_frames {
@@ -93,7 +96,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             None => stdout.write_all(b"{}\n")?,
             Some(at) => writeln!(
                 stdout,
-                r#"{{"type":"detections","latency_ms":{:.3}}}"#,
+                r#"{{"type":"detections","seq":{frame_count},"latency_ms":{:.3}}}"#,
                 at.elapsed().as_secs_f64() * 1e3
             )?,
         }
@@ -142,23 +145,28 @@ struct Decoder {
 }
 
 /// The decoder, one frame ahead at most.
-fn decoder(input: &str) -> Result<Decoder, Failure> {
+fn decoder(arguments: &Arguments) -> Result<Decoder, Failure> {
     gst::init()?;
-    let source = match input.starts_with("rtsp://") {
+    let source = match arguments.is_live() {
         true => "rtspsrc name=source protocols=tcp latency=0 ! rtph264depay",
         false => "filesrc name=source ! qtdemux",
     };
     let line = format!(
-        "{source} ! h264parse ! avdec_h264 name=decoder max-threads=1 ! appsink name=frames sync=false max-buffers=1"
+        "{source} ! h264parse ! video/x-h264,stream-format=byte-stream ! avdec_h264 name=decoder max-threads=1 ! appsink name=frames sync=false max-buffers=1"
     );
     let pipeline = gst::parse::launch(&line)?;
     let bin = pipeline.clone().downcast::<gst::Bin>().map_err(|_| "no pipeline")?;
-    bin.by_name("source").ok_or("no source")?.set_property("location", input);
+    bin.by_name("source").ok_or("no source")?.set_property("location", &arguments.input);
     let arrivals = Arrivals::default();
     let coded = bin.by_name("decoder").and_then(|decoder| decoder.static_pad("sink")).ok_or("no decoder")?;
     let of_coded = arrivals.clone();
+    let references = arguments.references;
     coded.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-        if let Some(pts) = info.buffer().and_then(|buffer| buffer.pts()) {
+        let Some(picture) = info.buffer() else { return gst::PadProbeReturn::Ok };
+        if references && picture.map_readable().is_ok_and(|bytes| is_disposable(&bytes)) {
+            return gst::PadProbeReturn::Drop;
+        }
+        if let Some(pts) = picture.pts() {
             of_coded.note(pts);
         }
         gst::PadProbeReturn::Ok
@@ -166,6 +174,15 @@ fn decoder(input: &str) -> Result<Decoder, Failure> {
     let frames = bin.by_name("frames").and_then(|sink| sink.downcast::<gst_app::AppSink>().ok());
     pipeline.set_state(gst::State::Playing)?;
     Ok(Decoder { pipeline, frames: frames.ok_or("no sink")?, arrivals })
+}
+
+/// Whether nothing refers to this H.264 picture (ITU-T H.264, 7.4.1: `nal_ref_idc` of its slices is 0).
+fn is_disposable(picture: &[u8]) -> bool {
+    let headers = picture.windows(4).filter(|four| four.starts_with(&[0, 0, 1])).map(|four| four[3]);
+    headers
+        .into_iter()
+        .find(|header| (1..=5).contains(&(header & 0x1f)))
+        .is_some_and(|slice| slice & 0x60 == 0)
 }
 
 fn engine(arguments: &Arguments) -> Result<Infer, Failure> {
