@@ -11,7 +11,7 @@
 //! video units of boxes without NVIDIA, `plan` tells it beforehand, and `gst_cuda` brings GStreamer's elements into the process's CUDA context. `report` and `outlet` carry samples and messages
 //! to whoever asked; `recording` goes the other way and writes pictures into a file; `frame` is what a picture looks like;
 //! `explain` turns GStreamer's words into ours and `scrub` keeps passwords out of them; `sockets` cuts off cameras that would
-//! keep a teardown waiting.
+//! keep a teardown waiting, and acknowledges those that wait for us; `rtp_times` knows when packets arrived.
 //!
 //! Four rules hold everywhere:
 //! - no GLib main loop and no thread of our own: callbacks come from GStreamer's streaming threads;

@@ -38,6 +38,8 @@ class Bench:
         self.int8 = ""
         self.loads = []
         self.began = time.time()
+        # Before the page itself is another one than in that commit.
+        self.commit = places.output_of(["git", "-C", places.ROOT, "describe", "--always", "--dirty"])
 
     def load(self, what):
         """To be called before each round, when nothing of ours runs."""

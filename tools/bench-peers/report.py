@@ -39,7 +39,6 @@ def heading(bench):
         worth += " **A quick run: one short round of each.**"
     cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
     when = datetime.datetime.fromtimestamp(bench.began, datetime.timezone.utc)
-    commit = places.output_of(["git", "-C", places.ROOT, "describe", "--always", "--dirty"])
     pip = places.output_of([places.PYTHON, "-m", "pip", "list", "--format=freeze"]) if places.has_python() else ""
     names = ("numpy", "onnxruntime", "opencv-python-headless", "ultralytics")
     peers = ", ".join(line.replace("==", " ") for line in pip.splitlines() if line.split("==")[0] in names)
@@ -53,7 +52,7 @@ runs one after the other in each round. Ratios are medians of the ratios within 
 
 {worth}
 
-- {when:%Y-%m-%d %H:%M} UTC, {places.output_of([places.WATCHPOST, "--version"])} ({commit}), {cpu}, {os.cpu_count()} cores, {platform.machine()}
+- {when:%Y-%m-%d %H:%M} UTC, {places.output_of([places.WATCHPOST, "--version"])} ({bench.commit}), {cpu}, {os.cpu_count()} cores, {platform.machine()}
 - {gst[1] if len(gst) > 1 else "GStreamer"}; ours: {pathlib.Path(places.library("onnxruntime-*") or "no ONNX Runtime").name}, {pathlib.Path(places.library("openvino-*") or "no OpenVINO").name}; peers: Python {platform.python_version()}, {peers or "none"}
 - Load average before each round (and cores that were busy with something else): {loads}
 """
