@@ -17,18 +17,6 @@ pub(crate) fn limit() {
     set(libc::M_ARENA_MAX, 2, "MALLOC_ARENA_MAX");
 }
 
-/// Lets the heaps keep their tops, for processes that infer frame after frame and then end.
-///
-/// An engine in plain memory takes some ten MiB for each inference and gives them back. Where another thread's memory does not
-/// happen to lie on top of them glibc hands them to the system and asks for them again, page by page: a sixth of the time of an
-/// inference with a small model. Not for months of cameras that come and go: there the heaps grew by 3 MiB in 1,600 restarts.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub fn keep_heap_tops() {
-    const MIB: libc::c_int = 1 << 20;
-    set(libc::M_MMAP_THRESHOLD, 32 * MIB, "MALLOC_MMAP_THRESHOLD_");
-    set(libc::M_TRIM_THRESHOLD, 64 * MIB, "MALLOC_TRIM_THRESHOLD_");
-}
-
 /// What an operator says about it with `variable` goes first.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn set(option: libc::c_int, value: libc::c_int, variable: &str) {
@@ -92,10 +80,6 @@ fn trim() {}
 /// Other C libraries have no such heaps.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(crate) fn limit() {}
-
-/// Other C libraries have no such heaps.
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub fn keep_heap_tops() {}
 
 #[cfg(test)]
 mod tests {

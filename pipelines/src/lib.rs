@@ -56,7 +56,7 @@ mod table;
 mod v4l2;
 mod video_unit;
 
-pub use arenas::{keep_heap_tops, trim_after_closing};
+pub use arenas::trim_after_closing;
 pub use census::{live_objects, open_coded, open_frames, open_objects, open_pipelines};
 pub use coded::PictureKind;
 pub use devices::{Camera, DecoderEntry, DeviceReport, MissingEntry, devices};

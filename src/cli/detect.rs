@@ -113,7 +113,6 @@ fn score(text: &str) -> Result<f32, String> {
 pub(super) fn run(args: &DetectArgs) -> Result<(), Failure> {
     let started = clock::now();
     let (inputs, missing) = inputs(args)?;
-    watchpost_pipelines::keep_heap_tops();
     start_gstreamer()?;
     let (detector, camera) = plan(args)?;
     let mut model = load_model(&detector, exit::NO_INPUT)?;

@@ -96,7 +96,6 @@ pub(super) fn run(args: &EvalArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let baseline = args.baseline.as_deref().map(read_report).transpose()?;
     let images = images(args)?;
     let labels_dir = args.labels.clone().unwrap_or_else(|| evaluate::find_labels(&args.images));
-    watchpost_pipelines::keep_heap_tops();
     start_gstreamer()?;
     let mut model = load_model(&args.engine.detector(&args.model), exit::NO_INPUT)?;
     let task = model.manifest.head.task();

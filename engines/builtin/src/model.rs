@@ -14,6 +14,7 @@ use rten::{
 
 use rten_tensor::prelude::*;
 use watchpost_binding::{Frame, Number, PictureInput, Stack, TensorView, lend_shares, share_shape};
+use watchpost_blocks::Inference;
 
 use crate::cut::{self, Cut};
 use crate::halves::Halves;
@@ -46,6 +47,8 @@ pub struct TensorInfo {
 
 /// A model, loaded once. Inference needs it exclusively; it is `Send`.
 pub struct Model {
+    /// For its drop.
+    _kept: Kept,
     model: rten::Model,
     threads: Arc<ThreadPool>,
     input_id: NodeId,
@@ -59,6 +62,15 @@ pub struct Model {
     output_ids: Vec<NodeId>,
     inputs: Vec<TensorInfo>,
     outputs: Vec<TensorInfo>,
+}
+
+/// What a model's inferences have kept of their memory: given back when it goes.
+struct Kept;
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        watchpost_blocks::clear();
+    }
 }
 
 impl std::fmt::Debug for Model {
@@ -138,7 +150,10 @@ impl Model {
         if output_ids.is_empty() {
             return Err(LoadError::Invalid { reason: "it has no outputs".to_owned() });
         }
+        // As in `run_frames`: what is kept from the first inference on is what the engine needs.
+        let _inference = Inference::new();
         let mut loaded = Self {
+            _kept: Kept,
             model,
             threads: Arc::new(pool),
             input_id,
@@ -207,6 +222,8 @@ impl Model {
         frames: &[Frame<'_>],
         each: &mut dyn FnMut(usize, &[TensorView<'_>]),
     ) -> Result<(), RunError> {
+        // Dropped last: what the library frees, this call's outputs too, is there for the next call.
+        let _inference = Inference::new();
         // Out of the way of the rest of `self`; it comes back whatever happens below, but for a panic, which ends the model.
         let mut stack = std::mem::replace(&mut self.stack, Stack::empty());
         let values = stack.gather(frames).map_err(RunError::from).and_then(|input| self.infer(input));
