@@ -114,7 +114,8 @@ impl Form {
             frames: 1500,
             give_up_after: Duration::from_secs(300),
             sample_every: Duration::from_millis(250),
-            stable_for: Duration::from_secs(3),
+            // What counts is the last third, and the daemon trims its heaps every 5 s.
+            stable_for: Duration::from_secs(8),
             progress_every: Duration::from_secs(10),
             limits: Self::short_limits(),
             ..Self::full()
