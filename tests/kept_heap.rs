@@ -1,4 +1,7 @@
 //! What one inference has given back the next one takes again, without asking the system for it page by page.
+//!
+//! Without our allocator (`engines/blocks`, whose own tests do not depend on luck) most runs of this fail, not all: where another
+//! thread's memory happens to lie on top of it glibc keeps what an inference took, too.
 
 mod program;
 

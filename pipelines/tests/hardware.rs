@@ -92,7 +92,7 @@ fn a_camera_that_cannot_be_reached_is_not_the_decoders_fault() {
 #[test]
 fn hardware_that_is_asked_for_and_not_there_says_what_is_missing() {
     for wish in [DecoderChoice::Hardware, DecoderChoice::Element("nvjpegdec".to_owned())] {
-        // One each: while GStreamer's server takes a stream down that nobody set up it answers the next client with 503.
+        // One each: a server that takes a stream down may answer the next client with 503.
         let server = Server::of("JPEG");
         let (_, failure, _) = watch(&Spec { decoder: wish.clone(), ..server.spec() }, 1);
         let failure = failure.unwrap();
